@@ -1,0 +1,1 @@
+"""The pipeline: one module per DVC stage; what they share is in `stages.lib`."""

@@ -1,0 +1,88 @@
+"""Everything that params.yaml asks for can be run: read and compared with the catalogs, before any other stage starts.
+
+Reads params.yaml, data/catalog.yaml, models/catalog.yaml. Writes data/checked, whose content never changes, so that a
+setting that changed runs the stages that read it and no others. DVC deletes the results of a stage before it runs it; so
+what can be found wrong is found here, while they are still in place.
+"""
+
+from pathlib import Path
+
+from stages.lib import files, params
+from stages.lib.architectures import RESIDUAL_BLOCKS
+from stages.lib.errors import RunError
+from stages.lib.journal import execution
+from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, Params, Random, SettingsError
+
+CHECKED = Path("data/checked")
+
+
+def main() -> None:
+    with execution("check", settings={}, inputs=[PARAMS, DATA_CATALOG, MODEL_CATALOG], outputs=[CHECKED]):
+        found = problems(params.load_params())
+        if found:
+            raise SettingsError("; ".join(found))
+        files.write_bytes(CHECKED, b"params.yaml and the catalogs can be run\n")
+
+
+def problems(settings: Params) -> list[str]:
+    """What cannot be run, each as one line that names file and key, what was found and what is allowed."""
+    datasets, datasets_wrong = _entries(DATA_CATALOG, params.dataset_entry)
+    sources, sources_wrong = _entries(MODEL_CATALOG, params.source_entry)
+    wrong = datasets_wrong + sources_wrong
+    wrong += _unknown("datasets", settings.datasets, _names(DATA_CATALOG), DATA_CATALOG)
+    wrong += _unknown("sources", settings.sources, _names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _unknown("targets", settings.targets, settings.datasets, "params.yaml: datasets")
+    wrong += _unknown("source.dataset", [settings.source.dataset], settings.datasets, "params.yaml: datasets")
+    wrong += _unknown("report.natural", [settings.report.natural], settings.sources, "params.yaml: sources")
+    used = {name: sources[name] for name in settings.sources if name in sources}
+    for name, source in used.items():
+        wrong += _source_problems(name, source, settings)
+    for name in settings.targets:
+        if name in datasets:
+            wrong += _subset_problems(name, datasets[name], settings)
+    return wrong
+
+
+def _entries(path: Path, read) -> tuple[dict, list[str]]:
+    """All entries of a catalog that can be read, and a line for each that cannot."""
+    entries, wrong = {}, []
+    for name in _names(path):
+        try:
+            entries[name] = read(name, path)
+        except RunError as error:
+            wrong.append(str(error))
+    return entries, wrong
+
+
+def _names(path: Path) -> list[str]:
+    return list(params.read_yaml(path))
+
+
+def _unknown(key: str, names: list[str], allowed: list[str], where: object) -> list[str]:
+    return [f"{PARAMS}: {key}: {name!r} is not in {where}; allowed: {params.choices(name, allowed)}" for name in names if name not in allowed]
+
+
+def _source_problems(name: str, source: object, settings: Params) -> list[str]:
+    wrong = []
+    if source.architecture not in RESIDUAL_BLOCKS:
+        allowed = params.choices(source.architecture, RESIDUAL_BLOCKS)
+        return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
+    most = RESIDUAL_BLOCKS[source.architecture]
+    for blocks in settings.blocks:
+        if blocks != "all" and blocks > most and not isinstance(source, Random):
+            wrong.append(f"{PARAMS}: blocks: {blocks} is above the residual blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all")
+    if not isinstance(source, Random) and source.dataset != settings.source.dataset:
+        wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: what {PARAMS} names as source.dataset, {settings.source.dataset!r}")
+    return wrong
+
+
+def _subset_problems(name: str, dataset: object, settings: Params) -> list[str]:
+    return [
+        f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {dataset.classes} (its classes) to {dataset.train} (its training images)"
+        for n in settings.draw_subsets.n_images
+        if not dataset.classes <= n <= dataset.train
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The random subsets of a target that are fine-tuned on, the same for every source, so that sources compare in pairs.
+
+Reads data/images/<target>/train_y.npy, params.yaml: draw_subsets. Writes data/subsets/<target>.npz: under
+`<n_images>_<seed>` the int64 indices of the training images, [n_images].
+"""
+
+import argparse
+
+import numpy as np
+
+from stages.lib import params
+from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
+from stages.lib.errors import RunError
+from stages.lib.files import replacing
+from stages.lib.journal import execution
+from stages.lib.params import DrawSubsetsSettings
+
+MOST_DRAWS = 10_000
+
+
+def main(target: str) -> None:
+    settings = params.section("draw_subsets")
+    out = SUBSETS / f"{target}.npz"
+    with execution("draw_subsets", target, settings=settings.model_dump(), inputs=[IMAGES / target], outputs=[out]):
+        _, y = load(target, "train")
+        subsets = draw_all(y, card_of(target).classes, settings)
+        with replacing(out) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **subsets)
+
+
+def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:
+    seeds = [settings.first_seed + settings.seed_step * i for i in range(settings.n_seeds)]  # eq. 6
+    return {f"{n}_{seed}": draw(y, classes, n, seed) for n in settings.n_images for seed in seeds}
+
+
+def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
+    """Indices of `n_images` training images without replacement, at least one of each class (Utrera et al. 2021, A.3).
+
+    `RandomState(seed).choice`, as in their released code. The rule where a class is missing: the same stream goes on to
+    draw whole subsets until one holds every class.
+
+    Raises:
+        RunError: when no such subset can be drawn.
+    """
+    if not classes <= n_images <= len(y):
+        raise RunError(f"{params.PARAMS}: draw_subsets.n_images: {n_images}; allowed: {classes} (classes) to {len(y)} (training images)")
+    stream = np.random.RandomState(seed)
+    for _ in range(MOST_DRAWS):
+        chosen = stream.choice(len(y), n_images, replace=False)
+        if len(np.unique(y[chosen])) == classes:
+            return chosen
+    raise RunError(f"{params.PARAMS}: draw_subsets.n_images: {n_images} images held all {classes} classes in none of {MOST_DRAWS} draws; take more")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target")
+    main(parser.parse_args().target)

@@ -1,0 +1,105 @@
+"""Image sets on disk: `data/raw/<name>/` as published, `data/images/<name>/` as every later stage reads them.
+
+`data/images/<name>/` holds, for each split, `<split>_x.npy` (uint8 [n, size, size, channels]) and `<split>_y.npy`
+(int64 [n]), read memory-mapped, and `card.json` with the counts and hashes.
+"""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from stages.lib import files
+from stages.lib.errors import RunError
+from stages.lib.params import Glyphs, Packaged, Textures
+
+RAW = Path("data/raw")
+IMAGES = Path("data/images")
+SUBSETS = Path("data/subsets")
+
+
+class SplitCard(BaseModel):
+    """One split: its number of images and the hash of its images and labels."""
+
+    n: int
+    sha256: str
+
+
+class Card(BaseModel):
+    """What later stages know of an image set without reading it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    classes: int
+    channels: int
+    image_size: int
+    mean: list[float]  # per channel of 3, of the training images in [0, 1]
+    std: list[float]
+    splits: dict[str, SplitCard]
+
+
+def card_of(name: str) -> Card:
+    return Card(**files.read_json(IMAGES / name / "card.json"))
+
+
+def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.ndarray]:
+    """x: uint8 [n, H, W, channels], memory-mapped, and y: int64 [n] of one split."""
+    x, y = (folder / name / f"{split}_{part}.npy" for part in "xy")
+    try:
+        return np.load(x, mmap_mode="r"), np.load(y)
+    except (FileNotFoundError, ValueError, EOFError) as error:
+        raise RunError(f"{folder / name}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
+
+
+def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> None:
+    for part, array in (("x", x), ("y", y)):
+        files.write_array(folder / f"{split}_{part}.npy", array.shape, array.dtype, lambda out, array=array: np.copyto(out, array))
+
+
+def splits_of_raw(name: str, entry: Glyphs | Textures | Packaged) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each split of a raw set at its native size: name, x uint8 [n, H, W, channels], y int64 [n]."""
+    if isinstance(entry, Packaged):
+        x, y = read_digits_csv(RAW / name / entry.file)
+        train, test = stratified_split(y, entry.train, entry.split_seed)
+        yield from (("train", x[train], y[train]), ("test", x[test], y[test]))
+    else:
+        for path in sorted((RAW / name).glob("*_x.npy")):
+            split = path.name.removesuffix("_x.npy")
+            yield split, *load(name, split, RAW)
+
+
+def read_digits_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The UCI digits as scikit-learn carries them: 64 pixels of 0 to 16 and the label, one image a line.
+
+    Returns:
+        x: uint8 [1797, 8, 8, 1], 16 becoming 255, and y: int64 [1797].
+    """
+    try:
+        with gzip.open(path, "rt") as file:
+            table = np.loadtxt(file, delimiter=",", dtype=np.int64)
+    except (OSError, EOFError, ValueError) as error:
+        raise RunError(f"{path}: not the gzipped table of digits that was expected ({error})") from None
+    x = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
+    return x.reshape(-1, 8, 8, 1), table[:, 64]
+
+
+def stratified_split(y: np.ndarray, n_train: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of training and test images, each class in proportion, both in the order of the file."""
+    from sklearn.model_selection import train_test_split  # here, as it takes a second to import
+
+    train, test = train_test_split(np.arange(len(y)), train_size=n_train, stratify=y, random_state=seed)
+    return np.sort(train), np.sort(test)
+
+
+def resize(x: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear, as Pillow and torchvision resize: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
+    import torch  # here, as it takes seconds to import
+
+    if x.shape[1:3] == (size, size):
+        return np.asarray(x)
+    batch = torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2).float()
+    resized = torch.nn.functional.interpolate(batch, size=(size, size), mode="bilinear", antialias=True)
+    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,125 @@
+"""Files that are whole or absent: written under a temporary name and renamed, with their hashes, and safetensors that are checked."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from stages.lib.errors import RunError
+
+CHUNK = 1 << 20
+
+
+def state_folder() -> Path:
+    """Where finished cells and run journals live: beside the original repository, also when DVC runs in a copy of it."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` when the block ends well, and goes away when it does not.
+
+    Raises:
+        RunError: when the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}; nothing is left of it") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
+    except ValueError as error:
+        raise RunError(f"{path}: not JSON ({error})") from None
+
+
+def write_array(path: Path, shape: tuple[int, ...], dtype: Any, fill: Callable[[np.ndarray], None]) -> None:
+    """A .npy file that `fill` writes through a memory map, so that it may be larger than memory."""
+    with replacing(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
+        fill(array)
+        array.flush()
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest_of(content: Any) -> str:
+    """sha256 of anything that JSON can say, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file. The format holds no code, and a pickle under its name is refused, not read.
+
+    Raises:
+        RunError: for a file that is missing, truncated, corrupt or in another format.
+    """
+    from safetensors import SafetensorError  # here, as torch takes seconds to import
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise RunError(f"{path}: the file is missing")
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if start[:1] == b"\x80" or start[:2] == b"PK":
+        raise RunError(f"{path}: holds a pickle, which could run code; allowed: safetensors. Nothing of it was read")
+    if start.lstrip()[:1] == b"<":
+        raise RunError(f"{path}: holds an HTML page, not weights; allowed: safetensors")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise RunError(f"{path}: no whole safetensors file ({error}); delete it and run again") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    from safetensors.torch import save
+
+    write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+@contextmanager
+def locked(path: Path, what: str, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Hold a lock file while the block runs; says so when another process holds it, and waits for that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{what} is being written by another process; waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,118 @@
+"""Fine-tuning one cell: the head and the last blocks of a source, on one subset of a target, from one seed.
+
+The frozen part maps an image to the same activation in every epoch, run and seed, since its batch norm keeps the source's
+statistics and nothing is augmented. So it is computed once (`frozen_activations`), and `finetune` sees activations only.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.lib import networks, training
+from stages.lib.params import FinetuneSettings
+
+BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
+
+
+@dataclass(frozen=True)
+class EvaluatedEpoch:
+    """One row of `runs.parquet` beside the cell's own columns."""
+
+    epoch: int  # from 1
+    test_accuracy: float  # percent
+    train_accuracy: float  # percent, over the epoch, while the weights still move
+    train_loss: float
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a cell trains and tests on: activations of the frozen part (float), or images (uint8) where nothing is frozen."""
+
+    train_x: np.ndarray  # [n_train, ...]: of every image that some subset holds
+    train_y: np.ndarray  # [n_train]
+    test_x: np.ndarray  # [n_test, ...]
+    test_y: np.ndarray  # [n_test]
+
+
+def start(architecture: str, weights: dict[str, Tensor] | None, classes: int, head_init: str, seed: int) -> nn.Sequential:
+    """A network as fine-tuning begins: the source's weights (random ones for None) and a new head, drawn from the seed.
+
+    Args:
+        head_init: `normal`: weight ~ N(0, 1), bias 0, as in the released code of Utrera et al.; `default`: as torch does.
+    """
+    torch.manual_seed(seed)
+    network = networks.build(architecture, classes, mean=[0.5] * 3, std=[0.25] * 3)
+    if weights is not None:
+        networks.load(network, {name: w for name, w in weights.items() if not name.startswith("head.")}, but="head.")
+    if head_init == "normal":
+        nn.init.normal_(network.head.weight)
+        nn.init.zeros_(network.head.bias)
+    return network
+
+
+@torch.no_grad()
+def frozen_activations(frozen: nn.Sequential, x: np.ndarray) -> Iterator[np.ndarray]:
+    """Activations of the frozen part in eval mode, batch by batch: uint8 [n, H, W, C] to float32 [batch, ...]."""
+    frozen.eval().to(memory_format=torch.channels_last)
+    device = torch.device("cpu")
+    for i in range(0, len(x), BATCH):
+        yield frozen(training.to_device(torch.from_numpy(x[i : i + BATCH]), device)).contiguous().numpy()
+
+
+def finetune(network: nn.Module, inputs: Inputs, chosen: np.ndarray, settings: FinetuneSettings, seed: int) -> Iterator[EvaluatedEpoch]:
+    """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
+
+    Args:
+        network: the part that is trained; its batch norm uses batch statistics while it trains.
+        inputs: what the network takes.
+        chosen: int64 [n_images]: the subset, as rows of `inputs.train_x`.
+        seed: of the order of the images.
+
+    Yields:
+        the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last.
+
+    Raises:
+        FloatingPointError: when the loss is no longer finite.
+    """
+    train_x, train_y = _prepare(inputs.train_x[chosen]), torch.from_numpy(inputs.train_y[chosen])
+    optimiser = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    order = torch.Generator().manual_seed(seed)
+    for epoch in range(settings.epochs):
+        network.train()
+        training.set_lr(optimiser, settings.lr * 0.1 ** (epoch // max(1, settings.epochs // 3)))
+        total_loss = torch.zeros(())
+        correct = torch.zeros(())
+        for batch in torch.randperm(len(chosen), generator=order).split(settings.batch_size):
+            logits = network(train_x[batch])
+            loss = nn.functional.cross_entropy(logits, train_y[batch])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total_loss += loss.detach() * len(batch)
+            correct += (logits.argmax(1) == train_y[batch]).sum()
+        if not torch.isfinite(total_loss):
+            raise FloatingPointError(f"the loss is {total_loss.item()} in epoch {epoch + 1}")
+        if epoch % settings.eval_every == 0 or epoch + 1 == settings.epochs:
+            test_accuracy = accuracy(network, inputs.test_x, inputs.test_y)
+            n = len(chosen)
+            yield EvaluatedEpoch(epoch + 1, test_accuracy, (100 * correct / n).item(), (total_loss / n).item())
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
+    """Percent of the images (or activations) that the network in eval mode labels correctly."""
+    network.eval()
+    correct = 0
+    for i in range(0, len(x), BATCH):
+        predicted = network(_prepare(x[i : i + BATCH])).argmax(1)
+        correct += (predicted == torch.from_numpy(y[i : i + BATCH])).sum().item()
+    return 100 * correct / len(x)
+
+
+def _prepare(x: np.ndarray) -> Tensor:
+    """Images in [0, 1] from uint8; activations as they are."""
+    x = torch.from_numpy(np.ascontiguousarray(x))
+    return training.to_device(x, torch.device("cpu")) if x.dtype == torch.uint8 else x

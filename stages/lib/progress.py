@@ -1,0 +1,21 @@
+"""Progress bars: on a terminal one that moves, elsewhere a line now and then."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(items: Iterable | None = None, *, title: str, total: int | None = None, unit: str = "it") -> tqdm:
+    """A tqdm bar on stderr that writes no more than a line every few seconds where that is no terminal."""
+    return tqdm(items, desc=title, total=total, unit=unit, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 5.0, **_plain())
+
+
+def _plain() -> dict[str, Any]:
+    return {"dynamic_ncols": True} if sys.stderr.isatty() else {"ncols": 100, "ascii": True}
+
+
+def say(line: str) -> None:
+    """A line on stderr that does not break a bar."""
+    tqdm.write(line, file=sys.stderr)
