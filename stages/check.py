@@ -7,11 +7,11 @@ what can be found wrong is found here, while they are still in place.
 
 from pathlib import Path
 
-from stages.lib import files, params
+from stages.lib import command, files, params
 from stages.lib.architectures import RESIDUAL_BLOCKS
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
-from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, Params, Random, SettingsError
+from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, Dataset, Params, Random, SettingsError, Source
 
 CHECKED = Path("data/checked")
 
@@ -59,30 +59,37 @@ def _names(path: Path) -> list[str]:
 
 
 def _unknown(key: str, names: list[str], allowed: list[str], where: object) -> list[str]:
-    return [f"{PARAMS}: {key}: {name!r} is not in {where}; allowed: {params.choices(name, allowed)}" for name in names if name not in allowed]
+    return [
+        f"{PARAMS}: {key}: {name!r} is not in {where}; allowed: {params.choices(name, allowed)}" for name in names if name not in allowed
+    ]
 
 
-def _source_problems(name: str, source: object, settings: Params) -> list[str]:
-    wrong = []
+def _source_problems(name: str, source: Source, settings: Params) -> list[str]:
     if source.architecture not in RESIDUAL_BLOCKS:
         allowed = params.choices(source.architecture, RESIDUAL_BLOCKS)
         return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
+    if isinstance(source, Random):
+        return []
     most = RESIDUAL_BLOCKS[source.architecture]
-    for blocks in settings.blocks:
-        if blocks != "all" and blocks > most and not isinstance(source, Random):
-            wrong.append(f"{PARAMS}: blocks: {blocks} is above the residual blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all")
-    if not isinstance(source, Random) and source.dataset != settings.source.dataset:
-        wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: what {PARAMS} names as source.dataset, {settings.source.dataset!r}")
+    wrong = [
+        f"{PARAMS}: blocks: {blocks} is above the {most} residual blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
+        for blocks in settings.blocks
+        if blocks != "all" and blocks > most
+    ]
+    if source.dataset != settings.source.dataset:
+        allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
+        wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")
     return wrong
 
 
-def _subset_problems(name: str, dataset: object, settings: Params) -> list[str]:
+def _subset_problems(name: str, dataset: Dataset, settings: Params) -> list[str]:
+    allowed = f"{dataset.classes} (its classes) to {dataset.train} (its training images)"
     return [
-        f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {dataset.classes} (its classes) to {dataset.train} (its training images)"
+        f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {allowed}"
         for n in settings.draw_subsets.n_images
         if not dataset.classes <= n <= dataset.train
     ]
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, __doc__)

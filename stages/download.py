@@ -3,10 +3,10 @@
 Reads data/catalog.yaml: <dataset>, params.yaml: download. Writes data/raw/<dataset>/, verified by its checksum.
 """
 
-import argparse
-from importlib.resources import files as package_files
+from importlib.util import find_spec
+from pathlib import Path
 
-from stages.lib import params
+from stages.lib import command, params
 from stages.lib.datasets import RAW, save
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
@@ -16,27 +16,26 @@ from stages.lib.procedural import draw, splits_of
 from stages.lib.progress import bar
 
 
-def main(name: str) -> None:
-    settings, entry = params.section("download"), params.dataset_entry(name)
-    shown = settings.model_dump() | {name: entry.model_dump()}
-    with execution("download", name, settings=shown, inputs=[], outputs=[RAW / name]):
+def main(dataset: str) -> None:
+    settings, entry = params.section("download"), params.dataset_entry(dataset)
+    shown = settings.model_dump() | {dataset: entry.model_dump()}
+    with execution("download", dataset, settings=shown, inputs=[], outputs=[RAW / dataset]):
         if isinstance(entry, Packaged):
-            copy_from_package(name, entry, settings)
+            copy_from_package(dataset, entry, settings)
         else:
             for split in splits_of(entry):
-                x, y = draw(entry, split, lambda numbers, split=split: bar(numbers, title=f"{name}: {split}", unit="image"))
-                save(RAW / name, split, x, y)
+                x, y = draw(entry, split, lambda numbers, split=split: bar(numbers, title=f"{dataset}: {split}", unit="image"))
+                save(RAW / dataset, split, x, y)
 
 
 def copy_from_package(name: str, entry: Packaged, settings: DownloadSettings) -> None:
-    try:
-        path = str(package_files(entry.package) / entry.file)
-    except ModuleNotFoundError:
-        raise RunError(f"{params.DATA_CATALOG}: {name}.package is {entry.package!r}, which is not installed") from None
+    top, *rest = entry.package.split(".")
+    spec = find_spec(top)  # of the top package alone, as looking further would import it
+    if spec is None or spec.origin is None:
+        raise RunError(f"{params.DATA_CATALOG}: {name}.package is {entry.package!r}, which is not installed")
+    path = str(Path(spec.origin).parent.joinpath(*rest, entry.file))
     fetch(path, RAW / name / entry.file, sha256=entry.sha256, timeout_s=settings.timeout_s, attempts=settings.attempts)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset")
-    main(parser.parse_args().dataset)
+    command.run(main, __doc__, "dataset")

@@ -4,11 +4,9 @@ Reads data/images/<target>/train_y.npy, params.yaml: draw_subsets. Writes data/s
 `<n_images>_<seed>` the int64 indices of the training images, [n_images].
 """
 
-import argparse
-
 import numpy as np
 
-from stages.lib import params
+from stages.lib import command, params
 from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
 from stages.lib.errors import RunError
 from stages.lib.files import replacing
@@ -49,10 +47,10 @@ def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
         chosen = stream.choice(len(y), n_images, replace=False)
         if len(np.unique(y[chosen])) == classes:
             return chosen
-    raise RunError(f"{params.PARAMS}: draw_subsets.n_images: {n_images} images held all {classes} classes in none of {MOST_DRAWS} draws; take more")
+    raise RunError(
+        f"{params.PARAMS}: draw_subsets.n_images: {n_images} images held all {classes} classes in none of {MOST_DRAWS} draws; take more"
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target")
-    main(parser.parse_args().target)
+    command.run(main, __doc__, "target")

@@ -4,11 +4,11 @@ Reads data/raw/<dataset>/, data/catalog.yaml: <dataset>, params.yaml: upscale. W
 [n, image_size, image_size, channels]) and <split>_y.npy (int64 [n]), chunk by chunk, and card.json.
 """
 
-import argparse
+from functools import partial
 
 import numpy as np
 
-from stages.lib import files, params
+from stages.lib import command, files, params
 from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, resize, splits_of_raw
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
@@ -17,23 +17,24 @@ from stages.lib.progress import bar
 CHUNK = 512  # images resized at a time
 
 
-def main(name: str) -> None:
-    settings, entry = params.section("upscale"), params.dataset_entry(name)
-    shown = settings.model_dump() | {name: entry.model_dump()}
-    with execution("upscale", name, settings=shown, inputs=[RAW / name], outputs=[IMAGES / name]):
-        folder, size, splits, moments = IMAGES / name, settings.image_size, {}, []
-        for split, x, y in splits_of_raw(name, entry):
-            check(name, split, entry, x, y)
-            files.write_array(folder / f"{split}_x.npy", (len(x), size, size, entry.channels), np.uint8, lambda out, x=x, split=split: upscale(x, out, split, moments))
-            files.write_array(folder / f"{split}_y.npy", y.shape, np.int64, lambda out, y=y: np.copyto(out, y))
+def main(dataset: str) -> None:
+    settings, entry = params.section("upscale"), params.dataset_entry(dataset)
+    shown = settings.model_dump() | {dataset: entry.model_dump()}
+    with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
+        folder, size, splits, moments = IMAGES / dataset, settings.image_size, {}, []
+        for split, x, y in splits_of_raw(dataset, entry):
+            check(dataset, split, entry, x, y)
+            shape = (len(x), size, size, entry.channels)
+            files.write_array(folder / f"{split}_x.npy", shape, np.uint8, partial(upscale, x, split, moments))
+            files.save_array(folder / f"{split}_y.npy", y)
             digests = [files.sha256_of(folder / f"{split}_{part}.npy") for part in "xy"]
             splits[split] = SplitCard(n=len(x), sha256=files.digest_of(digests))
         mean, std = mean_and_std(moments)
-        card = Card(name=name, classes=entry.classes, channels=entry.channels, image_size=size, mean=mean, std=std, splits=splits)
+        card = Card(name=dataset, classes=entry.classes, channels=entry.channels, image_size=size, mean=mean, std=std, splits=splits)
         files.write_json(folder / "card.json", card.model_dump())
 
 
-def upscale(x: np.ndarray, out: np.ndarray, split: str, moments: list) -> None:
+def upscale(x: np.ndarray, split: str, moments: list, out: np.ndarray) -> None:
     """Fill `out`, and note the sums of the training images' pixels for their mean and std."""
     for i in bar(range(0, len(x), CHUNK), title=split, unit="chunk"):
         chunk = resize(x[i : i + CHUNK], out.shape[1])
@@ -62,6 +63,4 @@ def check(name: str, split: str, entry: params.Dataset, x: np.ndarray, y: np.nda
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset")
-    main(parser.parse_args().dataset)
+    command.run(main, __doc__, "dataset")

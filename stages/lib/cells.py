@@ -62,5 +62,3 @@ def discard(kind: str, key: str) -> None:
 
 def _warn(say: Callable[[str], None] | None, line: str) -> None:
     (say or (lambda text: print(text, file=sys.stderr)))(f"warning: {line}")
-
-

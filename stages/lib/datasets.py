@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from stages.lib import files
@@ -55,8 +56,8 @@ def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.n
 
 
 def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> None:
-    for part, array in (("x", x), ("y", y)):
-        files.write_array(folder / f"{split}_{part}.npy", array.shape, array.dtype, lambda out, array=array: np.copyto(out, array))
+    files.save_array(folder / f"{split}_x.npy", x)
+    files.save_array(folder / f"{split}_y.npy", y)
 
 
 def splits_of_raw(name: str, entry: Glyphs | Textures | Packaged) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -95,11 +96,10 @@ def stratified_split(y: np.ndarray, n_train: int, seed: int) -> tuple[np.ndarray
 
 
 def resize(x: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear, as Pillow and torchvision resize: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
-    import torch  # here, as it takes seconds to import
-
+    """Bilinear, by Pillow, as the released transforms do it: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
     if x.shape[1:3] == (size, size):
         return np.asarray(x)
-    batch = torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2).float()
-    resized = torch.nn.functional.interpolate(batch, size=(size, size), mode="bilinear", antialias=True)
-    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    grey = x.shape[-1] == 1
+    pictures = (Image.fromarray(picture[..., 0] if grey else picture) for picture in x)
+    resized = np.stack([np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)) for picture in pictures])
+    return resized[..., None] if grey else resized

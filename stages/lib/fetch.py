@@ -10,7 +10,7 @@ from stages.lib import files
 from stages.lib.errors import RunError
 
 
-class _Temporary(Exception):
+class _PassingError(Exception):
     """A fault that may be gone at the next attempt."""
 
 
@@ -46,7 +46,7 @@ def fetch(
                 bring(address, temporary, timeout_s, progress)
                 _verify(temporary, address, sha256, by_hand)
             return
-        except _Temporary as error:
+        except _PassingError as error:
             if attempt == attempts:
                 raise RunError(f"{address}: {error}, {attempts} times; {by_hand}") from None
             wait(2.0 ** (attempt - 1))
@@ -67,7 +67,7 @@ def _download(address: str, temporary: Path, timeout_s: float, progress: Callabl
     try:
         with requests.get(address, stream=True, timeout=timeout_s) as answer:
             if answer.status_code >= 500 or answer.status_code == 429:
-                raise _Temporary(f"the server answered {answer.status_code}")
+                raise _PassingError(f"the server answered {answer.status_code}")
             if not answer.ok:
                 raise RunError(f"{address}: the server answered {answer.status_code} {answer.reason}; correct the address")
             length = answer.headers.get("Content-Length")
@@ -79,9 +79,9 @@ def _download(address: str, temporary: Path, timeout_s: float, progress: Callabl
                     done += len(chunk)
                     progress(done, total)
     except requests.RequestException as error:
-        raise _Temporary(f"no answer ({type(error).__name__})") from error
+        raise _PassingError(f"no answer ({type(error).__name__})") from error
     if total is not None and done < total:
-        raise _Temporary(f"the connection ended after {done} of {total} bytes")
+        raise _PassingError(f"the connection ended after {done} of {total} bytes")
 
 
 def _verify(path: Path, address: str, sha256: str, by_hand: str) -> None:

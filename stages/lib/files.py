@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,15 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: Any, fill: Callable[[
         array.flush()
 
 
+def save_array(path: Path, array: np.ndarray) -> None:
+    write_array(path, array.shape, array.dtype, lambda out: np.copyto(out, array))
+
+
+def write_parquet(path: Path, table: Any) -> None:
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -107,6 +117,26 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
     from safetensors.torch import save
 
     write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def write_checkpoint(path: Path, state: dict) -> None:
+    import torch  # here, as torch takes seconds to import
+
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict | None:
+    """The state of a half-finished training; None where there is none. A damaged one is ignored, with a warning."""
+    import torch  # here, as torch takes seconds to import
+
+    try:
+        return torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        say(f"warning: {path}: a damaged checkpoint ({type(error).__name__}); training begins anew")
+        return None
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib import networks, training
-from stages.lib.params import FinetuneSettings
 
 BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
 
@@ -57,18 +56,30 @@ def start(architecture: str, weights: dict[str, Tensor] | None, classes: int, he
 def frozen_activations(frozen: nn.Sequential, x: np.ndarray) -> Iterator[np.ndarray]:
     """Activations of the frozen part in eval mode, batch by batch: uint8 [n, H, W, C] to float32 [batch, ...]."""
     frozen.eval().to(memory_format=torch.channels_last)
-    device = torch.device("cpu")
+    device = next(frozen.parameters()).device
     for i in range(0, len(x), BATCH):
-        yield frozen(training.to_device(torch.from_numpy(x[i : i + BATCH]), device)).contiguous().numpy()
+        yield frozen(_prepare(x[i : i + BATCH], device)).contiguous().cpu().numpy()
 
 
-def finetune(network: nn.Module, inputs: Inputs, chosen: np.ndarray, settings: FinetuneSettings, seed: int) -> Iterator[EvaluatedEpoch]:
+def finetune(
+    network: nn.Module,
+    inputs: Inputs,
+    chosen: np.ndarray,  # int64 [n_images]
+    *,
+    epochs: int,
+    eval_every: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    seed: int,
+) -> Iterator[EvaluatedEpoch]:
     """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
 
     Args:
         network: the part that is trained; its batch norm uses batch statistics while it trains.
         inputs: what the network takes.
-        chosen: int64 [n_images]: the subset, as rows of `inputs.train_x`.
+        chosen: the subset, as rows of `inputs.train_x`.
         seed: of the order of the images.
 
     Yields:
@@ -77,15 +88,16 @@ def finetune(network: nn.Module, inputs: Inputs, chosen: np.ndarray, settings: F
     Raises:
         FloatingPointError: when the loss is no longer finite.
     """
-    train_x, train_y = _prepare(inputs.train_x[chosen]), torch.from_numpy(inputs.train_y[chosen])
-    optimiser = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    device = next(network.parameters()).device
+    train_x, train_y = _prepare(inputs.train_x[chosen], device), torch.from_numpy(inputs.train_y[chosen]).to(device)
+    optimiser = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     order = torch.Generator().manual_seed(seed)
-    for epoch in range(settings.epochs):
+    for epoch in range(epochs):
         network.train()
-        training.set_lr(optimiser, settings.lr * 0.1 ** (epoch // max(1, settings.epochs // 3)))
-        total_loss = torch.zeros(())
-        correct = torch.zeros(())
-        for batch in torch.randperm(len(chosen), generator=order).split(settings.batch_size):
+        training.set_lr(optimiser, lr * 0.1 ** (epoch // max(1, epochs // 3)))
+        total_loss = torch.zeros((), device=device)
+        correct = torch.zeros((), device=device)
+        for batch in torch.randperm(len(chosen), generator=order).split(batch_size):
             logits = network(train_x[batch])
             loss = nn.functional.cross_entropy(logits, train_y[batch])
             optimiser.zero_grad(set_to_none=True)
@@ -95,7 +107,7 @@ def finetune(network: nn.Module, inputs: Inputs, chosen: np.ndarray, settings: F
             correct += (logits.argmax(1) == train_y[batch]).sum()
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {total_loss.item()} in epoch {epoch + 1}")
-        if epoch % settings.eval_every == 0 or epoch + 1 == settings.epochs:
+        if epoch % eval_every == 0 or epoch + 1 == epochs:
             test_accuracy = accuracy(network, inputs.test_x, inputs.test_y)
             n = len(chosen)
             yield EvaluatedEpoch(epoch + 1, test_accuracy, (100 * correct / n).item(), (total_loss / n).item())
@@ -105,14 +117,15 @@ def finetune(network: nn.Module, inputs: Inputs, chosen: np.ndarray, settings: F
 def accuracy(network: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
     """Percent of the images (or activations) that the network in eval mode labels correctly."""
     network.eval()
+    device = next(network.parameters()).device
     correct = 0
     for i in range(0, len(x), BATCH):
-        predicted = network(_prepare(x[i : i + BATCH])).argmax(1)
+        predicted = network(_prepare(x[i : i + BATCH], device)).argmax(1).cpu()
         correct += (predicted == torch.from_numpy(y[i : i + BATCH])).sum().item()
     return 100 * correct / len(x)
 
 
-def _prepare(x: np.ndarray) -> Tensor:
+def _prepare(x: np.ndarray, device: torch.device) -> Tensor:
     """Images in [0, 1] from uint8; activations as they are."""
-    x = torch.from_numpy(np.ascontiguousarray(x))
-    return training.to_device(x, torch.device("cpu")) if x.dtype == torch.uint8 else x
+    batch = torch.from_numpy(np.array(x))
+    return training.to_device(batch, device) if batch.dtype == torch.uint8 else batch.to(device)

@@ -42,13 +42,14 @@ class Journal:
         self._file = open(self.path, "a")  # noqa: SIM115  closed by `close`, as its lock says that the stage lives
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._guard = threading.Lock()
-        self.event("start", name=name, stage=stage)
+        self.event("start", name=name, stage=stage, dvc_experiment=os.environ.get("DVC_EXP_NAME") or "workspace", git_commit=git_commit())
 
     def event(self, kind: str, **values: Any) -> None:
         line = json.dumps({"event": kind, "time_ms": int(time.time() * 1000), **values})
         with self._guard:
-            self._file.write(line + "\n")
-            self._file.flush()
+            if not self._file.closed:  # else a last sample of the machine, too late
+                self._file.write(line + "\n")
+                self._file.flush()
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings, as nested keys with dots."""
@@ -67,7 +68,8 @@ class Journal:
 
     def close(self, status: str) -> None:
         self.event("end", status=status)
-        self._file.close()
+        with self._guard:
+            self._file.close()
 
 
 @contextmanager
@@ -96,7 +98,7 @@ def execution(stage: str, *items: str, settings: Mapping[str, Any], inputs: list
             status = "FINISHED"
         except RunError as error:
             journal.event("note", text=str(error))
-            sys.exit(f"error: {error}")
+            raise
         except Exception:
             journal.event("note", text=traceback.format_exc())
             raise
@@ -107,6 +109,12 @@ def execution(stage: str, *items: str, settings: Mapping[str, Any], inputs: list
             ended.set()
             journal.metrics({"duration_s": time.monotonic() - started})
             journal.close(status)
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out, None outside a Git repository."""
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
 
 
 def reading(path: Path) -> tuple[list[dict], bool]:
@@ -135,7 +143,7 @@ def _sample(journal: Journal, ended: threading.Event) -> None:
         return
     log = journal.path.with_suffix(".log")
     with open(log, "w") as output:
-        subprocess.Popen([sys.executable, "-m", "stages.track", "follow", str(journal.path)], cwd=code.ROOT, stdout=output, stderr=output)
+        subprocess.Popen([sys.executable, "-m", "stages.track", "--follow", str(journal.path)], cwd=code.ROOT, stdout=output, stderr=output)
     process = psutil.Process()
     psutil.cpu_percent()
     for step in range(1 << 30):
@@ -165,5 +173,3 @@ def _digest(path: Path) -> str | None:
 def _size(path: Path) -> int:
     found = path.rglob("*") if path.is_dir() else [path]
     return sum(p.stat().st_size for p in found if p.is_file())
-
-

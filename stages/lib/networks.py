@@ -6,9 +6,7 @@ A network takes images in [0, 1]; its first unit normalises them with the mean a
 from collections import OrderedDict
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
 from stages.lib.architectures import RESIDUAL_BLOCKS
 from stages.lib.errors import RunError
@@ -24,6 +22,25 @@ class Normalise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [batch, C, H, W] in [0, 1]
         return (x - self.mean) / self.std
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut, a 1 x 1 convolution where the shape changes (He et al. 2016)."""
+
+    def __init__(self, width_in: int, width: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Identity()
+        if stride != 1 or width_in != width:
+            self.downsample = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(out)) + self.downsample(x))
 
 
 class SmallResNet(nn.Module):
@@ -48,9 +65,7 @@ class SmallResNet(nn.Module):
 
     @staticmethod
     def _stage(width_in: int, width: int, stride: int) -> nn.Sequential:
-        shortcut = nn.Sequential(conv1x1(width_in, width, stride), nn.BatchNorm2d(width)) if stride > 1 else None
-        first = BasicBlock(width_in, width, stride, shortcut)
-        return nn.Sequential(first, BasicBlock(width, width), BasicBlock(width, width))
+        return nn.Sequential(BasicBlock(width_in, width, stride), BasicBlock(width, width), BasicBlock(width, width))
 
 
 def build(architecture: str, num_classes: int, mean: list[float], std: list[float]) -> nn.Sequential:
@@ -69,6 +84,8 @@ def build(architecture: str, num_classes: int, mean: list[float], std: list[floa
     if architecture == "small_resnet":
         network = SmallResNet(num_classes)
     else:
+        import torchvision  # here, as it takes two seconds to import, and the small network needs none of it
+
         network = torchvision.models.get_model(architecture, weights=None, num_classes=num_classes)
     units = OrderedDict(normalise=Normalise(mean, std))
     children = OrderedDict(network.named_children())
@@ -91,7 +108,7 @@ def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequen
         ValueError: when the network has fewer residual blocks.
     """
     units = list(network.named_children())
-    residual = [i for i, (_, unit) in enumerate(units) if isinstance(unit, BasicBlock | Bottleneck)]
+    residual = [i for i, (name, _) in enumerate(units) if name.startswith("layer")]
     if not 0 <= blocks <= len(residual):
         raise ValueError(f"blocks is {blocks}; this network allows 0 to {len(residual)}")
     cut = residual[-blocks] if blocks else len(units) - 1
@@ -111,3 +128,19 @@ def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> N
         if names:
             raise RunError(f"weights do not fit the architecture: {len(names)} {problem}, as {names[0]}")
     network.load_state_dict(network.state_dict() | weights)
+
+
+def with_unit_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of the units; those of torchvision's ResNets are translated (`layer4.2.` to `layer4_2.`)."""
+    named = {}
+    for name, tensor in weights.items():
+        first, _, rest = name.partition(".")
+        if first in ("conv1", "bn1"):
+            named[f"stem.{name}"] = tensor
+        elif first == "fc":
+            named[f"head.{rest}"] = tensor
+        elif first.startswith("layer") and "_" not in first:
+            named[f"{first}_{rest}"] = tensor
+        else:
+            named[name] = tensor
+    return named

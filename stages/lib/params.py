@@ -43,7 +43,7 @@ Fraction = Annotated[Real, Field(ge=0, le=1)]
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: DVC would read it as a path into a section
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
 T = TypeVar("T")
 OneOrMore = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1), AfterValidator(_unique)]
@@ -124,8 +124,10 @@ class Fetched(Source):
     dataset: Name
     threat: Threat | None
     classes: Count
-    address: str
+    address: str  # http(s)://, file://, or a path; of a safetensors file
     sha256: Sha256
+    mean: Annotated[list[Real], Field(min_length=3, max_length=3)]  # of its training images, where the file has no normaliser
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
 
 class Random(Source):
@@ -245,8 +247,8 @@ def section(name: str, path: Path = PARAMS) -> Any:
     found = read_yaml(path)
     if name not in found:
         raise SettingsError(f"{path}: {name} is missing")
-    annotation = Params.model_fields[name]
-    return parse(Annotated[annotation.annotation, *annotation.metadata], found[name], path, name)
+    field = Params.model_fields[name]
+    return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, found[name], path, name)
 
 
 def dataset_entry(name: str, path: Path = DATA_CATALOG) -> Glyphs | Textures | Packaged:

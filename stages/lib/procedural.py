@@ -9,7 +9,7 @@ whatever order it is drawn.
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -97,7 +97,7 @@ def _clutter(rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size,
     return np.clip(np.stack(fine, axis=-1), -1, 1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _letter(font: str, letter: str) -> Image.Image:
     """The letter in white on black, centred on a CANVAS x CANVAS image."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"

@@ -1,6 +1,6 @@
 """Training a whole network on images that lie in memory as uint8, with or without an adversary.
 
-Knows neither attacks nor files: the adversary comes as a function, and what is to be kept is handed to `after_epoch`.
+Knows no attack: the adversary comes as a function. What is to be kept is handed to `after_epoch`.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,0 +1,35 @@
+# Each target works on a fresh machine: it installs what it needs into .venv first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help repro test lint ui bench
+
+help: ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+repro: $(READY) ## install, run the whole pipeline, print the path of the report
+	dvc repro
+	@echo "$(CURDIR)/reports/report.html"
+
+test: lint ## install, lint, run the suite
+	python -m pytest
+
+lint: $(READY) ## ruff: style and format
+	ruff check
+	ruff format --check
+
+ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
+	python -m stages.track
+	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+bench: $(READY) ## measure speed; the table goes to the terminal
+	python -m benchmarks.run
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)

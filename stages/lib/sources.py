@@ -1,0 +1,71 @@
+"""Source models on disk: `models/sources/<source>.safetensors`, and beside it a card that says what the weights are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from stages.lib import files
+from stages.lib.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FOLDER = Path("models/sources")
+
+
+class ThreatCard(BaseModel):
+    """The ball within which the source was trained adversarially; eps in pixel units of [0, 1] images."""
+
+    norm: str
+    eps: float
+
+
+class Card(BaseModel):
+    """What is known of a source; robust accuracy is measured by `evaluate_robustness`, with an attack that can be trusted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    kind: Literal["trained", "fetched", "random"]
+    architecture: str
+    classes: int | None
+    dataset: str | None  # that it was trained on
+    threat: ThreatCard | None
+    origin: str
+    sha256: str  # of the weights
+    mean: list[float]  # that its first unit normalises with
+    std: list[float]
+    accuracy: dict[str, float]  # percent on each test split of the source data
+
+
+def paths(name: str) -> tuple[Path, Path]:
+    """Weights and card."""
+    return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"
+
+
+def save(card: Card, weights: "dict[str, Tensor]") -> None:
+    """Write weights and card; the card's sha256 is set here."""
+    weights_path, card_path = paths(card.name)
+    files.write_tensors(weights_path, weights)
+    files.write_json(card_path, card.model_copy(update={"sha256": files.sha256_of(weights_path)}).model_dump())
+
+
+def card_of(name: str) -> Card:
+    return Card(**files.read_json(paths(name)[1]))
+
+
+def load(name: str) -> "nn.Sequential":
+    """The source as a network in eval mode.
+
+    Raises:
+        RunError: when the weights are not those of the card.
+    """
+    from stages.lib import networks  # here, as torch takes seconds to import and a card needs none of it
+
+    card, weights = card_of(name), paths(name)[0]
+    if files.sha256_of(weights) != card.sha256:
+        raise RunError(f"{weights}: its sha256 is not that of its card; run `dvc repro source@{name}` to make it again")
+    network = networks.build(card.architecture, card.classes, card.mean, card.std)
+    networks.load(network, files.read_tensors(weights))
+    return network.eval()

@@ -1,0 +1,118 @@
+"""The tracking store holds every result of this workspace: stages, cells, and the experiment with its report.
+
+Reads .runs/, dvc.lock, params.yaml, reports/. Writes to the MLflow store at MLFLOW_TRACKING_URI, or mlflow.db beside the
+repository. It has no outputs, so DVC never takes it from its cache: what a cached stage did not log arrives here. Sending
+twice adds nothing. A store that is away costs a warning; what waits in .runs/ is sent the next time.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from stages.lib import files, journal, params, tracking
+from stages.lib.progress import bar, say
+
+REPORTS = Path("reports")
+ARTIFACTS = {"": ["report.html", "metrics.json"], "figures": ["figures"], "tables": ["tables"]}
+
+
+def main() -> None:
+    name = params.section("track").experiment
+    waiting = pending_experiments()
+    staged = stage_experiment()
+    try:
+        store = tracking.Store(name)
+        for path in bar(tracking.pending(), title="track", unit="journal"):
+            tracking.mirror(store, path)
+        for experiment in {*waiting, staged}:
+            send_experiment(store, experiment)
+    except tracking.AWAY as error:
+        say(
+            f"warning: {tracking.address()}: the tracking store is away ({type(error).__name__}). Nothing is lost: "
+            f"{len(tracking.pending())} journals and this experiment wait in {journal.folder()}; `python -m stages.track` sends them"
+        )
+        return
+    say(f"track: all results are in {tracking.address()}, experiment {name!r}")
+
+
+def follow(path: Path) -> None:
+    """Mirror the journal of a stage while it runs; what does not arrive waits for `track`."""
+    tracking.mirror(tracking.Store(params.section("track").experiment), path)
+
+
+def experiments_folder() -> Path:
+    return journal.folder() / "experiments"
+
+
+def pending_experiments() -> list[Path]:
+    return sorted(path.parent for path in experiments_folder().glob("*/experiment.json"))
+
+
+def stage_experiment() -> Path:
+    """Copy what the summary run will hold to .runs/, as a temporary workspace may be gone when the store is back."""
+    content = {
+        "name": os.environ.get("DVC_EXP_NAME") or "workspace",
+        "lock": lock_digest(),
+        "git_commit": journal.git_commit(),
+        "params": journal.flatten(yaml.safe_load(Path("params.yaml").read_text())),
+        "metrics": journal.flatten(files.read_json(REPORTS / "metrics.json")),
+    }
+    folder = experiments_folder() / files.digest_of([content["name"], content["lock"]])[:32]
+    for place, names in ARTIFACTS.items():
+        for source in (REPORTS / name for name in names):
+            target = folder / "artifacts" / place
+            shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else _copy(source, target)
+    files.write_json(folder / "experiment.json", content)
+    return folder
+
+
+def _copy(source: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, folder)
+
+
+def lock_digest() -> str:
+    """Hash of dvc.lock without this stage's own entry, which DVC writes when it has ended."""
+    lock = yaml.safe_load(Path("dvc.lock").read_text()) if Path("dvc.lock").is_file() else {"stages": {}}
+    return files.digest_of({name: entry for name, entry in lock["stages"].items() if name != "track"})
+
+
+def send_experiment(store: tracking.Store, folder: Path) -> None:
+    """The summary run of a DVC experiment, and below it the cells that the store does not hold yet."""
+    content = json.loads((folder / "experiment.json").read_text())
+    tags = {"stage": "experiment", "dvc_experiment": content["name"], "dvc_lock": content["lock"], "git_commit": content["git_commit"]}
+    run = store.run("journal", f"experiment-{folder.name}", run_name=f"experiment: {content['name']}", tags=tags)
+    if run.info.status != "FINISHED":
+        store.log(
+            run.info.run_id,
+            [tracking.Metric(name, value, run.info.start_time, 0) for name, value in content["metrics"].items() if value is not None],
+            [tracking.Param(name, str(value)) for name, value in content["params"].items()],
+        )
+        store.client.log_artifacts(run.info.run_id, str(folder / "artifacts"))
+        store.client.set_terminated(run.info.run_id)
+    send_cells(store, run.info.run_id, folder / "artifacts" / "tables" / "runs.csv", run.info.start_time)
+    shutil.rmtree(folder)
+
+
+def send_cells(store: tracking.Store, parent: str, table: Path, time_ms: int) -> None:
+    """Every cell of runs.csv that has no run yet, as a child of `parent`."""
+    found = {run.data.tags["cell"][:16]: run for run in store.runs("tags.kind = 'cell'")}
+    keys = ["source", "target", "blocks", "n_images", "seed"]
+    groups = pd.read_csv(table, dtype={"blocks": str}).groupby([*keys, "cell"], sort=False)
+    absent = [(group, rows) for group, rows in groups if group[-1] not in found or found[group[-1]].info.status != "FINISHED"]
+    for (*values, cell), rows in bar(absent, title="track: cells", unit="cell") if absent else []:
+        history = [(int(row.pop("epoch")), row) for row in rows.drop(columns=[*keys, "cell"]).to_dict("records")]
+        content = {"key": cell, "params": dict(zip(keys, values, strict=True)), "history": history, "time_ms": time_ms}
+        tracking.send_cell(store, parent, content, found.get(cell))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--follow", type=Path, metavar="JOURNAL", help="mirror the journal of a running stage, and nothing else")
+    arguments = parser.parse_args()
+    follow(arguments.follow) if arguments.follow else main()

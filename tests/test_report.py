@@ -1,0 +1,279 @@
+"""The report from synthetic results whose means are known: its files, its words, its bytes, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages import report
+from stages.lib import datasets, journal
+from stages.lib.errors import RunError
+
+ROOT = Path(__file__).resolve().parents[1]
+SEEDS = [20000000 + 100000 * i for i in range(6)]
+SIZES = [50, 100, 200]
+BASE = {  # accuracy on digits, on textures; each at 50 images and the last epoch
+    "natural": (64.0, 70.0), "l2_eps0.5": (74.0, 52.0), "linf_eps8_255": (72.0, 48.0), "random": (40.0, 45.0),
+}  # fmt: skip
+ON_SOURCE = {"natural": (99.0, 80.0), "l2_eps0.5": (93.0, 90.0), "linf_eps8_255": (91.0, 89.0), "random": None}
+THREATS = {"l2_eps0.5": {"norm": "l2", "eps": 0.5}, "linf_eps8_255": {"norm": "linf", "eps": 8 / 255}}
+PIXELS = 12
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A folder with the results of 4 sources x 2 targets x blocks 0 and 1, as the stages before would leave it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setattr(journal, "LIVE_AFTER_S", 1000)
+    make(tmp_path)
+    return tmp_path
+
+
+def make(folder: Path) -> None:
+    for name in ("data/catalog.yaml", "models/catalog.yaml", "reports/reference/utrera_table7.csv"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings |= {"sources": list(BASE), "targets": ["digits", "textures"], "datasets": ["glyphs", "digits", "textures"], "blocks": [0, 1]}
+    settings["draw_subsets"] |= {"n_images": SIZES, "n_seeds": len(SEEDS)}
+    settings["report"] |= {"natural": "natural", "bootstrap": 500, "headline": {"target": "digits", "n_images": 100, "blocks": 1}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    for name in settings["datasets"]:
+        make_images(folder / "data/images" / name, name)
+    for source in BASE:
+        make_card(folder / "models/sources" / f"{source}.json", source)
+        for index, target in enumerate(settings["targets"]):
+            make_runs(folder / "models/finetuned" / source / target / "runs.parquet", source, target, BASE[source][index])
+            make_robustness(folder / "models/robustness" / source / target, source, target)
+
+
+def make_images(folder: Path, name: str) -> None:
+    channels, random = (1 if name == "digits" else 3), np.random.default_rng(0)
+    splits = ("train", "test", "test_decorrelated") if name == "glyphs" else ("train", "test")
+    for split in splits:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{split}_x.npy", random.integers(0, 256, (20, PIXELS, PIXELS, channels), dtype=np.uint8))
+        np.save(folder / f"{split}_y.npy", np.arange(20) % 10)
+    card = {"name": name, "classes": 10, "channels": channels, "image_size": PIXELS, "mean": [0.5] * 3, "std": [0.2] * 3}
+    counts = {split: {"n": 1000, "sha256": "0" * 64} for split in splits}
+    (folder / "card.json").write_text(json.dumps(card | {"splits": counts}))
+
+
+def make_card(path: Path, source: str) -> None:
+    accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
+    card = {
+        "name": source, "kind": "random" if source == "random" else "trained", "architecture": "small_resnet", "classes": 24,
+        "dataset": "glyphs" if accuracy else None, "threat": THREATS.get(source), "origin": "", "sha256": "abcdef012345" + "0" * 52,
+        "mean": [0.5] * 3, "std": [0.2] * 3, "accuracy": accuracy,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(card))
+
+
+def make_runs(path: Path, source: str, target: str, base: float) -> None:
+    """Seed i adds i to every source alike, so that paired differences are exact; a robust source's lead halves from 50 to 200."""
+    rows = []
+    natural = BASE["natural"][["digits", "textures"].index(target)]
+    for blocks in ["all"] if source == "random" else ["0", "1"]:
+        for k, n in enumerate(SIZES):
+            for i, seed in enumerate(SEEDS):
+                for epoch in (1, 11, 20):
+                    lead = (base - natural) * (1 - 0.25 * k)
+                    accuracy = natural + lead + 4 * k + i + (2 if blocks == "1" else 0) - {1: 30, 11: 5, 20: 0}[epoch]
+                    rows.append((source, target, blocks, n, seed, epoch, accuracy, 99.0, 0.1, f"{len(rows) // 3:016x}{source}{target}"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows, columns=report.results.RUNS).sample(frac=1, random_state=0).to_parquet(path)
+
+
+def make_robustness(folder: Path, source: str, target: str) -> None:
+    pretrained = source != "random"
+    models = [("source", "glyphs", "", 0, 0)] if pretrained else []
+    models += [("finetuned", target, b, 200, SEEDS[0]) for b in (["0", "1"] if pretrained else ["all"])]
+    radii = [("l2", e) for e in (0.0, 0.25, 0.5, 1.0)] + [("linf", e / 255) for e in (0, 2, 4, 8)]
+    falls = 25.0 if source in THREATS else 85.0
+    rows = [
+        (model, source, data, blocks, n, seed, "pgd20", norm, eps, max(0.0, 90 - falls * eps * (1 if norm == "l2" else 32)), 200)
+        for model, data, blocks, n, seed in models
+        for norm, eps in radii
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows, columns=report.results.ATTACKED).to_parquet(folder / "robustness.parquet")
+    np.savez(folder / "examples.npz", **make_examples(pretrained))
+
+
+def make_examples(pretrained: bool) -> dict[str, np.ndarray]:
+    random, arrays = np.random.default_rng(1), {}
+    for model in ("source", "finetuned")[0 if pretrained else 1 :]:
+        for norm, eps in (("l2", 1.0), ("linf", 8 / 255)):
+            clean = random.random((4, PIXELS, PIXELS, 3), dtype=np.float32)
+            attacked = np.clip(clean + np.float32(0.03) * np.sign(random.standard_normal(clean.shape, dtype=np.float32)), 0, 1)
+            label = np.arange(4)
+            arrays |= {f"{model}_{norm}_clean": clean, f"{model}_{norm}_adversarial": attacked, f"{model}_{norm}_label": label}
+            arrays |= {f"{model}_{norm}_predicted_clean": label, f"{model}_{norm}_predicted_adversarial": (label + 1) % 4}
+            arrays[f"{model}_{norm}_eps"] = np.float64(eps)
+    return arrays
+
+
+def test_the_tables_hold_the_known_means_of_the_last_epoch(workspace):
+    report.main()
+    summary = pd.read_csv("reports/tables/summary.csv").set_index(["source", "target", "blocks", "n_images"])
+    row = summary.loc[("l2_eps0.5", "digits", "1", 100)]
+    assert row["n"] == 6
+    assert row["mean"] == pytest.approx(64 + 7.5 + 4 + 2.5 + 2)  # natural, lead at 100 images, size, mean of 0..5, blocks
+    assert row["low"] < row["mean"] < row["high"]
+    assert pd.read_csv("reports/tables/runs.csv").columns[:7].tolist() == report.results.RUNS[:7]
+
+
+def test_paired_differences_cancel_what_the_seeds_share(workspace):
+    report.main()
+    rows = pd.read_csv("reports/tables/differences.csv").set_index(["source", "target", "blocks", "n_images"])
+    row = rows.loc[("linf_eps8_255", "digits", "0", 50)]
+    assert (row["n"], row["mean"], row["low"], row["high"]) == (6, 8.0, 8.0, 8.0)
+    assert set(rows.index.get_level_values("source")) == set(THREATS)
+
+
+def test_the_page_opens_with_the_answer(workspace):
+    report.main()
+    page = Path("reports/report.html").read_text()
+    heading = " ".join(page[page.index("<h1>") : page.index("</h1>")].split())
+    assert "With 100 images" in heading
+    assert (
+        heading.index("digits")
+        < heading.index("L2 0.5")
+        < heading.index("+7.5 points")
+        < heading.index("textures")
+        < heading.index("+13.5")
+    )
+
+
+def test_the_page_is_self_contained(workspace):
+    report.main()
+    page = Path("reports/report.html").read_text()
+    for outside in ("http://", "https://", "<script", "<link", "@import", "src=", "<?xml", "xmlns"):
+        assert outside not in page
+    assert page.count("<svg") == len(list(Path("reports/figures").glob("*.svg")))
+    for text in ("8/255", "Table 7", "bootstrap: 500", "abcdef012345", "L2 0.5"):
+        assert text in page
+
+
+def test_every_figure_is_saved_as_svg_and_png(workspace):
+    report.main()
+    names = {path.stem for path in Path("reports/figures").iterdir()}
+    assert names == {
+        "samples_glyphs", "samples_digits", "samples_textures", "accuracy_digits", "accuracy_textures", "difference_digits",
+        "difference_textures", "published", "epochs", "robustness", "examples_source", "examples_digits", "examples_textures",
+    }  # fmt: skip
+    assert all(Path(f"reports/figures/{name}.{kind}").stat().st_size > 1000 for name in names for kind in ("svg", "png"))
+
+
+def test_metrics_have_no_dots_in_their_keys_and_the_best_robust_difference(workspace):
+    report.main()
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    entry = metrics["digits"]["blocks_1"]
+    assert entry["robust_minus_natural"] == {"mean": 7.5, "low": 7.5, "high": 7.5}
+    assert entry["accuracy"] == {"natural": 72.5, "l2_eps0_5": 80.0, "linf_eps8_255": 78.5}
+    assert metrics["digits"]["blocks_all"]["accuracy"] == {"random": pytest.approx(52.5, abs=8)}
+    assert metrics["source_data"]["natural"] == {"test": 99.0, "test_decorrelated": 80.0}
+    assert "." not in "".join(journal.flatten({k.replace("/", ""): 0 for k in metrics}))
+
+
+def test_verdicts_follow_the_results(workspace):
+    report.main()
+    claims = pd.read_csv("reports/tables/claims.csv")
+    found = {(row.claim, row.comparison.split(",")[0].split(":")[0]): row.verdict for row in claims.itertuples()}
+    assert found[1, "digits"] == "supports"
+    assert found[1, "textures"] == "contradicts"
+    assert found[2, "digits"] == "supports"
+    assert found[2, "textures"] == "open"
+    assert found[7, "textures"] == "supports"
+    assert set(claims["claim"]) == set(range(1, 10))
+    assert (claims.loc[claims["claim"] == 6, "verdict"] == "supports").all()
+
+
+def test_the_same_inputs_give_the_same_bytes(workspace):
+    report.main()
+    first = {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()}
+    shutil.rmtree("reports/figures")
+    report.main()
+    assert {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()} == first
+
+
+def test_results_of_a_source_that_is_no_longer_configured_are_not_read(workspace):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["sources"] = ["natural", "l2_eps0.5"]
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    Path("models/finetuned/linf_eps8_255/digits/runs.parquet").write_bytes(b"stale, and not even a table")
+    report.main()
+    assert set(pd.read_csv("reports/tables/runs.csv")["source"]) == {"natural", "l2_eps0.5"}
+    assert (
+        "8/255" not in Path("reports/report.html").read_text().split("<article")[0].split("samples")[0].split("<h1>")[1].split("</h1>")[0]
+    )
+    claims = pd.read_csv("reports/tables/claims.csv").set_index("claim")
+    assert claims.loc[5, "note"] == "not in this configuration"
+    assert (claims.loc[[8], "note"] == "not in this configuration").all()
+
+
+def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings |= {"sources": ["natural"], "targets": ["digits"], "blocks": 0}
+    settings["draw_subsets"]["n_images"] = 50
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    path = Path("models/finetuned/natural/digits/runs.parquet")
+    runs = pd.read_parquet(path)
+    runs[(runs["blocks"] == "0") & (runs["n_images"] == 50) & (runs["seed"] == SEEDS[0])].to_parquet(path)
+    report.main()
+    assert set(pd.read_csv("reports/tables/claims.csv")["verdict"]) == {"open"}
+    assert "digits is learned best from" in Path("reports/report.html").read_text()
+
+
+def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
+    for path in Path("models/robustness").glob("*/*/robustness.parquet"):
+        table = pd.read_parquet(path)
+        table[table["model"] == "source"].to_parquet(path)
+        np.savez(path.with_name("examples.npz"))
+    report.main()
+    claims = pd.read_csv("reports/tables/claims.csv").set_index("claim")
+    assert claims.loc[9, "note"] == "not in this configuration"
+    assert Path("reports/figures/robustness.svg").is_file()
+    assert not list(Path("reports/figures").glob("examples*"))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["models/finetuned/natural/digits/runs.parquet", "models/robustness/random/textures/robustness.parquet",
+     "models/robustness/natural/digits/examples.npz", "models/sources/natural.json", "data/images/glyphs/card.json",
+     "reports/reference/utrera_table7.csv"],
+)  # fmt: skip
+def test_a_missing_file_is_named_in_one_line(workspace, missing):
+    Path(missing).unlink()
+    with pytest.raises((RunError, SystemExit), match=missing) as caught:
+        report.main()
+    assert "\n" not in str(caught.value)
+    assert not Path("reports/report.html").exists()
+
+
+def test_a_damaged_table_is_named_in_one_line(workspace):
+    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises((RunError, SystemExit), match=str(path)) as caught:
+        report.main()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_without_a_column_names_it(workspace):
+    path = Path("models/finetuned/natural/digits/runs.parquet")
+    pd.read_parquet(path).drop(columns="seed").to_parquet(path)
+    with pytest.raises((RunError, SystemExit), match="has no column 'seed'"):
+        report.main()
+
+
+def test_samples_are_the_first_image_of_each_class(workspace):
+    x, _ = datasets.load("digits", "train")
+    shown, labels = report.results.samples_of("digits")["train"]
+    assert labels.tolist() == list(range(10))
+    assert np.array_equal(shown, x[:10])
