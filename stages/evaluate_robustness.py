@@ -6,6 +6,7 @@ and examples.npz, images before and after the strongest attack of each norm.
 """
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from stages.lib import cells, code, command, files, params, pool, sources
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.journal import execution
 from stages.lib.params import EvaluateRobustnessSettings
-from stages.lib.progress import bar
+from stages.lib.progress import bar, say
 
 FINETUNED, ROBUSTNESS = Path("models/finetuned"), Path("models/robustness")
+NORMS = ("l2", "linf")  # keys of the section, each a list of radii
+PRELOAD = ("stages.lib.robustness", "stages.lib.finetuning")
 SEED = 0  # of the attacks' random starts
 EXAMPLES = 8  # images of each model and norm in examples.npz
 COLUMNS = {
@@ -49,20 +52,22 @@ def main(source: str, target: str) -> None:
     inputs = [*sources.paths(source), FINETUNED / source / target, IMAGES / target]
     with execution("evaluate_robustness", source, target, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         models = models_of(source, target)
-        keys = {model: key_of(model, settings) for model in models}
-        absent = [model for model in models if cells.load("robustness", keys[model]) is None]
-        with bar(title=f"evaluate_robustness@{source}-{target}", total=len(models), unit="model") as progress:
-            progress.update(len(models) - len(absent))
-            tasks = [(model, keys[model], settings) for model in absent]
-            for _, _, error in pool.run_all(
-                evaluate, tasks, processes=pool.workers(), initialise=begin, preload=("stages.lib.robustness",)
-            ):
-                progress.update()
-                if error is not None:
-                    raise error
-        found = {model: cells.load("robustness", keys[model]) for model in models}
-        save(out, found, {model: cells.tensors("robustness", keys[model]) for model in models}, settings)
-        journal.metrics({f"{m.kind}_clean_accuracy": found[m]["rows"][0]["accuracy"] for m in models})
+        keys = {(model, norm): key_of(model, norm, settings) for model in models for norm in NORMS}
+        attack_missing(f"evaluate_robustness@{source}-{target}", keys, settings)
+        found = {pair: cells.load("robustness", key) for pair, key in keys.items()}
+        save(out, found, {pair: cells.tensors("robustness", key) for pair, key in keys.items()}, settings)
+        journal.metrics({f"{model.kind}_clean_accuracy": found[model, norm]["rows"][0]["accuracy"] for model, norm in keys})
+
+
+def attack_missing(title: str, keys: dict[tuple[Model, str], str], settings: EvaluateRobustnessSettings) -> None:
+    """Attack each model with each norm, over a pool of processes, where the store has no result yet."""
+    tasks = [(*pair, key, settings) for pair, key in keys.items() if cells.load("robustness", key, say) is None]
+    with bar(title=title, total=len(keys), unit="attack") as progress:
+        progress.update(len(keys) - len(tasks))
+        for _, _, error in pool.run_all(attack, tasks, processes=pool.workers(), initialise=begin, preload=PRELOAD):
+            progress.update()
+            if error is not None:
+                raise error
 
 
 def models_of(source: str, target: str) -> list[Model]:
@@ -76,11 +81,12 @@ def models_of(source: str, target: str) -> list[Model]:
     return models
 
 
-def key_of(model: Model, settings: EvaluateRobustnessSettings) -> str:
+def key_of(model: Model, norm: str, settings: EvaluateRobustnessSettings) -> str:
     return files.digest_of({
         "source": sources.card_of(model.source).sha256, "weights": model.weights and files.sha256_of(Path(model.weights)),
-        "data": card_of(model.dataset).splits["test"].sha256, "settings": settings.model_dump(),
-        "code": code.digest("stages.lib.robustness", "stages.lib.networks"), "seed": SEED, "examples": EXAMPLES,
+        "data": card_of(model.dataset).splits["test"].sha256, "norm": norm, "radii": getattr(settings, norm),
+        "settings": settings.model_dump(exclude=set(NORMS)), "seed": SEED, "examples": EXAMPLES,
+        "code": code.digest("stages.lib.robustness", "stages.lib.finetuning"), "torch": version("torch"),
     })  # fmt: skip
 
 
@@ -91,21 +97,17 @@ def begin() -> None:
     torch.set_num_threads(1)
 
 
-def evaluate(task: tuple[Model, str, EvaluateRobustnessSettings]) -> None:
-    """In a worker: attack one model with every norm and eps, and keep the result."""
+def attack(task: tuple[Model, str, str, EvaluateRobustnessSettings]) -> None:
+    """In a worker: attack one model within one norm at every radius, and keep the result."""
     from stages.lib import robustness  # here, as torch takes seconds to import
 
-    model, key, settings = task
-    network = network_of(model)
+    model, norm, key, settings = task
+    network, radii = network_of(model), getattr(settings, norm)
     x, y = (array[: settings.max_images] for array in load(model.dataset, "test"))
-    attack = {"steps": settings.attack.steps, "step_ratio": settings.attack.step_ratio, "seed": SEED}
-    rows, pictures = [], {}
-    for norm, radii in (("l2", settings.l2), ("linf", settings.linf)):
-        rows += [asdict(row) for row in robustness.accuracy_against_eps(network, x, y, norm=norm, radii=radii, **attack)]
-        if radii:
-            shown = robustness.examples(network, x[:EXAMPLES], y[:EXAMPLES], norm=norm, eps=max(radii), **attack)
-            pictures |= {f"{norm}_{name}": np.asarray(value) for name, value in asdict(shown).items()}
-    cells.save("robustness", key, {"rows": rows}, as_tensors(pictures))
+    pgd = {"norm": norm, "steps": settings.attack.steps, "step_ratio": settings.attack.step_ratio, "seed": SEED}
+    rows = [asdict(row) for row in robustness.accuracy_against_eps(network, x, y, radii=radii, **pgd)]
+    shown = asdict(robustness.examples(network, x[:EXAMPLES], y[:EXAMPLES], eps=max(radii), **pgd)) if radii else {}
+    cells.save("robustness", key, {"rows": rows}, as_tensors(shown))
 
 
 def network_of(model: Model) -> object:
@@ -128,13 +130,16 @@ def as_tensors(arrays: dict[str, np.ndarray]) -> dict:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def save(out: Path, found: dict[Model, dict], pictures: dict[Model, dict], settings: EvaluateRobustnessSettings) -> None:
-    attack = f"pgd{settings.attack.steps}"
-    rows = [{"model": m.kind, "attack": attack, **asdict(m), **row} for m in found for row in found[m]["rows"]]
-    table = pd.DataFrame(rows, columns=[*COLUMNS]).astype(COLUMNS)
-    files.write_parquet(out / "robustness.parquet", table)
-    shown = {m.kind: m for m in reversed(pictures)}  # the source, and the first of the fine-tuned models
-    arrays = {f"{kind}_{name}": tensor.numpy() for kind, m in shown.items() for name, tensor in pictures[m].items()}
+def save(out: Path, found: dict[tuple, dict], pictures: dict[tuple, dict], settings: EvaluateRobustnessSettings) -> None:
+    """Table and pictures; of the fine-tuned models the first one is shown."""
+    rows = [
+        {"model": model.kind, "attack": f"pgd{settings.attack.steps}", **asdict(model), **row}
+        for (model, _), result in found.items()
+        for row in result["rows"]
+    ]
+    files.write_parquet(out / "robustness.parquet", pd.DataFrame(rows, columns=[*COLUMNS]).astype(COLUMNS))
+    shown = {(model.kind, norm): pictures[model, norm] for model, norm in reversed(pictures)}
+    arrays = {f"{kind}_{norm}_{name}": tensor.numpy() for (kind, norm), part in shown.items() for name, tensor in part.items()}
     with files.replacing(out / "examples.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 

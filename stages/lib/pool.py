@@ -40,7 +40,7 @@ def run_all(
     try:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["__main__", *preload])
-        with ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, (initialise, arguments)) as pool:
+        with ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, (dict(os.environ), initialise, arguments)) as pool:
             waiting = {pool.submit(function, task): task for task in tasks}
             try:
                 for done in as_completed(waiting):
@@ -53,7 +53,8 @@ def run_all(
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _begin(initialise: Callable[..., None], arguments: tuple) -> None:
+def _begin(environment: dict[str, str], initialise: Callable[..., None], arguments: tuple) -> None:
+    os.environ.update(environment)  # the server has that of the time when it was started
     threading.Thread(target=_end_with_parent, daemon=True).start()
     initialise(*arguments)
 

@@ -1,0 +1,81 @@
+"""The report's page: one self-contained HTML file, figures inlined as SVG that takes the page's colours, light or dark."""
+
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import BaseModel
+
+from stages.lib import figures
+from stages.lib.claims import Claim
+from stages.lib.study import Answer, Study, at, block_text, images, signed
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+COLOURS = {figures.INK: "var(--ink)", figures.MUTED: "var(--muted)", figures.GRID: "var(--grid)", figures.PAPER: "var(--panel)"}
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "seaborn", "scikit-learn")
+
+
+def render(
+    study: Study, *, answers: list[Answer], claims: list[Claim], svgs: dict[str, str], summary: pd.DataFrame, settings: dict[str, Any]
+) -> str:
+    """The page as text; `svgs` by name, `summary` with source, target, blocks, n_images, n, mean, low, high."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
+    colours = {name: look.colour for name, look in looks_of(study).items()}
+    return environment.get_template(TEMPLATE.name).render(
+        study=study, answers=answers, claims=claims, colours=colours, counts=verdicts(claims),
+        figures={name: inline(svg, name) for name, svg in svgs.items()}, numbers=numbers(study, summary),
+        parameters=as_yaml(settings), cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
+    )  # fmt: skip
+
+
+def looks_of(study: Study) -> dict[str, figures.Look]:
+    return figures.looks_of([(name, study.labels[name], study.family(name), study.eps(name)) for name in study.cards])
+
+
+def inline(svg: str, name: str) -> Markup:
+    """An SVG file as an element of the page: no header, no ids that repeat, its greys as the page's variables."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'\s(?:xmlns(?::xlink)?|version)="[^"]*"', "", svg, count=3)
+    svg = re.sub(r'(<svg[^>]*?)\s(?:width|height)="[^"]*"([^>]*?)\s(?:width|height)="[^"]*"', r"\1\2", svg, count=1)
+    for colour, variable in COLOURS.items():
+        svg = svg.replace(colour, variable)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{name.replace("_", " ")}"', 1))
+
+
+def numbers(study: Study, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per target, a row for each blocks and n_images, with the summary's row of each source, and the highest mean."""
+    found = []
+    for target in study.targets:
+        rows = []
+        for (blocks, n), group in at(summary, target=target).groupby(["blocks", "n_images"], sort=False):
+            cells = {r["source"]: r for r in group.to_dict("records")}
+            top = max(cells, key=lambda s: cells[s]["mean"]) if len(cells) > 1 else None
+            rows.append({"blocks": blocks, "n_images": n, "cells": cells, "top": top})
+        found.append({"target": target, "rows": rows})
+    return found
+
+
+def verdicts(claims: list[Claim]) -> dict[str, int]:
+    """How many pieces of evidence support, contradict, or leave open."""
+    given = [e.verdict for c in claims for e in c.evidence if e.mean is not None]
+    return {verdict: given.count(verdict) for verdict in ("supports", "contradicts", "open")}
+
+
+def as_yaml(settings: dict[str, Any]) -> str:
+    plain = {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in settings.items()}
+    return yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what computed and drew the results; torch is not imported for that."""
+    return {"python": python_version()} | {name: metadata.version(name) for name in PACKAGES}

@@ -1,0 +1,59 @@
+"""What cannot be run is refused before anything runs, in one line that names file, key, what was found and what is allowed."""
+
+import pytest
+
+from stages import check
+from stages.lib.errors import RunError
+
+BAD = {
+    "misspelt key": ("params.yaml", {"finetune__epoch": 3}, ["params.yaml", "finetune.epoch", "epochs"]),
+    "unknown section": ("params.yaml", {"finetun": {}}, ["params.yaml", "finetun", "finetune"]),
+    "wrong type": ("params.yaml", {"finetune__epochs": "many"}, ["params.yaml", "finetune.epochs", "'many'", "integer"]),
+    "unknown source": ("params.yaml", {"sources": ["natural", "naturl"]}, ["params.yaml", "sources", "'naturl'", "did you mean 'natural'"]),
+    "unknown target": ("params.yaml", {"targets": ["digit"]}, ["params.yaml", "targets", "'digit'", "digits"]),
+    "unknown dataset": ("params.yaml", {"datasets": ["glyphs", "digits", "cifar"]}, ["params.yaml", "datasets", "'cifar'", "data/catalog.yaml"]),
+    "too many images": ("params.yaml", {"draw_subsets__n_images": [1001]}, ["params.yaml", "draw_subsets.n_images", "1001", "10", "1000"]),
+    "fewer images than classes": ("params.yaml", {"draw_subsets__n_images": [9]}, ["params.yaml", "n_images", "9", "10 (its classes)"]),
+    "too many blocks": ("params.yaml", {"blocks": 10}, ["params.yaml", "blocks", "10", "small_resnet", "0 to 9"]),
+    "negative blocks": ("params.yaml", {"blocks": -1}, ["params.yaml", "blocks", "-1"]),
+    "eps below 0 in an attack": ("params.yaml", {"evaluate_robustness__l2": [-0.5]}, ["params.yaml", "evaluate_robustness.l2", "-0.5", "0"]),
+    "eps below 0 in a catalog": ("models/catalog.yaml", {"l2_eps0_5__threat__eps": -1}, ["models/catalog.yaml", "l2_eps0_5", "threat.eps", "-1"]),
+    "step size out of range": ("params.yaml", {"source__attack__step_ratio": 4}, ["params.yaml", "source.attack.step_ratio", "4", "less than 4"]),
+    "unknown norm": ("models/catalog.yaml", {"l2_eps0_5__threat__norm": "l1"}, ["models/catalog.yaml", "threat.norm", "'l1'", "'l2' or 'linf'"]),
+    "unknown architecture": ("models/catalog.yaml", {"natural__architecture": "resnet51"}, ["models/catalog.yaml", "'resnet51'", "resnet50"]),
+    "other source data": ("models/catalog.yaml", {"natural__dataset": "imagenet"}, ["models/catalog.yaml", "natural.dataset", "'imagenet'", "'glyphs'"]),
+    "comparison without natural": ("params.yaml", {"sources": ["l2_eps0_5"]}, ["params.yaml", "report.natural", "'natural'", "l2_eps0_5"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_settings_get_one_clear_line(case, workspace):
+    path, changes, named = BAD[case]
+    workspace.edit(path, **changes)
+    with pytest.raises(RunError) as caught:
+        check.main()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert not [word for word in named if word not in line], line
+    assert not check.CHECKED.exists()
+
+
+@pytest.mark.parametrize("changes", [{}, {"blocks": 9}, {"blocks": ["all"]}, {"blocks": [0, 3, 9]}, {"draw_subsets__n_images": 1000}])
+def test_good_settings_pass_and_leave_the_same_file(changes, workspace):
+    check.main()
+    before = check.CHECKED.read_bytes()
+    workspace.edit("params.yaml", **changes)
+    check.main()
+    assert check.CHECKED.read_bytes() == before
+
+
+def test_settings_that_dvc_cannot_even_read_are_named_with_their_file(workspace):
+    (workspace.folder / "params.yaml").write_text("blocks: [0\n")
+    with pytest.raises(RunError, match=r"params\.yaml: not YAML"):
+        check.main()
+
+
+def test_everything_that_is_wrong_is_said_at_once(workspace):
+    workspace.edit("params.yaml", blocks=99, draw_subsets__n_images=5)
+    with pytest.raises(RunError, match=r"blocks: 99.*n_images: 5"):
+        check.main()

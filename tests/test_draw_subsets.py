@@ -1,0 +1,44 @@
+"""Subsets: the draws of the released code, every class in each."""
+
+import numpy as np
+import pytest
+
+from stages import download, draw_subsets, upscale
+from stages.lib.datasets import load
+from stages.lib.errors import RunError
+
+
+def test_subsets_are_the_draws_of_the_published_seeds(workspace):
+    download.main("digits")
+    upscale.main("digits")
+    draw_subsets.main("digits")
+    subsets = dict(np.load("data/subsets/digits.npz"))
+    assert list(subsets) == ["20_20000000", "20_20100000", "40_20000000", "40_20100000"]
+    y = load("digits", "train")[1]
+    drawn = np.random.RandomState(20100000).choice(1000, 40, replace=False)
+    assert len(np.unique(y[drawn])) == 10, "this draw holds every class, so the rule for missing ones does not come in"
+    np.testing.assert_array_equal(subsets["40_20100000"], drawn)
+    assert all(len(np.unique(y[subset])) == 10 for subset in subsets.values())
+
+
+def test_a_draw_without_a_class_is_repeated_from_the_same_stream():
+    y = np.repeat([0, 1], [990, 10])
+    stream = np.random.RandomState(3)
+    draws = [stream.choice(1000, 30, replace=False) for _ in range(200)]
+    first_whole = next(draw for draw in draws if len(np.unique(y[draw])) == 2)
+    assert len(np.unique(y[draws[0]])) == 1, "the first draw lacks a class"
+    np.testing.assert_array_equal(draw_subsets.draw(y, 2, 30, seed=3), first_whole)
+
+
+@pytest.mark.parametrize("n_images", [1, 101])
+def test_sizes_that_cannot_be_drawn_are_refused(n_images):
+    with pytest.raises(RunError, match=rf"n_images: {n_images}; allowed: 2 \(classes\) to 100 \(training images\)"):
+        draw_subsets.draw(np.arange(100) % 2, 2, n_images, seed=0)
+
+
+def test_a_class_that_is_hardly_ever_drawn_ends_in_an_error_and_not_in_a_loop(monkeypatch):
+    monkeypatch.setattr(draw_subsets, "MOST_DRAWS", 5)
+    y = np.zeros(100_000, np.int64)
+    y[0] = 1
+    with pytest.raises(RunError, match="held all 2 classes in none of 5 draws"):
+        draw_subsets.draw(y, 2, 2, seed=0)

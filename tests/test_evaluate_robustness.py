@@ -1,0 +1,87 @@
+"""Robustness as a stage: a row for each model, norm and radius, and pictures of what the attack does."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
+from stages.lib import cells, finetuning, sources
+from stages.lib.datasets import load
+
+OUT = evaluate_robustness.ROBUSTNESS / "l2_eps0_5" / "digits"
+
+
+@pytest.fixture
+def ready(workspace):
+    for dataset in ("glyphs", "digits"):
+        download.main(dataset)
+        upscale.main(dataset)
+    draw_subsets.main("digits")
+    source.main("l2_eps0_5")
+    finetune.main("l2_eps0_5", "digits")
+    evaluate_robustness.main("l2_eps0_5", "digits")
+    return workspace
+
+
+def test_every_model_norm_and_radius_has_a_row(ready):
+    table = pd.read_parquet(OUT / "robustness.parquet")
+    assert list(table) == list(evaluate_robustness.COLUMNS)
+    assert sorted(zip(table.model, table.dataset, table.norm, table.eps, strict=True)) == [
+        (model, dataset, norm, eps)
+        for model, dataset in (("finetuned", "digits"), ("source", "glyphs"))
+        for norm, radius in (("l2", 0.5), ("linf", 0.03))
+        for eps in (0.0, radius)
+    ]
+    assert (table.n_test == 16).all()
+    assert (table.attack == "pgd2").all()
+
+
+def test_clean_accuracy_is_that_of_the_network(ready):
+    table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2'").set_index("model").accuracy
+    x, y = (array[:16] for array in load("glyphs", "test"))
+    assert table["source"] == finetuning.accuracy(sources.load("l2_eps0_5"), x, y)
+    model = evaluate_robustness.models_of("l2_eps0_5", "digits")[1]
+    x, y = (array[:16] for array in load("digits", "test"))
+    assert table["finetuned"] == finetuning.accuracy(evaluate_robustness.network_of(model), x, y)
+
+
+def test_the_restored_network_has_the_accuracy_that_its_run_ended_with(ready):
+    model = evaluate_robustness.models_of("l2_eps0_5", "digits")[1]
+    runs = pd.read_parquet(finetune.FINETUNED / "l2_eps0_5/digits/runs.parquet")
+    ended = runs.query(f"blocks == '{model.blocks}' and n_images == {model.n_images} and seed == {model.seed}").test_accuracy.iloc[-1]
+    assert finetuning.accuracy(evaluate_robustness.network_of(model), *load("digits", "test")) == pytest.approx(ended)
+
+
+def test_examples_stay_within_the_ball_and_the_pixel_range(ready):
+    examples = np.load(OUT / "examples.npz")
+    for model in ("source", "finetuned"):
+        for norm, radius in (("l2", 0.5), ("linf", 0.03)):
+            clean, moved = examples[f"{model}_{norm}_clean"], examples[f"{model}_{norm}_adversarial"]
+            assert clean.shape == (8, 16, 16, 3)
+            assert moved.min() >= 0
+            assert moved.max() <= 1
+            delta = (moved - clean).reshape(8, -1)
+            length = np.linalg.norm(delta, axis=1) if norm == "l2" else np.abs(delta).max(1)
+            assert (length <= radius * (1 + 1e-5)).all()
+            assert (length > 0).all()
+
+
+def test_a_second_run_attacks_nothing_and_writes_the_same(ready, monkeypatch):
+    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    monkeypatch.setattr(
+        evaluate_robustness.pool, "run_all", lambda function, tasks, **k: pytest.fail("attacked again") if tasks else iter(())
+    )
+    evaluate_robustness.main("l2_eps0_5", "digits")
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+
+
+def test_random_without_kept_weights_gives_an_empty_table(ready):
+    ready.edit("params.yaml", finetune__keep__blocks=[1])
+    source.main("random")
+    finetune.main("random", "digits")
+    evaluate_robustness.main("random", "digits")
+    assert pd.read_parquet(evaluate_robustness.ROBUSTNESS / "random/digits/robustness.parquet").empty
+
+
+def test_the_source_is_attacked_once_for_all_its_targets(ready):
+    assert len(list(cells.folder("robustness").rglob("*.json"))) == 2 * 2  # models x norms

@@ -1,0 +1,101 @@
+"""Fine-tuning as a stage: the table, kept weights, what is computed again and what is not, and what goes wrong."""
+
+import pandas as pd
+import pytest
+
+from stages import download, draw_subsets, finetune, source, upscale
+from stages.lib import cells, grid, pool
+from stages.lib.errors import RunError
+
+OUT = finetune.FINETUNED / "natural" / "digits"
+
+
+@pytest.fixture
+def ready(workspace):
+    for dataset in ("glyphs", "digits"):
+        download.main(dataset)
+        upscale.main(dataset)
+    draw_subsets.main("digits")
+    source.main("natural")
+    source.main("random")
+    return workspace
+
+
+def computed_cells() -> int:
+    return len(list(cells.folder("finetune").rglob("*.json")))
+
+
+def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(ready):
+    finetune.main("natural", "digits")
+    table = pd.read_parquet(OUT / "runs.parquet")
+    assert dict(table.dtypes.astype(str)) == {k: "string" if v == "string" else v for k, v in finetune.COLUMNS.items()}
+    assert len(table) == 2 * 2 * 2 * 2  # blocks x n_images x seeds x epochs
+    assert table.epoch.unique().tolist() == [1, 2]
+    assert table.test_accuracy.between(0, 100).all()
+    assert table.cell.nunique() == 8
+
+
+def test_random_is_trained_whole(ready):
+    finetune.main("random", "digits")
+    assert pd.read_parquet(finetune.FINETUNED / "random/digits/runs.parquet").blocks.unique().tolist() == ["all"]
+
+
+def test_weights_are_kept_where_the_settings_say_so(ready):
+    finetune.main("natural", "digits")
+    assert sorted(p.name for p in OUT.glob("*.safetensors")) == ["1_40_20000000.safetensors"]
+
+
+def test_fewer_blocks_afterwards_compute_nothing_and_more_compute_the_new_ones_only(ready):
+    finetune.main("natural", "digits")
+    both = pd.read_parquet(OUT / "runs.parquet")
+    assert computed_cells() == 8
+    ready.edit("params.yaml", blocks=1)
+    finetune.main("natural", "digits")
+    assert computed_cells() == 8
+    alone = pd.read_parquet(OUT / "runs.parquet")
+    pd.testing.assert_frame_equal(alone, both[both.blocks == "1"].reset_index(drop=True))
+    ready.edit("params.yaml", blocks=[1, 3])
+    finetune.main("natural", "digits")
+    assert computed_cells() == 12
+
+
+def test_a_damaged_cell_is_computed_again_to_the_same_table(ready, capsys):
+    finetune.main("natural", "digits")
+    before = (OUT / "runs.parquet").read_bytes()
+    next(cells.folder("finetune").rglob("*.json")).write_text("{")
+    finetune.main("natural", "digits")
+    assert "damaged cell" in capsys.readouterr().err
+    assert (OUT / "runs.parquet").read_bytes() == before
+
+
+def test_one_process_gives_the_table_that_several_give(ready, monkeypatch):
+    finetune.main("natural", "digits")
+    before = (OUT / "runs.parquet").read_bytes()
+    for path in cells.folder("finetune").rglob("*.json"):
+        path.unlink()
+    monkeypatch.setattr(pool, "workers", lambda: 1)
+    finetune.main("natural", "digits")
+    assert (OUT / "runs.parquet").read_bytes() == before
+
+
+def test_runs_that_diverge_are_listed_and_the_others_are_kept(ready, monkeypatch):
+    ready.edit("params.yaml", finetune__lr=1.0e38, finetune__epochs=6, blocks=[0])
+    with pytest.raises(
+        RunError, match=r"natural on digits: 4 of 4 runs failed; .*blocks 0, n_images 40, seed 20000000: the loss is (nan|inf)"
+    ):
+        finetune.main("natural", "digits")
+    assert not (OUT / "runs.parquet").exists()
+    ready.edit("params.yaml", finetune__lr=0.1)
+    finetune.main("natural", "digits")
+    assert len(pd.read_parquet(OUT / "runs.parquet")) == 4 * 6
+
+
+def test_longest_runs_come_first(ready):
+    order = []
+    original = grid.pool.run_all
+    try:
+        grid.pool.run_all = lambda function, tasks, **k: order.extend(t[0].n_images for t in tasks) or original(function, tasks, **k)
+        finetune.main("random", "digits")
+    finally:
+        grid.pool.run_all = original
+    assert order == sorted(order, reverse=True)
