@@ -127,7 +127,7 @@ def network_of(model: Model) -> object:
 def as_tensors(arrays: dict[str, np.ndarray]) -> dict:
     import torch  # here, as torch takes seconds to import
 
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def save(out: Path, found: dict[tuple, dict], pictures: dict[tuple, dict], settings: EvaluateRobustnessSettings) -> None:

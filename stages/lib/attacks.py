@@ -79,11 +79,11 @@ def pgd(*, norm: str, eps: float, steps: int, step_ratio: float, random_start: b
     alpha = step_ratio * eps / steps
 
     def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        if x.min() < 0 or x.max() > 1:
+        if not (x.min() >= 0 and x.max() <= 1):  # so that NaN is refused, too
             raise ValueError(f"images span [{x.min():.3g}, {x.max():.3g}]; allowed: [0, 1]")
         if eps == 0:
             return x.detach()
-        was_training = model.training
+        modes = [(module, module.training) for module in model.modules()]
         model.eval()
         with torch.enable_grad():
             adversarial = (x + ball.start(x, eps)).clamp_(0, 1) if random_start else x.detach()
@@ -91,7 +91,8 @@ def pgd(*, norm: str, eps: float, steps: int, step_ratio: float, random_start: b
                 gradient = loss_gradient(model, adversarial, y)
                 delta = ball.project(adversarial - x + alpha * ball.step(gradient), eps)
                 adversarial = (x + delta).clamp_(0, 1).detach()
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
         return adversarial
 
     return perturb

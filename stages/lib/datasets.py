@@ -80,7 +80,9 @@ def read_digits_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         with gzip.open(path, "rt") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.int64)
+            table = np.loadtxt(file, delimiter=",", dtype=np.int64, ndmin=2)
+        if table.shape[1] != 65:
+            raise ValueError(f"{table.shape[1]} columns")
     except (OSError, EOFError, ValueError) as error:
         raise RunError(f"{path}: not the gzipped table of digits that was expected ({error})") from None
     x = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)

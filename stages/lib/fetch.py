@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from stages.lib import files
 from stages.lib.errors import RunError
@@ -53,7 +53,7 @@ def fetch(
 
 
 def _copy(address: str, temporary: Path, timeout_s: float, progress: Callable) -> None:
-    path = Path(address.removeprefix("file://"))
+    path = Path(unquote(address.removeprefix("file://"))) if address.startswith("file://") else Path(address)
     if not path.is_file():
         raise RunError(f"{path}: no such file; give an http(s) address or the path of a file")
     with open(path, "rb") as source, open(temporary, "wb") as target:

@@ -1,11 +1,12 @@
 """Files that are whole or absent: written under a temporary name and renamed, with their hashes, and safetensors that are checked."""
 
 import hashlib
+import io
 import json
 import os
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
@@ -39,7 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}; nothing is left of it") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -64,6 +66,9 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: Any, fill: Callable[[
     """A .npy file that `fill` writes through a memory map, so that it may be larger than memory."""
     with replacing(path) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS; a map that finds no room later ends the process with SIGBUS
+            with open(temporary, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         fill(array)
         array.flush()
 
@@ -101,16 +106,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise RunError(f"{path}: the file is missing")
-    with open(path, "rb") as file:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        problem = error
+    with open(path, "rb") as file:  # only now: the length of a whole file's header may look like any of these
         start = file.read(512)
     if start[:1] == b"\x80" or start[:2] == b"PK":
         raise RunError(f"{path}: holds a pickle, which could run code; allowed: safetensors. Nothing of it was read")
     if start.lstrip()[:1] == b"<":
         raise RunError(f"{path}: holds an HTML page, not weights; allowed: safetensors")
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise RunError(f"{path}: no whole safetensors file ({error}); delete it and run again") from None
+    raise RunError(f"{path}: no whole safetensors file ({problem}); delete it and run again")
 
 
 def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
@@ -122,8 +128,9 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
 def write_checkpoint(path: Path, state: dict) -> None:
     import torch  # here, as torch takes seconds to import
 
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(path, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
 
 
 def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict | None:
@@ -131,10 +138,13 @@ def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict | None:
     import torch  # here, as torch takes seconds to import
 
     try:
-        return torch.load(path, weights_only=True)
+        content = path.read_bytes()
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            raise ValueError("its hash does not fit")
+        return torch.load(io.BytesIO(content[32:]), weights_only=True)
     except FileNotFoundError:
         return None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except (RuntimeError, ValueError, pickle.UnpicklingError, OSError) as error:
         say(f"warning: {path}: a damaged checkpoint ({type(error).__name__}); training begins anew")
         return None
 

@@ -94,7 +94,8 @@ def finetune(
     order = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         network.train()
-        training.set_lr(optimiser, lr * 0.1 ** (epoch // max(1, epochs // 3)))
+        cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
+        training.set_lr(optimiser, lr * 0.1**cuts)
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for batch in torch.randperm(len(chosen), generator=order).split(batch_size):

@@ -15,7 +15,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,12 @@ class Journal:
     def event(self, kind: str, **values: Any) -> None:
         line = json.dumps({"event": kind, "time_ms": int(time.time() * 1000), **values})
         with self._guard:
-            if not self._file.closed:  # else a last sample of the machine, too late
-                self._file.write(line + "\n")
-                self._file.flush()
+            if self._file.closed:  # a last sample of the machine, too late
+                return
+            try:
+                os.write(self._file.fileno(), f"{line}\n".encode())
+            except OSError as error:
+                raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings, as nested keys with dots."""
@@ -107,8 +110,9 @@ def execution(stage: str, *items: str, settings: Mapping[str, Any], inputs: list
             sys.exit(f"{name}: interrupted; it goes on from here at the next `dvc repro`")
         finally:
             ended.set()
-            journal.metrics({"duration_s": time.monotonic() - started})
-            journal.close(status)
+            with suppress(RunError):  # a full disk, of which the error that is on its way tells
+                journal.metrics({"duration_s": time.monotonic() - started})
+                journal.close(status)
 
 
 def git_commit() -> str | None:
@@ -152,7 +156,8 @@ def _sample(journal: Journal, ended: threading.Event) -> None:
         values = {"system/cpu_percent": psutil.cpu_percent(), "system/memory_gb": memory / 1e9}
         if ended.is_set():
             return
-        journal.metrics(values, step)
+        with suppress(RunError):
+            journal.metrics(values, step)
         if ended.wait(SAMPLE_EVERY_S):
             return
 

@@ -270,7 +270,7 @@ def read_yaml(path: Path) -> dict:
         found = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise SettingsError(f"{path}: the file is missing") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: holds {type(found).__name__}; allowed: keys with values")
@@ -287,11 +287,15 @@ def parse(kind: Any, found: object, path: Path, prefix: str = "") -> Any:
 
 def _explain(error: dict, prefix: str, kind: Any) -> str:
     """One of pydantic's errors in this project's words: key, what was found, what is allowed."""
-    place = [str(part) for part in error["loc"] if not _names_a_union_member(part)]
+    unknown = error["type"] == "extra_forbidden"
+    *above, last = error["loc"] or ("",)
+    place = [str(part) for part in above if not _names_a_union_member(part)]
+    if unknown or not _names_a_union_member(last):
+        place += [str(last)] if error["loc"] else []
     key = ".".join([*([prefix] if prefix else []), *place])
     if error["type"] == "missing":
         return f"{key} is missing"
-    if error["type"] == "extra_forbidden":
+    if unknown:
         return f"{key} is no known key; allowed: {choices(place[-1], _siblings(kind, error['loc'][:-1]))}"
     allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input should ")
     return f"{key} is {error['input']!r}; allowed: {allowed}"
@@ -318,7 +322,7 @@ def _siblings(kind: Any, place: tuple) -> list[str]:
         mapping = node.get("discriminator", {}).get("mapping", {})
         if part in mapping:
             found = mapping[part]
-            node = resolve({"$ref": found}) if found in definitions else node
+            node = found if isinstance(found, dict) else definitions[found]  # a union within a union has no name
             continue
         if part in node.get("properties", {}):
             node = node["properties"][part]
@@ -329,5 +333,6 @@ def _siblings(kind: Any, place: tuple) -> list[str]:
 
 def choices(found: str, allowed: list[str] | dict) -> str:
     """All that is allowed, and the nearest to what was found."""
-    close = difflib.get_close_matches(found, list(allowed), n=1)
-    return ", ".join(allowed) + (f" (did you mean {close[0]!r}?)" if close else "")
+    names = [str(name) for name in allowed]
+    close = difflib.get_close_matches(found, names, n=1)
+    return ", ".join(names) + (f" (did you mean {close[0]!r}?)" if close else "")

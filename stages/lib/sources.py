@@ -64,7 +64,7 @@ def load(name: str) -> "nn.Sequential":
     from stages.lib import networks  # here, as torch takes seconds to import and a card needs none of it
 
     card, weights = card_of(name), paths(name)[0]
-    if files.sha256_of(weights) != card.sha256:
+    if not weights.is_file() or files.sha256_of(weights) != card.sha256:
         raise RunError(f"{weights}: its sha256 is not that of its card; run `dvc repro source@{name}` to make it again")
     network = networks.build(card.architecture, card.classes, card.mean, card.std)
     networks.load(network, files.read_tensors(weights))

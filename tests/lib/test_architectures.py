@@ -1,0 +1,34 @@
+"""The table of architectures says what the networks are, and costs nothing to look into."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from stages.lib import networks
+from stages.lib.architectures import RESIDUAL_BLOCKS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("architecture", RESIDUAL_BLOCKS)
+def test_an_architecture_has_as_many_residual_blocks_as_the_table_says(architecture):
+    with torch.device("meta"):  # shapes without memory
+        network = networks.build(architecture, 7, [0.5] * 3, [0.25] * 3)
+    assert sum(name.startswith("layer") for name, _ in network.named_children()) == RESIDUAL_BLOCKS[architecture]
+    assert network.head.out_features == 7
+
+
+def test_every_resnet_of_torchvision_is_in_the_table():
+    known = torchvision.models.list_models(module=torchvision.models, include=["resnet*", "resnext*", "wide_resnet*"])
+    assert set(known) | {"small_resnet"} == set(RESIDUAL_BLOCKS)
+
+
+def test_settings_are_read_without_torch():
+    code = "import sys, stages.lib.architectures, stages.lib.params, stages.lib.cells; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0

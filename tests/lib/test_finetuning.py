@@ -1,0 +1,219 @@
+"""Fine-tuning on cached activations: the same numbers as a plain loop over images through the whole network."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from stages.lib import finetuning, networks
+
+SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
+TRAIN, TEST, CLASSES = 30, 25, 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, torch.Tensor]:
+    """Weights of a source with 5 classes whose batch norm has statistics of its own."""
+    torch.manual_seed(0)
+    network = networks.build("small_resnet", 5, [0.4] * 3, [0.3] * 3)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 2)
+    return network.state_dict()
+
+
+@pytest.fixture(scope="module")
+def images() -> finetuning.Inputs:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (TRAIN + TEST, 16, 16, 1), np.uint8)
+    y = np.arange(TRAIN + TEST) % CLASSES
+    x[y == 1, :8] //= 4
+    return finetuning.Inputs(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
+
+
+def start(source, seed: int = 1) -> nn.Sequential:
+    return finetuning.start("small_resnet", source, CLASSES, "default", seed)
+
+
+def activations(frozen: nn.Sequential, images: finetuning.Inputs) -> finetuning.Inputs:
+    cached = {part: np.concatenate(list(finetuning.frozen_activations(frozen, getattr(images, part)))) for part in ("train_x", "test_x")}
+    return dataclasses.replace(images, **cached)
+
+
+def as_floats(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2).repeat(1, 3 // x.shape[-1], 1, 1) / 255
+
+
+@pytest.mark.parametrize("blocks", range(10))
+@torch.no_grad()
+def test_cached_activations_and_the_trained_part_are_the_whole_network(source, images, blocks):
+    network = start(source)
+    frozen, trained = networks.split(network, blocks)
+    cached = activations(frozen, images)
+    assert cached.train_x.dtype == np.float32
+    whole = network.eval()(as_floats(images.train_x))
+    assert torch.allclose(trained.eval()(torch.from_numpy(cached.train_x)), whole, atol=1e-5, rtol=1e-5)
+    assert finetuning.accuracy(trained, cached.test_x, cached.test_y) == finetuning.accuracy(network, images.test_x, images.test_y)
+
+
+def test_activations_do_not_depend_on_the_size_of_a_batch_or_the_mode(source, images, monkeypatch):
+    frozen, _ = networks.split(start(source).train(), 2)
+    whole = activations(frozen, images).train_x
+    monkeypatch.setattr(finetuning, "BATCH", 7)
+    batches = list(finetuning.frozen_activations(frozen.train(), images.train_x))
+    assert [len(batch) for batch in batches] == [7, 7, 7, 7, 2]
+    assert np.allclose(np.concatenate(batches), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 4])
+def test_finetuning_is_the_plain_loop_of_its_protocol(source, images, blocks):
+    chosen = np.random.RandomState(0).choice(TRAIN, 20, replace=False)
+    frozen, trained = networks.split(start(source), blocks)
+    found = list(finetuning.finetune(trained, activations(frozen, images), chosen, **SETTINGS))
+
+    network = start(source)
+    fixed, moving = networks.split(network, blocks)
+    fixed.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in fixed.state_dict().items()}
+    x, y = as_floats(images.train_x[chosen]), torch.from_numpy(images.train_y[chosen])
+    optimiser = torch.optim.SGD([w for w in network.parameters() if w.requires_grad], lr=0.05, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2, 4], gamma=0.1)
+    order, expected = torch.Generator().manual_seed(20000000), []
+    for epoch in range(1, 7):
+        fixed.eval()
+        moving.train()
+        permutation, total, right = torch.randperm(20, generator=order), 0.0, 0
+        for i in range(0, 20, 8):
+            rows = permutation[i : i + 8]
+            logits = network(x[rows])
+            loss = nn.functional.cross_entropy(logits, y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(rows)
+            right += (logits.argmax(1) == y[rows]).sum().item()
+        schedule.step()
+        if epoch in (1, 3, 5, 6):
+            network.eval()
+            with torch.no_grad():
+                predicted = network(as_floats(images.test_x)).argmax(1).numpy()
+            expected.append((epoch, 100 * (predicted == images.test_y).mean(), 100 * right / 20, total / 20))
+    assert [row.epoch for row in found] == [1, 3, 5, 6]
+    for row, (_, test_accuracy, train_accuracy, train_loss) in zip(found, expected, strict=True):
+        assert row.train_loss == pytest.approx(train_loss, rel=1e-5, abs=1e-5)
+        assert row.test_accuracy == pytest.approx(test_accuracy)
+        assert row.train_accuracy == pytest.approx(train_accuracy)
+    for mine, theirs in zip(trained.parameters(), moving.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert all(torch.equal(before[name], tensor) for name, tensor in frozen.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "rows"), [(1, 5, [1]), (5, 2, [1, 3, 5]), (6, 4, [1, 5, 6]), (3, 1, [1, 2, 3]), (4, 9, [1, 4])]
+)
+def test_the_network_is_tested_after_the_first_every_nth_and_the_last_epoch(source, images, epochs, every, rows):
+    _, head = networks.split(start(source), 0)
+    inputs = finetuning.Inputs(np.ones((6, 64), np.float32), images.train_y[:6], np.ones((3, 64), np.float32), images.test_y[:3])
+    found = finetuning.finetune(head, inputs, np.arange(6), **(SETTINGS | {"epochs": epochs, "eval_every": every}))
+    assert [row.epoch for row in found] == rows
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 10, 60, 100, 150])
+def test_the_learning_rate_is_cut_to_a_tenth_at_one_and_two_thirds_of_the_epochs(source, images, epochs):
+    _, head = networks.split(start(source), 0)
+    inputs = finetuning.Inputs(np.ones((4, 64), np.float32), images.train_y[:4], np.ones((2, 64), np.float32), images.test_y[:2])
+    rates = []
+    handle = register_optimizer_step_pre_hook(lambda optimiser, args, kwargs: rates.append(optimiser.param_groups[0]["lr"]))
+    try:
+        list(finetuning.finetune(head, inputs, np.arange(4), **(SETTINGS | {"epochs": epochs, "eval_every": epochs})))
+    finally:
+        handle.remove()
+    cuts = np.round(-np.log10(np.array(rates) / 0.05)).astype(int)
+    assert len(cuts) == epochs
+    assert cuts[0] == 0
+    assert cuts.tolist() == sorted(cuts)
+    assert cuts[-1] <= 2, "two cuts, no more"
+    for i, third in ((1, epochs / 3), (2, 2 * epochs / 3)):
+        assert abs((cuts < i).sum() - third) <= 1
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_one_others(source, images):
+    found = []
+    for seed, noise in ((1, 5), (1, 6), (2, 5)):
+        frozen, trained = networks.split(start(source, seed), 1)
+        inputs = activations(frozen, images)
+        torch.manual_seed(noise)
+        found.append(list(finetuning.finetune(trained, inputs, np.arange(20), **(SETTINGS | {"seed": seed}))))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_only_the_chosen_images_are_trained_on(source, images):
+    frozen, _ = networks.split(start(source), 0)
+    inputs = activations(frozen, images)
+    spoilt = inputs.train_x.copy()
+    spoilt[10:] = np.nan
+    rows = []
+    for x in (inputs.train_x, spoilt):
+        _, head = networks.split(start(source), 0)
+        rows.append(list(finetuning.finetune(head, dataclasses.replace(inputs, train_x=x), np.arange(10), **SETTINGS)))
+    assert rows[0] == rows[1]
+
+
+def test_a_whole_network_is_trained_on_images(images):
+    network = finetuning.start("small_resnet", None, CLASSES, "default", 1)
+    rows = list(finetuning.finetune(network, images, np.arange(TRAIN), **(SETTINGS | {"epochs": 3, "eval_every": 3})))
+    assert [row.epoch for row in rows] == [1, 3]
+    assert rows[-1].train_loss < rows[0].train_loss
+
+
+def test_a_loss_that_is_no_number_stops_the_run(source, images):
+    frozen, trained = networks.split(start(source), 1)
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch \d"):
+        list(finetuning.finetune(trained, activations(frozen, images), np.arange(20), **(SETTINGS | {"lr": 1e30})))
+
+
+def test_the_source_s_weights_are_taken_and_its_head_is_not(source):
+    network = start(source)
+    found = network.state_dict()
+    assert network.head.out_features == CLASSES
+    assert [name for name in source if not name.startswith("head.") and not torch.equal(found[name], source[name])] == []
+    assert "head.weight" in source
+    assert source["head.weight"].shape == (5, 64)
+
+
+@pytest.mark.parametrize("head_init", ["normal", "default"])
+def test_the_head_comes_from_the_seed_and_is_the_same_for_every_source(source, head_init):
+    others = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in source.items()}
+    heads = [finetuning.start("small_resnet", w, CLASSES, head_init, seed).head for w, seed in ((source, 1), (others, 1), (source, 2))]
+    assert torch.equal(heads[0].weight, heads[1].weight)
+    assert not torch.equal(heads[0].weight, heads[2].weight)
+
+
+def test_the_normal_head_has_unit_variance_and_no_bias(source):
+    head = finetuning.start("small_resnet", source, 100, "normal", 0).head
+    assert abs(head.weight.std().item() - 1) < 0.05
+    assert not head.bias.any()
+
+
+def test_accuracy_is_a_count_over_single_images(source, images, monkeypatch):
+    network = start(source)
+    right = 0
+    with torch.no_grad():
+        for image, label in zip(as_floats(images.test_x), images.test_y, strict=True):
+            right += network.eval()(image[None]).argmax().item() == label
+    monkeypatch.setattr(finetuning, "BATCH", 4)
+    assert finetuning.accuracy(network.train(), images.test_x, images.test_y) == pytest.approx(100 * right / TEST)

@@ -1,0 +1,172 @@
+"""Training a whole network: against a plain loop, and after a kill to the same weights."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from stages.lib import attacks, files, networks, training
+
+SETTINGS = {"epochs": 4, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.25, "seed": 3}
+N = 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def data(channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (N, 16, 16, channels), dtype=torch.uint8, generator=generator)
+    return x, torch.randint(0, 4, (N,), generator=generator)
+
+
+def new_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
+
+
+def l2_at(progress: float) -> attacks.Perturb:
+    return attacks.pgd(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)
+
+
+def linf_from_random_start_at(progress: float) -> attacks.Perturb:
+    del progress
+    return attacks.pgd(norm="linf", eps=8 / 255, steps=1, step_ratio=2, random_start=True)
+
+
+def test_images_become_numbers_from_0_to_1_in_the_order_of_channels():
+    x = np.random.default_rng(0).integers(0, 256, (4, 6, 7, 3), np.uint8)
+    found = training.to_device(torch.from_numpy(x), torch.device("cpu"))
+    assert found.dtype == torch.float32
+    assert np.allclose(found.numpy(), x.transpose(0, 3, 1, 2) / 255, atol=1e-7)
+    grey = training.to_device(torch.from_numpy(x[..., :1].copy()), torch.device("cpu"))
+    assert grey.shape == (4, 3, 6, 7)
+    assert all(torch.equal(grey[:, c], found[:, 0]) for c in range(3))
+
+
+@pytest.mark.parametrize(
+    ("progress", "warmup", "factor"), [(0, 0.2, 0), (0.1, 0.2, 0.5), (0.2, 0.2, 1), (0.6, 0.2, 0.5), (1, 0.2, 0), (0.5, 0.5, 1)]
+)
+def test_the_learning_rate_rises_linearly_and_falls_linearly_to_0(progress, warmup, factor):
+    assert training.one_cycle(progress, warmup) == pytest.approx(factor)
+
+
+def test_every_step_has_the_learning_rate_of_its_place_in_the_schedule():
+    rates = []
+    handle = register_optimizer_step_pre_hook(lambda optimiser, args, kwargs: rates.append(optimiser.param_groups[0]["lr"]))
+    try:
+        training.train(new_network(), *data(), **SETTINGS)
+    finally:
+        handle.remove()
+    steps = 4 * 3  # the last batch of an epoch is smaller
+    rising = [0.05 * i / (0.25 * steps) for i in range(3)]
+    falling = [0.05 * (steps - i) / (0.75 * steps) for i in range(3, steps)]
+    assert rates == pytest.approx(rising + falling)
+
+
+@pytest.mark.parametrize("perturb_at", [None, l2_at], ids=["natural", "adversarial"])
+def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at):
+    """In float64, so that rounding does not grow over the steps."""
+    to_device = training.to_device
+    monkeypatch.setattr(training, "to_device", lambda *arguments: to_device(*arguments).double())
+    x, y = data()
+    found = []
+    network = new_network().double()
+    training.train(network, x, y, **SETTINGS, perturb_at=perturb_at, after_epoch=lambda done, state: found.append(done))
+
+    plain = new_network().double()
+    images = (x.permute(0, 3, 1, 2) / 255).double()
+    momentum = [torch.zeros_like(weight) for weight in plain.parameters()]
+    for epoch in range(4):
+        torch.manual_seed((3 << 16) + epoch)
+        order, total, correct = torch.randperm(N), 0.0, 0
+        for i in range(3):
+            rows = order[8 * i : 8 * i + 8]
+            progress = (3 * epoch + i) / 12
+            lr = 0.05 * (progress / 0.25 if progress < 0.25 else (1 - progress) / 0.75)
+            batch = images[rows]
+            plain.train()
+            if perturb_at is not None:
+                batch = perturb_at(progress)(plain, batch, y[rows])
+            logits = plain(batch)
+            loss = -logits.log_softmax(1)[torch.arange(len(rows)), y[rows]].mean()
+            gradients = torch.autograd.grad(loss, list(plain.parameters()))
+            with torch.no_grad():
+                for weight, gradient, velocity in zip(plain.parameters(), gradients, momentum, strict=True):
+                    step = gradient + 5e-4 * weight
+                    velocity.mul_(0.9).add_(step)
+                    weight.sub_(lr * (step + 0.9 * velocity))  # Nesterov
+            total += loss.item() * len(rows)
+            correct += (logits.argmax(1) == y[rows]).sum().item()
+        assert found[epoch].number == epoch + 1
+        assert found[epoch].loss == pytest.approx(total / N, rel=1e-6)
+        assert found[epoch].train_accuracy == pytest.approx(100 * correct / N)
+    for mine, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "perturb_at", [None, l2_at, linf_from_random_start_at], ids=["natural", "adversarial", "adversarial from a random start"]
+)
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, perturb_at):
+    x, y = data()
+    undisturbed, epochs = new_network(), []
+
+    def keep(done: training.Epoch, state: dict) -> None:
+        files.write_checkpoint(tmp_path / f"{done.number}", state)
+        epochs.append(done)
+
+    training.train(undisturbed, x, y, **SETTINGS, perturb_at=perturb_at, after_epoch=keep)
+    for after in range(1, 5):
+        torch.manual_seed(after)  # whatever the new process has drawn before
+        network, seen = networks.build("small_resnet", 4, [0.1] * 3, [0.1] * 3), []
+        state = files.read_checkpoint(tmp_path / f"{after}", print)
+        training.train(
+            network, x, y, **SETTINGS, perturb_at=perturb_at, start_from=state, after_epoch=lambda done, _, seen=seen: seen.append(done)
+        )
+        assert seen == epochs[after:]
+        found, expected = network.state_dict(), undisturbed.state_dict()
+        assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+        assert not network.training
+
+
+def test_another_seed_gives_other_weights_and_the_global_state_does_not_matter():
+    x, y = data()
+    trained = []
+    for seed, noise in ((3, 1), (3, 2), (4, 1)):
+        network = new_network()
+        torch.manual_seed(noise)
+        training.train(network, x, y, **(SETTINGS | {"seed": seed, "epochs": 1, "warmup": 0.5}))
+        trained.append(network.head.weight.detach().clone())
+    assert torch.equal(trained[0], trained[1])
+    assert not torch.equal(trained[0], trained[2])
+
+
+def test_grey_images_are_trained_on():
+    losses = []
+    training.train(new_network(), *data(channels=1), **SETTINGS, after_epoch=lambda done, state: losses.append(done.loss))
+    assert losses[-1] < losses[0]
+
+
+def test_the_attack_is_asked_for_at_each_place_of_the_training():
+    asked = []
+
+    def perturb_at(progress: float):
+        asked.append(progress)
+        return lambda model, x, y: x
+
+    training.train(new_network(), *data(), **(SETTINGS | {"epochs": 2}), perturb_at=perturb_at)
+    assert asked == pytest.approx([i / 6 for i in range(6)])
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_keeps_no_state():
+    states = []
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch \d.*1e\+30"):
+        training.train(new_network(), *data(), **(SETTINGS | {"lr": 1e30}), after_epoch=lambda done, state: states.append(done))
+    assert all(np.isfinite(done.loss) for done in states)
