@@ -29,8 +29,10 @@ def main() -> None:
         store = tracking.Store(name)
         for path in bar(tracking.pending(), title="track", unit="journal"):
             tracking.mirror(store, path)
-        for experiment in {*waiting, staged}:
-            send_experiment(store, experiment)
+        for experiment in dict.fromkeys([staged, *waiting]):
+            with files.locked(experiment.with_suffix(".lock"), experiment.name, say):  # two experiments may end at once
+                if (experiment / "experiment.json").is_file():
+                    send_experiment(store, experiment)
     except tracking.AWAY as error:
         say(
             f"warning: {tracking.address()}: the tracking store is away ({type(error).__name__}). Nothing is lost: "

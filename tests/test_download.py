@@ -25,7 +25,7 @@ def test_the_digits_are_the_handwriting_that_scikit_learn_carries(workspace):
 
 def test_a_wrong_checksum_leaves_nothing(workspace):
     workspace.edit("data/catalog.yaml", digits__sha256="0" * 64)
-    with pytest.raises(RunError, match="sha256 is 09f66e6d.*allowed: 0000"):
+    with pytest.raises(RunError, match=r"sha256 is 09f66e6d.*allowed: 0000"):
         download.main("digits")
     assert not list((workspace.folder / "data/raw/digits").glob("*"))
 

@@ -26,10 +26,11 @@ import mlflow
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from requests import RequestException
 
 from stages.lib import files, journal
 
-AWAY = (MlflowException, OSError)
+AWAY = (MlflowException, RequestException)
 """What a store raises that cannot be reached."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
