@@ -55,7 +55,7 @@ def main(source: str, target: str) -> None:
         keys = {(model, norm): key_of(model, norm, settings) for model in models for norm in NORMS}
         attack_missing(f"evaluate_robustness@{source}-{target}", keys, settings)
         found = {pair: cells.load("robustness", key) for pair, key in keys.items()}
-        save(out, found, {pair: cells.tensors("robustness", key) for pair, key in keys.items()}, settings)
+        save(out, found, {pair: cells.arrays("robustness", key) for pair, key in keys.items()}, settings)
         journal.metrics({f"{model.kind}_clean_accuracy": found[model, norm]["rows"][0]["accuracy"] for model, norm in keys})
 
 
@@ -139,7 +139,7 @@ def save(out: Path, found: dict[tuple, dict], pictures: dict[tuple, dict], setti
     ]
     files.write_parquet(out / "robustness.parquet", pd.DataFrame(rows, columns=[*COLUMNS]).astype(COLUMNS))
     shown = {(model.kind, norm): pictures[model, norm] for model, norm in reversed(pictures)}
-    arrays = {f"{kind}_{norm}_{name}": tensor.numpy() for (kind, norm), part in shown.items() for name, tensor in part.items()}
+    arrays = {f"{kind}_{norm}_{name}": array for (kind, norm), part in shown.items() for name, array in part.items()}
     with files.replacing(out / "examples.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.lib import files
 
 
@@ -49,6 +51,11 @@ def load(kind: str, key: str, say: Callable[[str], None] | None = None) -> dict[
     else:
         return found["result"]
     return None
+
+
+def arrays(kind: str, key: str) -> dict[str, np.ndarray]:
+    """What was kept beside a result, without importing torch."""
+    return files.read_arrays(path_of(kind, key, ".safetensors"))
 
 
 def tensors(kind: str, key: str) -> dict[str, Any]:

@@ -119,6 +119,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
     raise RunError(f"{path}: no whole safetensors file ({problem}); delete it and run again")
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file that this project wrote, as NumPy arrays and without importing torch."""
+    from safetensors.numpy import load_file  # here, beside its sibling above
+
+    return load_file(path)
+
+
 def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
     from safetensors.torch import save
 

@@ -87,30 +87,17 @@ def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: 
         keep: keys of the cells whose weights are kept.
     """
     folder = cells.folder("activations") / f"{job.source}-{job.target}-{job.key(absent[0], np.array([]))[:16]}"
-    write_inputs(job, sorted({cell.blocks for cell in absent}, key=_depth), folder)
+    workers = {"processes": pool.workers(), "initialise": _begin, "arguments": (job, folder), "preload": PRELOAD}
+    frozen = sorted({cell.blocks for cell in absent} - {"all"})
     tasks = [(cell, subsets[f"{cell.n_images}_{cell.seed}"], cell.key in keep) for cell in absent]
     try:
-        for (cell, *_), _, error in pool.run_all(
-            _work, tasks, processes=pool.workers(), initialise=_begin, arguments=(job, folder), preload=PRELOAD
-        ):
+        for _, _, error in pool.run_all(_write_activations, [(b, part) for b in frozen for part in ("train", "test")], **workers):
+            if error is not None:
+                raise error
+        for (cell, *_), _, error in pool.run_all(_work, tasks, **workers):
             yield cell, error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_inputs(job: Job, blocks: list[Blocks], folder: Path) -> None:
-    """What cells are fed with, once for all of them: for each number of blocks, activations of all training and test images."""
-    from stages.lib import finetuning, networks  # here, as torch takes seconds to import and a finished grid needs none of it
-
-    for b in blocks:
-        if b == "all":
-            continue
-        network = finetuning.start(job.architecture, files.read_tensors(Path(job.weights)), job.classes, job.head_init, seed=0)
-        frozen, _ = networks.split(network, b)
-        for part in ("train", "test"):
-            x, _ = datasets.load(job.target, part)
-            batches = list(finetuning.frozen_activations(frozen, x))
-            files.save_array(folder / f"{b}_{part}.npy", np.concatenate(batches))
 
 
 _job: Job
@@ -124,6 +111,17 @@ def _begin(job: Job, folder: Path) -> None:
     global _job, _folder
     _job, _folder = job, folder
     torch.set_num_threads(1)
+
+
+def _write_activations(task: tuple[int, str]) -> None:
+    """In a worker: what the frozen part makes of all training or test images, once for all cells of as many blocks."""
+    from stages.lib import finetuning, networks  # here, as torch takes seconds to import
+
+    blocks, part = task
+    network = finetuning.start(_job.architecture, files.read_tensors(Path(_job.weights)), _job.classes, _job.head_init, seed=0)
+    frozen, _ = networks.split(network, blocks)
+    x, _ = datasets.load(_job.target, part)
+    files.save_array(_folder / f"{blocks}_{part}.npy", np.concatenate(list(finetuning.frozen_activations(frozen, x))))
 
 
 def _work(task: tuple[Cell, np.ndarray, bool]) -> None:
