@@ -102,6 +102,7 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
 
 def train(name: str, network: nn.Sequential, entry: Trained, settings: SourceSettings, checkpoint: Path, journal: Journal) -> list[dict]:
     """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
+    network.to(training.best_device())
     x, y = (torch.from_numpy(array) for array in load_copy(settings.dataset))
     state = files.read_checkpoint(checkpoint, say)
     history = state["history"] if state else []
@@ -126,6 +127,7 @@ def train(name: str, network: nn.Sequential, entry: Trained, settings: SourceSet
             )  # fmt: skip
         except FloatingPointError as error:
             raise RunError(f"{params.PARAMS}: source.lr: {name}: {error}") from None
+    network.cpu()
     return history
 
 

@@ -148,7 +148,7 @@ def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict | None:
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() != content[:32]:
             raise ValueError("its hash does not fit")
-        return torch.load(io.BytesIO(content[32:]), weights_only=True)
+        return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except (RuntimeError, ValueError, pickle.UnpicklingError, OSError) as error:

@@ -170,6 +170,9 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _digest(path: Path) -> str | None:
+    """Of an image set, that of its card, which holds the hashes of its splits: the images may be tens of gigabytes."""
+    if (path / "card.json").is_file():
+        return files.sha256_of(path / "card.json")
     if path.is_dir():
         return files.digest_of({str(p.relative_to(path)): files.sha256_of(p) for p in sorted(path.rglob("*")) if p.is_file()})
     return files.sha256_of(path) if path.is_file() else None

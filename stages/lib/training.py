@@ -21,6 +21,11 @@ class Epoch:
     train_accuracy: float  # percent
 
 
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def to_device(x: Tensor, device: torch.device) -> Tensor:
     """uint8 [batch, H, W, 1 or 3] to float [batch, 3, H, W] in [0, 1], channels last in memory, as it lay on disk."""
     x = x.to(device, non_blocking=True).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
