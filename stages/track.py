@@ -9,12 +9,14 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from stages.lib import files, journal, params, tracking
+from stages.lib.errors import RunError
 from stages.lib.progress import bar, say
 
 REPORTS = Path("reports")
@@ -23,13 +25,16 @@ ARTIFACTS = {"": ["report.html", "metrics.json"], "figures": ["figures"], "table
 
 def main() -> None:
     name = params.section("track").experiment
-    waiting = pending_experiments()
-    staged = stage_experiment()
+    experiments = pending_experiments()
+    if (REPORTS / "metrics.json").is_file():
+        experiments.append(stage_experiment())
+    else:
+        say("track: there is no report yet, so only what stages have done is sent")
     try:
         store = tracking.Store(name)
         for path in bar(tracking.pending(), title="track", unit="journal"):
             tracking.mirror(store, path)
-        for experiment in dict.fromkeys([staged, *waiting]):
+        for experiment in dict.fromkeys(reversed(experiments)):
             with files.locked(experiment.with_suffix(".lock"), experiment.name, say):  # two experiments may end at once
                 if (experiment / "experiment.json").is_file():
                     send_experiment(store, experiment)
@@ -117,4 +122,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--follow", type=Path, metavar="JOURNAL", help="mirror the journal of a running stage, and nothing else")
     arguments = parser.parse_args()
-    follow(arguments.follow) if arguments.follow else main()
+    try:
+        follow(arguments.follow) if arguments.follow else main()
+    except RunError as error:
+        sys.exit(f"error: {error}")

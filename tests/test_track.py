@@ -102,3 +102,12 @@ def test_an_experiment_that_waited_is_sent_when_its_workspace_is_gone(results, m
     store = tracking.Store("robust-transfer")
     path = store.client.download_artifacts(found["gone"].info.run_id, "report.html")
     assert Path(path).read_text() == "<h1>report</h1>"
+
+
+def test_without_a_report_what_stages_have_done_is_sent_all_the_same(workspace, capsys):
+    with journal.execution("check", settings={}, inputs=[], outputs=[]):
+        pass
+    track.main()
+    assert "there is no report yet" in capsys.readouterr().err
+    assert [run.info.run_name for run in runs("stage = 'check'")] == ["check"]
+    assert runs("stage = 'experiment'") == []

@@ -5,6 +5,7 @@ whose key is in the store is not computed again, whichever experiment or interru
 """
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 
 from stages.lib import cells, code, datasets, files, pool
 
@@ -86,7 +88,8 @@ def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: 
     Args:
         keep: keys of the cells whose weights are kept.
     """
-    folder = cells.folder("activations") / f"{job.source}-{job.target}-{job.key(absent[0], np.array([]))[:16]}"
+    sweep_activations()
+    folder = cells.folder("activations") / str(os.getpid())
     workers = {"processes": pool.workers(), "initialise": _begin, "arguments": (job, folder), "preload": PRELOAD}
     frozen = sorted({cell.blocks for cell in absent} - {"all"})
     tasks = [(cell, subsets[f"{cell.n_images}_{cell.seed}"], cell.key in keep) for cell in absent]
@@ -98,6 +101,13 @@ def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: 
             yield cell, error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_activations() -> None:
+    """Remove activations whose grid was killed: their folder is named after a process that no longer lives."""
+    for left in cells.folder("activations").glob("*"):
+        if not psutil.pid_exists(int(left.name)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 _job: Job

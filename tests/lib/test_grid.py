@@ -1,6 +1,10 @@
 """The grid: keys hold all that decides a result, the pool gives what a serial loop gives, kept work is not done again."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,8 +117,6 @@ def uncached(job, cell):
 
 
 def job_path(job):
-    from pathlib import Path
-
     return Path(job.weights)
 
 
@@ -146,6 +148,17 @@ def test_a_cell_that_fails_stops_no_other(job):
 def test_activations_are_gone_when_the_grid_is_done(job):
     computed(job, [0, 1])
     assert not list(cells.folder("activations").iterdir())
+
+
+def test_activations_of_a_grid_that_was_killed_are_swept_and_those_of_a_live_one_are_not(job):
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        ended.wait()
+    left, live = (cells.folder("activations") / str(pid) for pid in (ended.pid, os.getppid()))
+    left.mkdir(parents=True)
+    live.mkdir()
+    grid.sweep_activations()
+    assert not left.exists()
+    assert live.exists()
 
 
 def test_the_most_expensive_cells_come_first(job):
