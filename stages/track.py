@@ -34,8 +34,8 @@ def main() -> None:
         store = tracking.Store(name)
         for path in bar(tracking.pending(), title="track", unit="journal"):
             tracking.mirror(store, path)
-        for experiment in dict.fromkeys(reversed(experiments)):
-            with files.locked(experiment.with_suffix(".lock"), experiment.name, say):  # two experiments may end at once
+        with files.locked(journal.folder() / "experiments.lock", "the tracking store", say):  # two experiments may end at once
+            for experiment in dict.fromkeys(reversed(experiments)):
                 if (experiment / "experiment.json").is_file():
                     send_experiment(store, experiment)
     except tracking.AWAY as error:
