@@ -24,7 +24,7 @@ lint: $(READY) ## ruff: style and format
 
 ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
 	python -m stages.track
-	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
 bench: $(READY) ## measure speed; the table goes to the terminal
 	python -m benchmarks.run
