@@ -5,7 +5,7 @@ whose sign the claim predicts, per target or source; `study` says what makes a v
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -224,9 +224,20 @@ def _robust_targets(study: Study) -> Iterator[Evidence]:
             found, name, first = True, str(ours.idxmax()), attacked.iloc[0]
             setting = f"{images(first['n_images'])}, {eps_text(norm, first['eps'])}"
             what = f"{target}, {setting}: {study.labels[name]} minus natural"
-            yield over_images(what, [ours.max(), scores[study.natural]], [int(first["n_test"])] * 2, [1, -1])
+            counts = [int(first["n_test"])] * 2
+            evidence = over_images(what, [ours.max(), scores[study.natural]], counts, [1, -1])
+            clean = at(here, eps=0.0).groupby("source")["accuracy"].mean().reindex([name, study.natural])
+            yield _less_accurate(evidence, clean.tolist(), counts) or evidence
     if not found:
         yield Evidence("weights of fine-tuned models", note=ABSENT)
+
+
+def _less_accurate(evidence: Evidence, clean: list[float], counts: list[int]) -> Evidence | None:
+    """No verdict where the robust model errs more without an attack: a network that ignores its input resists every attack."""
+    if pd.isna(clean).any() or statistics.contrast(clean, counts, [1, -1])[2] >= 0:
+        return None
+    note = f"no verdict: without an attack it is less accurate ({clean[0]:.1f} % against {clean[1]:.1f} %)"
+    return replace(evidence, verdict="open", note=note)
 
 
 def _quote(said: pd.DataFrame, ours: str, theirs: str, n: int, targets: tuple[str, ...]) -> str:

@@ -116,6 +116,19 @@ def test_robustness_on_the_target_is_judged_at_the_middle_eps(natural, robust, v
     assert (found.mean, found.verdict) == (robust - natural, verdict)
 
 
+@pytest.mark.parametrize(("clean", "verdict"), [(10.0, "open"), (38.0, "supports"), (60.0, "supports")])
+def test_a_robust_model_that_ignores_its_input_gets_no_verdict_for_resisting_attacks(clean, verdict):
+    """A constant answer is right on a tenth of the images under every attack; natural, at 39 % without one, falls to 0."""
+    rows = [
+        ("finetuned", source, "digits", "1", 200, 0, "pgd20", "l2", eps, without if eps == 0 else under, 200)
+        for source, without, under in (("natural", 39.0, 0.0), ("l2", clean, 10.0))
+        for eps in (0.0, 0.25, 0.5, 1.0)
+    ]
+    [found] = evidence(made(lambda *_: 0.0, robustness=pd.DataFrame(rows, columns=NOTHING.columns)), 9)
+    assert (found.mean, found.verdict) == (10.0, verdict)
+    assert ("without an attack it is less accurate" in found.note) == (verdict == "open")
+
+
 def test_every_claim_is_there_without_any_robust_source():
     found = claims.all_claims(made(lambda *_: 0.0, cards={"natural": card()}), PUBLISHED)
     assert [claim.number for claim in found] == list(range(1, 10))
