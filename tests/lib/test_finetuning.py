@@ -14,14 +14,6 @@ SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum
 TRAIN, TEST, CLASSES = 30, 25, 3
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def source() -> dict[str, torch.Tensor]:
     """Weights of a source with 5 classes whose batch norm has statistics of its own."""

@@ -11,14 +11,6 @@ from stages.lib.errors import RunError
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def built() -> dict[str, torch.nn.Sequential]:
     torch.manual_seed(0)

@@ -13,14 +13,6 @@ ATTACK = {"steps": 20, "step_ratio": 2.5, "seed": 0}
 RADII = {"l2": [0.3, 0.6, 1.0, 2.0], "linf": [0.01, 0.02, 0.04, 0.1]}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def two_classes() -> tuple[nn.Sequential, np.ndarray]:
     """A linear model whose logits are 0 and w * x + b, and w, [192]."""
     torch.manual_seed(0)

@@ -12,14 +12,6 @@ SETTINGS = {"epochs": 4, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_d
 N = 20
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def data(channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (N, 16, 16, channels), dtype=torch.uint8, generator=generator)
