@@ -9,9 +9,11 @@ from pathlib import Path
 
 from stages.lib import command, files, params
 from stages.lib.architectures import RESIDUAL_BLOCKS
+from stages.lib.catalog import Dataset, Random, Source
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
-from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, Dataset, Params, Random, SettingsError, Source
+from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
+from stages.lib.settings import Params
 
 CHECKED = Path("data/checked")
 

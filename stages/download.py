@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stages.lib import command, params
+from stages.lib.catalog import Packaged
 from stages.lib.datasets import RAW, save
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
 from stages.lib.journal import execution
-from stages.lib.params import DownloadSettings, Packaged
 from stages.lib.procedural import draw, splits_of
 from stages.lib.progress import bar
+from stages.lib.settings import DownloadSettings
 
 
 def main(dataset: str) -> None:

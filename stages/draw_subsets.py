@@ -11,7 +11,7 @@ from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
 from stages.lib.errors import RunError
 from stages.lib.files import replacing
 from stages.lib.journal import execution
-from stages.lib.params import DrawSubsetsSettings
+from stages.lib.settings import DrawSubsetsSettings
 
 MOST_DRAWS = 10_000
 

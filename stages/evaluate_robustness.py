@@ -15,19 +15,14 @@ import pandas as pd
 from stages.lib import cells, code, command, files, params, pool, sources
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.journal import execution
-from stages.lib.params import EvaluateRobustnessSettings
 from stages.lib.progress import bar, say
+from stages.lib.settings import EvaluateRobustnessSettings
+from stages.lib.tables import ATTACKED, FINETUNED, ROBUSTNESS
 
-FINETUNED, ROBUSTNESS = Path("models/finetuned"), Path("models/robustness")
 NORMS = ("l2", "linf")  # keys of the section, each a list of radii
 PRELOAD = ("stages.lib.robustness", "stages.lib.finetuning")
 SEED = 0  # of the attacks' random starts
 EXAMPLES = 8  # images of each model and norm in examples.npz
-COLUMNS = {
-    "model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64",
-    "attack": "string", "norm": "string", "eps": "float64", "accuracy": "float64", "n_test": "int64",
-}  # fmt: skip
-"""Schema of robustness.parquet; model is `source` or `finetuned`, the three after dataset are of the latter only."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ def save(out: Path, found: dict[tuple, dict], pictures: dict[tuple, dict], setti
         for (model, _), result in found.items()
         for row in result["rows"]
     ]
-    files.write_parquet(out / "robustness.parquet", pd.DataFrame(rows, columns=[*COLUMNS]).astype(COLUMNS))
+    files.write_parquet(out / "robustness.parquet", pd.DataFrame(rows, columns=[*ATTACKED]).astype(ATTACKED))
     shown = {(model.kind, norm): pictures[model, norm] for model, norm in reversed(pictures)}
     arrays = {f"{kind}_{norm}_{name}": array for (kind, norm), part in shown.items() for name, array in part.items()}
     with files.replacing(out / "examples.npz") as temporary, open(temporary, "wb") as file:

@@ -5,8 +5,6 @@ models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch o
 `finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors. Computes the cells that the store does not hold.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -15,16 +13,10 @@ from stages.lib.datasets import IMAGES, SUBSETS, card_of
 from stages.lib.errors import RunError
 from stages.lib.grid import Cell, Job
 from stages.lib.journal import Journal, execution
-from stages.lib.params import FinetuneSettings, KeptWeights
 from stages.lib.progress import bar, say
+from stages.lib.settings import FinetuneSettings, KeptWeights
 from stages.lib.sources import Card
-
-FINETUNED = Path("models/finetuned")
-COLUMNS = {
-    "source": "string", "target": "string", "blocks": "string", "n_images": "int64", "seed": "int64", "epoch": "int64",
-    "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "cell": "string",
-}  # fmt: skip
-"""Schema of runs.parquet; accuracy in percent."""
+from stages.lib.tables import FINETUNED, RUNS
 
 
 def main(source: str, target: str) -> None:
@@ -93,7 +85,7 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: di
 
 def table(planned: list[Cell]) -> pd.DataFrame:
     rows = [described(cell) | row | {"cell": cell.key[:16]} for cell in planned for row in cells.load("finetune", cell.key)["rows"]]
-    return pd.DataFrame(rows)[list(COLUMNS)].astype(COLUMNS)
+    return pd.DataFrame(rows)[list(RUNS)].astype(RUNS)
 
 
 def described(cell: Cell) -> dict:

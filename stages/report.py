@@ -17,8 +17,9 @@ from stages.lib import claims, command, figures, files, page, params, pictures, 
 from stages.lib.datasets import IMAGES
 from stages.lib.figures import Look
 from stages.lib.journal import execution
-from stages.lib.results import FINETUNED, ROBUSTNESS, SOURCES
+from stages.lib.sources import paths
 from stages.lib.study import Study, answers, at, block_text, images, kept_runs
+from stages.lib.tables import FINETUNED, ROBUSTNESS
 
 REPORTS = Path("reports")
 PUBLISHED = Path("reports/reference/utrera_table7.csv")
@@ -29,7 +30,7 @@ def main() -> None:
     settings = settings_of()
     pairs = [Path(s) / t for s in settings["sources"] for t in settings["targets"]]
     inputs = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ROBUSTNESS / p for p in pairs)]
-    inputs += [*(SOURCES / f"{name}.json" for name in settings["sources"]), PUBLISHED]
+    inputs += [*(paths(name)[1] for name in settings["sources"]), PUBLISHED]
     inputs += [IMAGES / name / "card.json" for name in settings["datasets"]]
     outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "report.html")]
     with execution("report", settings=settings["report"].model_dump(), inputs=inputs, outputs=outputs):

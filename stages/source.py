@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from stages.lib import attacks, cells, code, command, files, finetuning, networks, params, sources, training
+from stages.lib.catalog import AnySource, Fetched, Random, Trained
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
 from stages.lib.journal import Journal, execution
-from stages.lib.params import Fetched, Random, SourceSettings, Trained
 from stages.lib.progress import bar, say
+from stages.lib.settings import DownloadSettings, SourceSettings
 
 
 def main(source: str) -> None:
@@ -36,7 +37,7 @@ def main(source: str) -> None:
 
 
 def card(
-    name: str, entry: params.Source, origin: str, network: nn.Sequential | None = None, accuracy: dict[str, float] | None = None
+    name: str, entry: AnySource, origin: str, network: nn.Sequential | None = None, accuracy: dict[str, float] | None = None
 ) -> sources.Card:
     """What is known of the source; without a network, of `random`."""
     normalise = networks.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
@@ -64,7 +65,7 @@ def accuracies(network: nn.Sequential, dataset: str) -> dict[str, float]:
     return {split: finetuning.accuracy(network, *load(dataset, split)) for split in card.splits if split != "train"}
 
 
-def fetched(name: str, entry: Fetched, download: params.DownloadSettings) -> nn.Sequential:
+def fetched(name: str, entry: Fetched, download: DownloadSettings) -> nn.Sequential:
     """Weights from an address or a path, kept under their hash, so that a file is brought once."""
     kept = cells.path_of("fetched", entry.sha256, ".safetensors")
     with bar(title=name, unit="B") as progress:
@@ -122,7 +123,7 @@ def train(name: str, network: nn.Sequential, entry: Trained, settings: SourceSet
         try:
             training.train(
                 network, x, y, epochs=settings.epochs, batch_size=settings.batch_size, lr=settings.lr, momentum=settings.momentum,
-                weight_decay=settings.weight_decay, warmup=settings.warmup, seed=entry.seed,
+                weight_decay=settings.weight_decay, warmup=settings.schedule.warmup, seed=entry.seed,
                 perturb_at=adversary(entry, settings), start_from=state, after_epoch=after_epoch,
             )  # fmt: skip
         except FloatingPointError as error:

@@ -27,6 +27,11 @@ LEAVES = {
     "sources",
     "code",
     "fetch",
+    "fields",
+    "catalog",
+    "settings",
+    "images",
+    "tables",
 }
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from stages.lib import files
+from stages.lib.catalog import Glyphs, Packaged, Textures
 from stages.lib.errors import RunError
-from stages.lib.params import Glyphs, Packaged, Textures
 
 RAW = Path("data/raw")
 IMAGES = Path("data/images")

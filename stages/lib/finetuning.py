@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib import networks, training
+from stages.lib import images, networks, training
 
 BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
 
@@ -128,5 +128,4 @@ def accuracy(network: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
 
 def _prepare(x: np.ndarray, device: torch.device) -> Tensor:
     """Images in [0, 1] from uint8; activations as they are."""
-    batch = torch.from_numpy(np.array(x))
-    return training.to_device(batch, device) if batch.dtype == torch.uint8 else batch.to(device)
+    return images.prepare(x, device) if x.dtype == np.uint8 else torch.from_numpy(np.array(x)).to(device)

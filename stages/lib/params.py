@@ -1,17 +1,20 @@
-"""Settings: params.yaml and the two catalogs, as typed objects that refuse what they do not know.
+"""Settings: params.yaml and the two catalogs, read into typed objects that refuse what they do not know.
 
-`params.yaml` says what to run, `data/catalog.yaml` and `models/catalog.yaml` say what exists. A stage calls `section` once,
-in its `main`, for its own part; the stage `check` reads everything at once, before any other stage runs.
+`params.yaml` says what to run (`settings`), `data/catalog.yaml` and `models/catalog.yaml` say what exists (`catalog`). A stage
+calls `section` once, in its `main`, for its own part; the stage `check` reads everything at once, before any other stage runs.
 """
 
 import difflib
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from stages.lib import catalog
 from stages.lib.errors import RunError
+from stages.lib.settings import Params
 
 PARAMS = Path("params.yaml")
 DATA_CATALOG = Path("data/catalog.yaml")
@@ -20,222 +23,6 @@ MODEL_CATALOG = Path("models/catalog.yaml")
 
 class SettingsError(RunError):
     """A setting that cannot be run: the message names the file, the key, what was found and what is allowed."""
-
-
-def _number(value: object) -> object:
-    """YAML 1.1 reads 1e-4 as text; YAML 1.2, which DVC writes, as a number. Both are taken for a number here."""
-    if isinstance(value, bool):
-        raise ValueError("Input should be a number")
-    return value
-
-
-def _unique(values: list) -> list:
-    repeated = [v for i, v in enumerate(values) if v in values[:i]]
-    if repeated:
-        raise ValueError(f"Input should name nothing twice, and {repeated[0]!r} is")
-    return values
-
-
-Count = Annotated[int, Field(strict=True, ge=1)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Fraction = Annotated[Real, Field(ge=0, le=1)]
-Positive = Annotated[Real, Field(gt=0)]
-NotNegative = Annotated[Real, Field(ge=0)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: DVC would read it as a path into a section
-Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
-T = TypeVar("T")
-OneOrMore = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1), AfterValidator(_unique)]
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# What exists: entries of data/catalog.yaml
-
-
-class Dataset(Settings):
-    classes: Annotated[Count, Field(ge=2)]
-    channels: Literal[1, 3]
-    train: Count
-    test: Count
-
-
-class Procedural(Dataset):
-    kind: Literal["procedural"]
-    size: Annotated[int, Field(strict=True, ge=8)]
-    seed: Whole
-    clutter: Fraction
-    texture_amplitude: Fraction
-
-
-class Glyphs(Procedural):
-    set: Literal["glyphs"]
-    classes: Annotated[int, Field(strict=True, ge=2, le=24)]
-    min_contrast: Annotated[Real, Field(ge=0, le=0.5)]
-    texture_correlation: Fraction
-
-
-class Textures(Procedural):
-    set: Literal["textures"]
-
-
-class Packaged(Dataset):
-    """A file that an installed package carries."""
-
-    kind: Literal["packaged"]
-    package: str
-    file: str
-    sha256: Sha256
-    reader: Literal["digits_csv"]
-    split_seed: Whole
-
-
-AnyDataset = Annotated[
-    Annotated[Glyphs | Textures, Field(discriminator="set")] | Packaged,
-    Field(discriminator="kind"),
-]
-
-# What exists: entries of models/catalog.yaml
-
-
-class Source(Settings):
-    architecture: str
-
-
-class Threat(Settings):
-    """The ball within which a source was (or is to be) trained adversarially; eps in pixel units of [0, 1] images."""
-
-    norm: Literal["l2", "linf"]
-    eps: NotNegative
-
-
-class Trained(Source):
-    kind: Literal["trained"]
-    dataset: Name
-    threat: Threat | None
-    seed: Whole
-
-
-class Fetched(Source):
-    kind: Literal["fetched"]
-    dataset: Name
-    threat: Threat | None
-    classes: Count
-    address: str  # http(s)://, file://, or a path; of a safetensors file
-    sha256: Sha256
-    mean: Annotated[list[Real], Field(min_length=3, max_length=3)]  # of its training images, where the file has no normaliser
-    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-
-
-class Random(Source):
-    """No pre-training: random weights, and every weight trained on the target."""
-
-    kind: Literal["random"]
-
-
-AnySource = Annotated[Trained | Fetched | Random, Field(discriminator="kind")]
-
-# What to run: the sections of params.yaml, one per stage
-
-
-class DownloadSettings(Settings):
-    timeout_s: Positive
-    attempts: Count
-
-
-class UpscaleSettings(Settings):
-    image_size: Annotated[int, Field(strict=True, ge=8)]
-
-
-class DrawSubsetsSettings(Settings):
-    n_images: OneOrMore[Count]
-    n_seeds: Count
-    first_seed: Whole
-    seed_step: Count
-
-
-class Attack(Settings):
-    """PGD(k) with step size alpha = c * eps / k (Utrera et al. 2021, A.2)."""
-
-    steps: Count
-    step_ratio: Annotated[Real, Field(gt=1)]
-
-
-class TrainingAttack(Attack):
-    step_ratio: Annotated[Real, Field(gt=1.5, lt=4)]
-    eps_hold: Fraction
-    eps_ramp: Fraction
-
-
-class SourceSettings(Settings):
-    dataset: Name
-    epochs: Count
-    batch_size: Count
-    lr: Positive
-    momentum: Annotated[Real, Field(ge=0, lt=1)]
-    weight_decay: NotNegative
-    warmup: Annotated[Real, Field(gt=0, lt=1)]
-    attack: TrainingAttack
-
-
-class KeptWeights(Settings):
-    """Which cells keep their weights, for the evaluation of their robustness."""
-
-    blocks: OneOrMore[Blocks]
-    n_images: OneOrMore[Count]
-    n_seeds: Whole
-
-
-class FinetuneSettings(Settings):
-    epochs: Count
-    eval_every: Count
-    batch_size: Count
-    lr: Positive
-    momentum: Annotated[Real, Field(ge=0, lt=1)]
-    weight_decay: NotNegative
-    head_init: Literal["normal", "default"]
-    keep: KeptWeights
-
-
-class EvaluateRobustnessSettings(Settings):
-    max_images: Count
-    attack: Attack
-    l2: list[NotNegative]
-    linf: list[NotNegative]
-
-
-class Headline(Settings):
-    target: Name
-    n_images: Count
-    blocks: Blocks
-
-
-class ReportSettings(Settings):
-    natural: Name
-    bootstrap: Count
-    headline: Headline
-
-
-class TrackSettings(Settings):
-    experiment: Annotated[str, Field(min_length=1)]
-
-
-class Params(Settings):
-    datasets: OneOrMore[Name]
-    sources: OneOrMore[Name]
-    targets: OneOrMore[Name]
-    blocks: OneOrMore[Blocks]
-    download: DownloadSettings
-    upscale: UpscaleSettings
-    draw_subsets: DrawSubsetsSettings
-    source: SourceSettings
-    finetune: FinetuneSettings
-    evaluate_robustness: EvaluateRobustnessSettings
-    report: ReportSettings
-    track: TrackSettings
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -251,18 +38,18 @@ def section(name: str, path: Path = PARAMS) -> Any:
     return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, found[name], path, name)
 
 
-def dataset_entry(name: str, path: Path = DATA_CATALOG) -> Glyphs | Textures | Packaged:
-    return parse(AnyDataset, entry_of(read_yaml(path), name, path), path, name)
+def dataset_entry(name: str, path: Path = DATA_CATALOG) -> catalog.AnyDataset:
+    return parse(catalog.AnyDataset, entry_of(read_yaml(path), name, path), path, name)
 
 
-def source_entry(name: str, path: Path = MODEL_CATALOG) -> Trained | Fetched | Random:
-    return parse(AnySource, entry_of(read_yaml(path), name, path), path, name)
+def source_entry(name: str, path: Path = MODEL_CATALOG) -> catalog.AnySource:
+    return parse(catalog.AnySource, entry_of(read_yaml(path), name, path), path, name)
 
 
-def entry_of(catalog: dict, name: str, path: Path) -> object:
-    if name not in catalog:
-        raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, catalog)}")
-    return catalog[name]
+def entry_of(found: dict, name: str, path: Path) -> object:
+    if name not in found:
+        raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, found)}")
+    return found[name]
 
 
 def read_yaml(path: Path) -> dict:
@@ -301,12 +88,23 @@ def _explain(error: dict, prefix: str, kind: Any) -> str:
     return f"{key} is {error['input']!r}; allowed: {allowed}"
 
 
-_TAGS = {"procedural", "packaged", "glyphs", "textures", "trained", "fetched", "random", "constrained-int", "int"}
+@cache
+def _tags() -> set[str]:
+    """What tells the members of a union apart, as `procedural` and `folder` do the kinds of datasets."""
+    found, waiting = set(), [TypeAdapter(kind).json_schema() for kind in (Params, catalog.AnyDataset, catalog.AnySource)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            found |= set(node.get("discriminator", {}).get("mapping", {}))
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return found
 
 
 def _names_a_union_member(part: str | int) -> bool:
     """Pydantic puts the member of a union that it tried into the place of an error; a reader does not look for it."""
-    return isinstance(part, str) and (part in _TAGS or "[" in part)
+    return isinstance(part, str) and (part in _tags() or part in ("constrained-int", "int", "none") or "[" in part)
 
 
 def _siblings(kind: Any, place: tuple) -> list[str]:

@@ -8,20 +8,19 @@ import pandas as pd
 
 from stages.lib import datasets, files, params
 from stages.lib.errors import RunError
+from stages.lib.sources import paths
 from stages.lib.study import Study, block_order, eps_text, nearest_blocks
+from stages.lib.tables import ATTACKED, FINETUNED, ROBUSTNESS, RUNS
 
-SOURCES, FINETUNED, ROBUSTNESS = Path("models/sources"), Path("models/finetuned"), Path("models/robustness")
-RUNS = ["source", "target", "blocks", "n_images", "seed", "epoch", "test_accuracy", "train_accuracy", "train_loss", "cell"]
-ATTACKED = ["model", "source", "dataset", "blocks", "n_images", "seed", "attack", "norm", "eps", "accuracy", "n_test"]
 SAMPLES = 12  # pictures of a split
 
 
 def load_study(settings: dict[str, Any]) -> Study:
     sources, targets, headline = settings["sources"], settings["targets"], settings["report"].headline
     pairs = [(source, target) for source in sources for target in targets]
-    runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", RUNS) for s, t in pairs], ignore_index=True)
-    attacked = [read_table(ROBUSTNESS / s / t / "robustness.parquet", ATTACKED) for s, t in pairs]
-    cards = {name: files.read_json(SOURCES / f"{name}.json") for name in sources}
+    runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
+    attacked = [read_table(ROBUSTNESS / s / t / "robustness.parquet", list(ATTACKED)) for s, t in pairs]
+    cards = {name: files.read_json(paths(name)[1]) for name in sources}
     pretrained = [str(b) for b in settings["blocks"]]
     return Study(
         runs=in_order(runs, sources, targets),
@@ -60,7 +59,7 @@ def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.D
     """Sorted as params.yaml lists sources and targets; then by blocks, n_images, seed and epoch."""
     keys = {"source": sources.index, "target": targets.index, "blocks": block_order}
     runs = runs.assign(**{name: runs[name].astype(str) for name in (*keys, "cell")})
-    return runs.sort_values(RUNS[:6], key=lambda c: c.map(keys[c.name]) if c.name in keys else c, ignore_index=True)
+    return runs.sort_values(list(RUNS)[:6], key=lambda c: c.map(keys[c.name]) if c.name in keys else c, ignore_index=True)
 
 
 def labels_of(cards: dict[str, dict], natural: str) -> dict[str, str]:

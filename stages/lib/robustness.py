@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from stages.lib import attacks, training
+from stages.lib import attacks
+from stages.lib.images import prepare
 
 BATCH = 128
 
@@ -90,4 +91,4 @@ def examples(
 
 
 def _images(x: np.ndarray) -> torch.Tensor:
-    return training.to_device(torch.from_numpy(np.array(x)), torch.device("cpu"))
+    return prepare(x, torch.device("cpu"))

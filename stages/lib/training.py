@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stages.lib import images
+
 PerturbAt = Callable[[float], Callable[[nn.Module, Tensor, Tensor], Tensor]]
 
 
@@ -24,12 +26,6 @@ class Epoch:
 def best_device() -> torch.device:
     """A GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """uint8 [batch, H, W, 1 or 3] to float [batch, 3, H, W] in [0, 1], channels last in memory, as it lay on disk."""
-    x = x.to(device, non_blocking=True).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
-    return x.to(memory_format=torch.channels_last).float().div_(255)
 
 
 def train(
@@ -78,7 +74,7 @@ def train(
         for i, batch in enumerate(_shuffled(len(x), batch_size)):
             progress = (epoch * steps_per_epoch + i) / (epochs * steps_per_epoch)
             set_lr(optimiser, lr * one_cycle(progress, warmup))
-            xb, yb = to_device(x[batch], device), y[batch].to(device)
+            xb, yb = images.prepare(x[batch], device), y[batch].to(device)
             if perturb_at is not None:
                 xb = perturb_at(progress)(network, xb, yb)
             logits = network(xb)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
-from stages.lib import params
+from stages.lib import catalog, fields, params, settings
 from stages.lib.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,8 +14,8 @@ MISSING = object()
 GLYPHS = {"kind": "procedural", "set": "glyphs", "classes": 24, "channels": 3, "size": 32, "train": 48, "test": 24, "seed": 1,
           "clutter": 0.2, "min_contrast": 0.3, "texture_amplitude": 0.1, "texture_correlation": 0.9}  # fmt: skip
 TRAINED = {"kind": "trained", "architecture": "small_resnet", "dataset": "glyphs", "threat": {"norm": "l2", "eps": 0.5}, "seed": 0}
-FETCHED = {"kind": "fetched", "architecture": "resnet18", "dataset": "imagenet", "threat": None, "classes": 1000, "address": "w.safetensors",
-           "sha256": "0" * 64, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}  # fmt: skip
+FETCHED = {"kind": "fetched", "architecture": "resnet18", "dataset": "imagenet", "threat": None, "classes": 1000,
+           "file": {"name": "w.safetensors", "mirrors": ["w.safetensors"], "sha256": "0" * 64}, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def refusal(read) -> str:
         ("blocks", [0, 1, 0], "nothing twice, and 0 is"),
         ("blocks", [], "at least 1 item"),
         ("sources", ["natural", "natural"], "nothing twice, and 'natural' is"),
-        ("report.headline.target", "a.b", "pattern"),
+        ("report.natural", "a.b", "pattern"),
         ("track.experiment", "", "at least 1 character"),
     ],
 )
@@ -208,17 +209,17 @@ def test_a_number_in_any_notation_of_yaml_is_the_number(written):
 
 
 def test_the_settings_of_the_repository_are_right():
-    for name in params.Params.model_fields:
+    for name in settings.Params.model_fields:
         assert params.section(name, ROOT / params.PARAMS) == getattr(params.load_params(ROOT / params.PARAMS), name)
-    for catalog, entry in ((params.DATA_CATALOG, params.dataset_entry), (params.MODEL_CATALOG, params.source_entry)):
-        for name in params.read_yaml(ROOT / catalog):
-            assert entry(name, ROOT / catalog).kind
+    for path, entry in ((params.DATA_CATALOG, params.dataset_entry), (params.MODEL_CATALOG, params.source_entry)):
+        for name in params.read_yaml(ROOT / path):
+            assert entry(name, ROOT / path).kind
 
 
 def test_settings_do_not_change_once_read():
-    settings = params.section("source", ROOT / params.PARAMS)
+    source = params.section("source", ROOT / params.PARAMS)
     with pytest.raises(ValueError, match="frozen"):
-        settings.lr = 1.0
+        source.lr = 1.0
 
 
 def write_entry(path: Path, content: object, name: str = "it") -> None:
@@ -233,7 +234,7 @@ def write_entry(path: Path, content: object, name: str = "it") -> None:
         (TRAINED, "threat.norm", "l1", "'l2' or 'linf'"),
         (TRAINED, "seed", -1, "greater than or equal to 0"),
         (TRAINED, "dataset", "data.glyphs", "pattern"),
-        (FETCHED, "sha256", "ABC", "pattern"),
+        (FETCHED, "file.sha256", "ABC", "pattern"),
         (FETCHED, "classes", "1000", "a valid integer"),
         (FETCHED, "std", [0.2, 0.2], "at least 3 items"),
         (GLYPHS, "classes", 25, "less than or equal to 24"),
@@ -255,7 +256,7 @@ def test_a_wrong_value_of_a_catalog_entry_is_named(entry, key, value, allowed):
     [
         (TRAINED, "datset", "dataset"),
         (TRAINED, "threat.epss", "eps"),
-        (FETCHED, "adress", "address"),
+        (FETCHED, "file.mirors", "mirrors"),
         (GLYPHS, "clutte", "clutter"),
         (GLYPHS, "texture_corelation", "texture_correlation"),
     ],
@@ -302,8 +303,43 @@ def test_a_catalog_whose_names_are_numbers_is_read_all_the_same():
 
 def test_an_entry_is_of_its_own_type():
     write_entry(params.MODEL_CATALOG, FETCHED)
-    assert isinstance(params.source_entry("it"), params.Fetched)
+    assert isinstance(params.source_entry("it"), catalog.Fetched)
     write_entry(params.MODEL_CATALOG, TRAINED)
-    assert params.source_entry("it").threat == params.Threat(norm="l2", eps=0.5)
+    assert params.source_entry("it").threat == catalog.Threat(norm="l2", eps=0.5)
     write_entry(params.DATA_CATALOG, GLYPHS)
-    assert isinstance(params.dataset_entry("it"), params.Glyphs)
+    assert isinstance(params.dataset_entry("it"), catalog.Glyphs)
+
+
+def test_no_word_that_tells_kinds_apart_is_a_key():
+    """Pydantic puts both into the place of an error, and the one is dropped there."""
+    schemas = [TypeAdapter(kind).json_schema() for kind in (settings.Params, catalog.AnyDataset, catalog.AnySource)]
+    keys = {key for schema in schemas for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}
+    assert {"steps", "n_images", "mirrors"} <= keys
+    assert not keys & params._tags()
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (10, {25: 10, 1000: 10, "all": 10}),
+        ({1: 20, 100: 10, "all": 1}, {25: 20, 99: 20, 100: 10, 1000: 10, "all": 1}),
+        ({10: 3, 50: 2}, {25: 3, 50: 2, "all": 2}),
+    ],
+)
+def test_a_value_holds_from_its_number_of_images_on(written, found):
+    write_params("draw_subsets.n_seeds", written)
+    values = params.section("draw_subsets").n_seeds
+    for size, value in found.items():
+        assert fields.by_size(values, 2000 if size == "all" else size, whole=size == "all") == value
+
+
+def test_a_size_below_every_number_of_images_has_no_value():
+    write_params("finetune.epochs", {100: 5})
+    with pytest.raises(KeyError):
+        fields.by_size(params.section("finetune").epochs, 50, whole=False)
+
+
+@pytest.mark.parametrize("value", [{}, {"all": 3}, {0: 3}])
+def test_values_by_size_that_hold_from_nowhere_are_refused(value):
+    write_params("finetune.epochs", value)
+    assert "under the numbers of images" in refusal(params.load_params)

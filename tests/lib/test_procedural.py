@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.lib import procedural
-from stages.lib.params import Glyphs, Textures
+from stages.lib.catalog import Glyphs, Textures
 
 GLYPHS = Glyphs(
     kind="procedural", set="glyphs", classes=24, channels=3, size=32, train=48, test=48, seed=1, clutter=0.2, min_contrast=0.35,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from stages.lib import attacks, files, networks, training
+from stages.lib import attacks, files, images, networks, training
 
 SETTINGS = {"epochs": 4, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.25, "seed": 3}
 N = 20
@@ -32,16 +32,6 @@ def linf_from_random_start_at(progress: float) -> attacks.Perturb:
     return attacks.pgd(norm="linf", eps=8 / 255, steps=1, step_ratio=2, random_start=True)
 
 
-def test_images_become_numbers_from_0_to_1_in_the_order_of_channels():
-    x = np.random.default_rng(0).integers(0, 256, (4, 6, 7, 3), np.uint8)
-    found = training.to_device(torch.from_numpy(x), torch.device("cpu"))
-    assert found.dtype == torch.float32
-    assert np.allclose(found.numpy(), x.transpose(0, 3, 1, 2) / 255, atol=1e-7)
-    grey = training.to_device(torch.from_numpy(x[..., :1].copy()), torch.device("cpu"))
-    assert grey.shape == (4, 3, 6, 7)
-    assert all(torch.equal(grey[:, c], found[:, 0]) for c in range(3))
-
-
 @pytest.mark.parametrize(
     ("progress", "warmup", "factor"), [(0, 0.2, 0), (0.1, 0.2, 0.5), (0.2, 0.2, 1), (0.6, 0.2, 0.5), (1, 0.2, 0), (0.5, 0.5, 1)]
 )
@@ -65,15 +55,15 @@ def test_every_step_has_the_learning_rate_of_its_place_in_the_schedule():
 @pytest.mark.parametrize("perturb_at", [None, l2_at], ids=["natural", "adversarial"])
 def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at):
     """In float64, so that rounding does not grow over the steps."""
-    to_device = training.to_device
-    monkeypatch.setattr(training, "to_device", lambda *arguments: to_device(*arguments).double())
+    prepare = images.prepare
+    monkeypatch.setattr(images, "prepare", lambda *arguments: prepare(*arguments).double())
     x, y = data()
     found = []
     network = new_network().double()
     training.train(network, x, y, **SETTINGS, perturb_at=perturb_at, after_epoch=lambda done, state: found.append(done))
 
     plain = new_network().double()
-    images = (x.permute(0, 3, 1, 2) / 255).double()
+    pictures = (x.permute(0, 3, 1, 2) / 255).double()
     momentum = [torch.zeros_like(weight) for weight in plain.parameters()]
     for epoch in range(4):
         torch.manual_seed((3 << 16) + epoch)
@@ -82,7 +72,7 @@ def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at):
             rows = order[8 * i : 8 * i + 8]
             progress = (3 * epoch + i) / 12
             lr = 0.05 * (progress / 0.25 if progress < 0.25 else (1 - progress) / 0.75)
-            batch = images[rows]
+            batch = pictures[rows]
             plain.train()
             if perturb_at is not None:
                 batch = perturb_at(progress)(plain, batch, y[rows])

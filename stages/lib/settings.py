@@ -1,0 +1,146 @@
+"""What to run: the sections of params.yaml, one per stage."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.lib.fields import (
+    Blocks,
+    BySize,
+    Count,
+    Fraction,
+    Name,
+    NotNegative,
+    OneOrMore,
+    Positive,
+    Real,
+    Settings,
+    Size,
+    Whole,
+)  # fmt: skip
+
+
+class DownloadSettings(Settings):
+    timeout_s: Positive
+    attempts: Count
+
+
+class UpscaleSettings(Settings):
+    image_size: Annotated[int, Field(strict=True, ge=8)]
+    store: Literal["native", "upscaled"]
+
+
+class DrawSubsetsSettings(Settings):
+    n_images: OneOrMore[Size]
+    n_seeds: BySize[Count]
+    first_seed: Whole
+    seed_step: Count
+
+
+class Attack(Settings):
+    """PGD(k) with step size alpha = c * eps / k (Utrera et al. 2021, A.2)."""
+
+    steps: Count
+    step_ratio: Annotated[Real, Field(gt=1)]
+
+
+class TrainingAttack(Attack):
+    step_ratio: Annotated[Real, Field(gt=1.5, lt=4)]
+    eps_hold: Fraction
+    eps_ramp: Fraction
+
+
+class OneCycle(Settings):
+    """The learning rate rises linearly over a fraction of the steps, then falls linearly to 0."""
+
+    kind: Literal["one_cycle"]
+    warmup: Annotated[Real, Field(gt=0, lt=1)]
+
+
+class Stepwise(Settings):
+    """The learning rate falls to a tenth at equal distances, so often (Utrera et al. 2021, A.10)."""
+
+    kind: Literal["stepwise"]
+    decays: Whole
+
+
+class SourceSettings(Settings):
+    dataset: Name
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[Real, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    schedule: Annotated[OneCycle | Stepwise, Field(discriminator="kind")]
+    augmentation: Literal["none", "resized_crop"]
+    mixed_precision: bool
+    processes: Count | Literal["gpus"]
+    attack: TrainingAttack
+
+
+class KeptWeights(Settings):
+    """Which cells keep their weights, for the evaluation of their robustness."""
+
+    blocks: OneOrMore[Blocks]
+    n_images: OneOrMore[Count]
+    n_seeds: Whole
+
+
+Normalisation = Literal["source", "target"]
+
+
+class FinetuneSettings(Settings):
+    epochs: BySize[Count]
+    eval_every: BySize[Count]
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[Real, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    head_init: Literal["normal", "default"]
+    frozen_batchnorm: Literal["source", "adapted", "batch"]
+    normalisation: Normalisation | dict[Name, Normalisation]
+    augmentation: Literal["none", "published"]
+    resolution: Annotated[int, Field(strict=True, ge=1)] | None
+    cache_gib: NotNegative
+    keep: KeptWeights
+
+
+class EvaluateRobustnessSettings(Settings):
+    max_images: Count
+    attack: Attack
+    l2: list[NotNegative]
+    linf: list[NotNegative]
+
+
+class Headline(Settings):
+    n_images: Count
+    blocks: Blocks
+
+
+class ReportSettings(Settings):
+    natural: Name
+    robust: Name
+    bootstrap: Count
+    headline: Headline
+    epochs_at: OneOrMore[Count]
+    similar: list[Name]
+    published: dict[Literal["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"], Name]
+
+
+class TrackSettings(Settings):
+    experiment: Annotated[str, Field(min_length=1)]
+
+
+class Params(Settings):
+    datasets: OneOrMore[Name]
+    sources: OneOrMore[Name]
+    targets: OneOrMore[Name]
+    blocks: OneOrMore[Blocks]
+    download: DownloadSettings
+    upscale: UpscaleSettings
+    draw_subsets: DrawSubsetsSettings
+    source: SourceSettings
+    finetune: FinetuneSettings
+    evaluate_robustness: EvaluateRobustnessSettings
+    report: ReportSettings
+    track: TrackSettings
