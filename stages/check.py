@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.lib import command, files, params
 from stages.lib.architectures import RESIDUAL_BLOCKS
-from stages.lib.catalog import Dataset, Random, Source
+from stages.lib.catalog import AnyDataset, AnySource, Random
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
 from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
@@ -36,6 +36,12 @@ def problems(settings: Params) -> list[str]:
     wrong += _unknown("targets", settings.targets, settings.datasets, "params.yaml: datasets")
     wrong += _unknown("source.dataset", [settings.source.dataset], settings.datasets, "params.yaml: datasets")
     wrong += _unknown("report.natural", [settings.report.natural], settings.sources, "params.yaml: sources")
+    wrong += _unknown("report.robust", [settings.report.robust], _names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _unknown("report.published", list(settings.report.published.values()), _names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _unknown("report.similar", settings.report.similar, _names(DATA_CATALOG), DATA_CATALOG)
+    if isinstance(settings.finetune.normalisation, dict):
+        wrong += _unknown("finetune.normalisation", list(settings.finetune.normalisation), _names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _size_problems(settings)
     used = {name: sources[name] for name in settings.sources if name in sources}
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
@@ -66,7 +72,7 @@ def _unknown(key: str, names: list[str], allowed: list[str], where: object) -> l
     ]
 
 
-def _source_problems(name: str, source: Source, settings: Params) -> list[str]:
+def _source_problems(name: str, source: AnySource, settings: Params) -> list[str]:
     if source.architecture not in RESIDUAL_BLOCKS:
         allowed = params.choices(source.architecture, RESIDUAL_BLOCKS)
         return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
@@ -84,12 +90,30 @@ def _source_problems(name: str, source: Source, settings: Params) -> list[str]:
     return wrong
 
 
-def _subset_problems(name: str, dataset: Dataset, settings: Params) -> list[str]:
+def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[str]:
+    """Of a folder whose counts are not in the catalog, nothing is known before it is read."""
+    if dataset.classes is None or dataset.train is None:
+        return []
     allowed = f"{dataset.classes} (its classes) to {dataset.train} (its training images)"
     return [
         f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {allowed}"
         for n in settings.draw_subsets.n_images
-        if not dataset.classes <= n <= dataset.train
+        if n != "all" and not dataset.classes <= n <= dataset.train
+    ]
+
+
+def _size_problems(settings: Params) -> list[str]:
+    """Every number of images has its seeds and its epochs."""
+    fewest = min((n for n in settings.draw_subsets.n_images if n != "all"), default=None)
+    by_size = {
+        "draw_subsets.n_seeds": settings.draw_subsets.n_seeds,
+        "finetune.epochs": settings.finetune.epochs,
+        "finetune.eval_every": settings.finetune.eval_every,
+    }
+    return [
+        f"{PARAMS}: {key} holds from {first} images on; allowed: from {fewest} or fewer, the smallest of draw_subsets.n_images"
+        for key, values in by_size.items()
+        if fewest is not None and (first := min(size for size in values if size != "all")) > fewest
     ]
 
 

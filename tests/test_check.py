@@ -22,6 +22,14 @@ BAD = {
     "unknown norm": ("models/catalog.yaml", {"l2_eps0_5__threat__norm": "l1"}, ["models/catalog.yaml", "threat.norm", "'l1'", "'l2' or 'linf'"]),
     "unknown architecture": ("models/catalog.yaml", {"natural__architecture": "resnet51"}, ["models/catalog.yaml", "'resnet51'", "resnet50"]),
     "other source data": ("models/catalog.yaml", {"natural__dataset": "imagenet"}, ["models/catalog.yaml", "natural.dataset", "'imagenet'", "'glyphs'"]),
+    "seeds from too many images on": ("params.yaml", {"draw_subsets__n_seeds": {30: 2}}, ["params.yaml", "draw_subsets.n_seeds", "30", "20 or fewer"]),
+    "epochs from too many images on": ("params.yaml", {"finetune__epochs": {100: 2, "all": 1}}, ["params.yaml", "finetune.epochs", "100"]),
+    "normalisation of no source": ("params.yaml", {"finetune__normalisation": {"naturl": "target"}}, ["finetune.normalisation", "'naturl'", "natural"]),
+    "normalisation of no kind": ("params.yaml", {"finetune__normalisation": "both"}, ["finetune.normalisation", "'both'", "'source' or 'target'"]),
+    "robust source of no entry": ("params.yaml", {"report__robust": "l3"}, ["params.yaml", "report.robust", "'l3'", "l2_eps0_5"]),
+    "published of no source": ("params.yaml", {"report__published": {"natural": "nat"}}, ["params.yaml", "report.published", "'nat'"]),
+    "published of no column": ("params.yaml", {"report__published": {"l2": "natural"}}, ["params.yaml", "report.published", "'l2'", "l2_eps3"]),
+    "similar to no dataset": ("params.yaml", {"report__similar": ["digts"]}, ["params.yaml", "report.similar", "'digts'", "digits"]),
     "comparison without natural": ("params.yaml", {"sources": ["l2_eps0_5"]}, ["params.yaml", "report.natural", "'natural'", "l2_eps0_5"]),
 }  # fmt: skip
 
@@ -38,7 +46,18 @@ def test_bad_settings_get_one_clear_line(case, workspace):
     assert not check.CHECKED.exists()
 
 
-@pytest.mark.parametrize("changes", [{}, {"blocks": 9}, {"blocks": ["all"]}, {"blocks": [0, 3, 9]}, {"draw_subsets__n_images": 1000}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"blocks": 9},
+        {"blocks": ["all"]},
+        {"blocks": [0, 3, 9]},
+        {"draw_subsets__n_images": 1000},
+        {"draw_subsets__n_images": [20, "all"]},
+        {"draw_subsets__n_seeds": {1: 3, "all": 1}},
+    ],
+)
 def test_good_settings_pass_and_leave_the_same_file(changes, workspace):
     check.main()
     before = check.CHECKED.read_bytes()
@@ -56,4 +75,11 @@ def test_settings_that_dvc_cannot_even_read_are_named_with_their_file(workspace)
 def test_everything_that_is_wrong_is_said_at_once(workspace):
     workspace.edit("params.yaml", blocks=99, draw_subsets__n_images=5)
     with pytest.raises(RunError, match=r"blocks: 99.*n_images: 5"):
+        check.main()
+
+
+def test_a_key_that_is_there_twice_is_refused(workspace):
+    path = workspace.folder / "params.yaml"
+    path.write_text(path.read_text() + "\nblocks: 1\n")
+    with pytest.raises(RunError, match=r"params\.yaml: not YAML: the key 'blocks' is there twice .*line"):
         check.main()

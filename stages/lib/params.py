@@ -19,6 +19,7 @@ from stages.lib.settings import Params
 PARAMS = Path("params.yaml")
 DATA_CATALOG = Path("data/catalog.yaml")
 MODEL_CATALOG = Path("models/catalog.yaml")
+MOST_SHOWN = 16  # names in a line that says what is allowed
 
 
 class SettingsError(RunError):
@@ -54,7 +55,7 @@ def entry_of(found: dict, name: str, path: Path) -> object:
 
 def read_yaml(path: Path) -> dict:
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.load(path.read_text(), _UniqueKeys)
     except FileNotFoundError:
         raise SettingsError(f"{path}: the file is missing") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
@@ -62,6 +63,17 @@ def read_yaml(path: Path) -> dict:
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: holds {type(found).__name__}; allowed: keys with values")
     return found
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for i, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in keys[:i]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def parse(kind: Any, found: object, path: Path, prefix: str = "") -> Any:
@@ -130,7 +142,8 @@ def _siblings(kind: Any, place: tuple) -> list[str]:
 
 
 def choices(found: str, allowed: list[str] | dict) -> str:
-    """All that is allowed, and the nearest to what was found."""
+    """All that is allowed, or where that is long the first few, and the nearest to what was found."""
     names = [str(name) for name in allowed]
     close = difflib.get_close_matches(found, names, n=1)
-    return ", ".join(names) + (f" (did you mean {close[0]!r}?)" if close else "")
+    shown = names if len(names) <= MOST_SHOWN else [*names[:MOST_SHOWN], f"and {len(names) - MOST_SHOWN} more"]
+    return ", ".join(shown) + (f" (did you mean {close[0]!r}?)" if close else "")
