@@ -9,8 +9,10 @@ import numpy as np
 from stages.lib import command, params
 from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
 from stages.lib.errors import RunError
+from stages.lib.fields import by_size
 from stages.lib.files import replacing
 from stages.lib.journal import execution
+from stages.lib.params import SettingsError
 from stages.lib.settings import DrawSubsetsSettings
 
 MOST_DRAWS = 10_000
@@ -27,8 +29,18 @@ def main(target: str) -> None:
 
 
 def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:
-    seeds = [settings.first_seed + settings.seed_step * i for i in range(settings.n_seeds)]  # eq. 6
-    return {f"{n}_{seed}": draw(y, classes, n, seed) for n in settings.n_images for seed in seeds}
+    """Indices under `<n_images>_<seed>`; `all` is kept under the number of images that this is."""
+    sizes = dict.fromkeys(len(y) if n == "all" else n for n in settings.n_images)
+    return {f"{n}_{seed}": draw(y, classes, n, seed) for n in sizes for seed in seeds_of(n, n == len(y), settings)}
+
+
+def seeds_of(n_images: int, whole: bool, settings: DrawSubsetsSettings) -> list[int]:
+    """Utrera et al. 2021, eq. 6 and Table 4."""
+    try:
+        n_seeds = by_size(settings.n_seeds, n_images, whole)
+    except KeyError:
+        raise SettingsError(f"{params.PARAMS}: draw_subsets.n_seeds has no value for {n_images} images") from None
+    return [settings.first_seed + settings.seed_step * i for i in range(n_seeds)]
 
 
 def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:

@@ -6,6 +6,7 @@ and examples.npz, images before and after the strongest attack of each norm.
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Model:
     n_images: int = 0
     seed: int = 0
     weights: str | None = None
+    resolution: int | None = None  # to which it was fine-tuned to see images reduced
 
     @property
     def kind(self) -> str:
@@ -68,18 +70,20 @@ def attack_missing(title: str, keys: dict[tuple[Model, str], str], settings: Eva
 def models_of(source: str, target: str) -> list[Model]:
     """The source on its own data, where it has any, and every fine-tuned model whose weights were kept."""
     card = sources.card_of(source)
-    at_hand = card.accuracy and (IMAGES / card.dataset / "card.json").is_file()
+    at_hand = "test" in card.accuracy and (IMAGES / card.dataset / "card.json").is_file()
     models = [Model(source, card.dataset)] if at_hand else []
+    resolution = files.read_json(FINETUNED / source / target / "settings.json")["resolution"]
     for path in sorted((FINETUNED / source / target).glob("*.safetensors")):
         blocks, n_images, seed = path.stem.split("_")
-        models.append(Model(source, target, blocks, int(n_images), int(seed), str(path)))
+        models.append(Model(source, target, blocks, int(n_images), int(seed), str(path), resolution))
     return models
 
 
 def key_of(model: Model, norm: str, settings: EvaluateRobustnessSettings) -> str:
     return files.digest_of({
         "source": sources.card_of(model.source).sha256, "weights": model.weights and files.sha256_of(Path(model.weights)),
-        "data": card_of(model.dataset).splits["test"].sha256, "norm": norm, "radii": getattr(settings, norm),
+        "data": card_of(model.dataset).splits["test"].sha256,
+        "resolution": model.resolution, "norm": norm, "radii": getattr(settings, norm),
         "settings": settings.model_dump(exclude=set(NORMS)), "seed": SEED, "examples": EXAMPLES,
         "code": code.digest("stages.lib.robustness", "stages.lib.finetuning"), "torch": version("torch"),
     })  # fmt: skip
@@ -94,12 +98,14 @@ def begin() -> None:
 
 def attack(task: tuple[Model, str, str, EvaluateRobustnessSettings]) -> None:
     """In a worker: attack one model within one norm at every radius, and keep the result."""
-    from stages.lib import robustness  # here, as torch takes seconds to import
+    from stages.lib import images, robustness, training  # here, as torch takes seconds to import
 
     model, norm, key, settings = task
-    network, radii = network_of(model), getattr(settings, norm)
+    device, radii = training.best_device(), getattr(settings, norm)
+    network = network_of(model).to(device)
     x, y = (array[: settings.max_images] for array in load(model.dataset, "test"))
-    pgd = {"norm": norm, "steps": settings.attack.steps, "step_ratio": settings.attack.step_ratio, "seed": SEED}
+    see = partial(images.prepare, device=device, size=card_of(model.dataset).image_size, resolution=model.resolution)
+    pgd = {"see": see, "norm": norm, "steps": settings.attack.steps, "step_ratio": settings.attack.step_ratio, "seed": SEED}
     rows = [asdict(row) for row in robustness.accuracy_against_eps(network, x, y, radii=radii, **pgd)]
     shown = asdict(robustness.examples(network, x[:EXAMPLES], y[:EXAMPLES], eps=max(radii), **pgd)) if radii else {}
     cells.save("robustness", key, {"rows": rows}, as_tensors(shown))
@@ -115,7 +121,9 @@ def network_of(model: Model) -> object:
     weights = files.read_tensors(sources.paths(model.source)[0]) if card.kind != "random" else None
     network = finetuning.start(card.architecture, weights, card_of(model.dataset).classes, "default", seed=model.seed)
     trained = network if model.blocks == "all" else networks.split(network, int(model.blocks))[1]
-    networks.load(trained, files.read_tensors(Path(model.weights)))
+    kept = files.read_tensors(Path(model.weights))
+    networks.load(trained, {name: kept[name] for name in trained.state_dict() if name in kept})  # none of them is missing
+    networks.load(network, network.state_dict() | kept)
     return network.eval()
 
 

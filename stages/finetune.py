@@ -1,21 +1,23 @@
 """Fine-tuning of one source on one target: blocks x subset sizes x seeds, each run one cell of the store.
 
 Reads models/sources/<source>.*, data/images/<target>/, data/subsets/<target>.npz, params.yaml: blocks, finetune. Writes
-models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch of each run, and the weights that
-`finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors. Computes the cells that the store does not hold.
+models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch of each run, settings.json, and of the runs that
+`finetune.keep` names the weights, as <blocks>_<n_images>_<seed>.safetensors. Computes the cells that the store does not hold.
 """
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, command, files, grid, params, sources
+from stages.lib import cells, command, datasets, files, grid, params, sources
 from stages.lib.datasets import IMAGES, SUBSETS, card_of
 from stages.lib.errors import RunError
+from stages.lib.fields import by_size
 from stages.lib.grid import Cell, Job
 from stages.lib.journal import Journal, execution
 from stages.lib.progress import bar, say
 from stages.lib.settings import FinetuneSettings, KeptWeights
-from stages.lib.sources import Card
 from stages.lib.tables import FINETUNED, RUNS
 
 
@@ -27,26 +29,36 @@ def main(source: str, target: str) -> None:
         "finetune", source, target, settings=settings.model_dump() | {"blocks": blocks}, inputs=inputs, outputs=[out]
     ) as journal:
         subsets = dict(np.load(subsets_path))
-        job = job_of(sources.card_of(source), target, settings)
-        planned = grid.plan(job, blocks, subsets)
+        job = job_of(sources.card_of(source), card_of(target), settings)
+        planned = grid.plan(job, blocks, subsets, partial(schedule, settings, card_of(target).splits["train"].n))
         kept = [cell for cell in planned if keeps(settings.keep, cell, subsets)]
         compute_missing(job, planned, kept, subsets, journal)
+        files.write_json(out / "settings.json", settings.model_dump())
         files.write_parquet(out / "runs.parquet", table(planned))
         for cell in kept:
             weights = cells.path_of("finetune", cell.key, ".safetensors").read_bytes()
             files.write_bytes(out / f"{cell.blocks}_{cell.n_images}_{cell.seed}.safetensors", weights)
 
 
-def job_of(card: Card, target: str, settings: FinetuneSettings) -> Job:
-    images = card_of(target)
-    pretrained = card.kind != "random"
+def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings) -> Job:
+    pretrained, normalisation = card.kind != "random", settings.normalisation
+    if isinstance(normalisation, dict):
+        normalisation = normalisation.get(card.name, "source")
     return Job(
-        source=card.name, target=target, architecture=card.architecture, classes=images.classes, head_init=settings.head_init,
-        training=settings.model_dump(exclude={"head_init", "keep"}),
+        source=card.name, target=images.name, architecture=card.architecture, classes=images.classes, head_init=settings.head_init,
+        training=settings.model_dump(include={"batch_size", "lr", "momentum", "weight_decay", "frozen_batchnorm"}),
+        image_size=images.image_size, resolution=settings.resolution, cache_gib=settings.cache_gib,
+        augmented=settings.augmentation == "published" and images.channels == 3,  # theirs leaves grey targets as they are
+        moments=(images.mean, images.std) if normalisation == "target" else None,
         source_sha256=card.sha256 if pretrained else None,
         weights=str(sources.paths(card.name)[0]) if pretrained else None,
         target_sha256=(images.splits["train"].sha256, images.splits["test"].sha256),
     )  # fmt: skip
+
+
+def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[int, int]:
+    """Epochs, and after how many of them the test accuracy is measured (Utrera et al. 2021, Table 4)."""
+    return by_size(settings.epochs, n_images, n_images == n_train), by_size(settings.eval_every, n_images, n_images == n_train)
 
 
 def keeps(keep: KeptWeights, cell: Cell, subsets: dict[str, np.ndarray]) -> bool:

@@ -62,7 +62,8 @@ def accuracies(network: nn.Sequential, dataset: str) -> dict[str, float]:
     card = card_of(dataset)
     if card.classes != network.head.out_features:
         return {}
-    return {split: finetuning.accuracy(network, *load(dataset, split)) for split in card.splits if split != "train"}
+    model = finetuning.Model(nn.Identity(), network, finetuning.View(card.image_size))
+    return {split: finetuning.accuracy(model, *load(dataset, split)) for split in card.splits if split != "train"}
 
 
 def fetched(name: str, entry: Fetched, download: DownloadSettings) -> nn.Sequential:

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from stages.lib import command, files, params
+from stages.lib.catalog import AnyDataset
 from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, resize, splits_of_raw
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
@@ -52,9 +53,9 @@ def mean_and_std(moments: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[lis
     return (np.broadcast_to(mean, 3).round(4).tolist(), np.broadcast_to(std, 3).round(4).tolist())
 
 
-def check(name: str, split: str, entry: params.Dataset, x: np.ndarray, y: np.ndarray) -> None:
+def check(name: str, split: str, entry: AnyDataset, x: np.ndarray, y: np.ndarray) -> None:
     """What the catalog says of the set is what it holds."""
-    wanted = {"train": entry.train, "test": entry.test}.get(split, len(x))
+    wanted = {"train": entry.train, "test": entry.test}.get(split) or len(x)
     found = {"images": len(x), "labels": len(y), "channels": x.shape[-1], "classes": len(np.unique(y))}
     allowed = {"images": wanted, "labels": wanted, "channels": entry.channels, "classes": entry.classes}
     for what, value in found.items():

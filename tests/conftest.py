@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from stages import download, draw_subsets, upscale
 from stages.lib import journal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,3 +149,13 @@ def workspace(tmp_path, monkeypatch) -> Repository:
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return Repository(tmp_path)
+
+
+@pytest.fixture
+def images_ready(workspace) -> Repository:
+    """... with the images of glyphs and digits, and the subsets of digits."""
+    for dataset in ("glyphs", "digits"):
+        download.main(dataset)
+        upscale.main(dataset)
+    draw_subsets.main("digits")
+    return workspace

@@ -3,29 +3,31 @@
 import numpy as np
 import pandas as pd
 import pytest
+from torch import nn
 
-from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
-from stages.lib import cells, finetuning, sources
+from stages import evaluate_robustness, finetune, source
+from stages.lib import cells, finetuning, sources, tables
 from stages.lib.datasets import load
+
+
+def accuracy(network, x, y) -> float:
+    return finetuning.accuracy(finetuning.Model(nn.Identity(), network, finetuning.View()), x, y)
+
 
 OUT = evaluate_robustness.ROBUSTNESS / "l2_eps0_5" / "digits"
 
 
 @pytest.fixture
-def ready(workspace):
-    for dataset in ("glyphs", "digits"):
-        download.main(dataset)
-        upscale.main(dataset)
-    draw_subsets.main("digits")
+def ready(images_ready):
     source.main("l2_eps0_5")
     finetune.main("l2_eps0_5", "digits")
     evaluate_robustness.main("l2_eps0_5", "digits")
-    return workspace
+    return images_ready
 
 
 def test_every_model_norm_and_radius_has_a_row(ready):
     table = pd.read_parquet(OUT / "robustness.parquet")
-    assert list(table) == list(evaluate_robustness.COLUMNS)
+    assert list(table) == list(tables.ATTACKED)
     assert sorted(zip(table.model, table.dataset, table.norm, table.eps, strict=True)) == [
         (model, dataset, norm, eps)
         for model, dataset in (("finetuned", "digits"), ("source", "glyphs"))
@@ -39,17 +41,17 @@ def test_every_model_norm_and_radius_has_a_row(ready):
 def test_clean_accuracy_is_that_of_the_network(ready):
     table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2'").set_index("model").accuracy
     x, y = (array[:16] for array in load("glyphs", "test"))
-    assert table["source"] == finetuning.accuracy(sources.load("l2_eps0_5"), x, y)
+    assert table["source"] == accuracy(sources.load("l2_eps0_5"), x, y)
     model = evaluate_robustness.models_of("l2_eps0_5", "digits")[1]
     x, y = (array[:16] for array in load("digits", "test"))
-    assert table["finetuned"] == finetuning.accuracy(evaluate_robustness.network_of(model), x, y)
+    assert table["finetuned"] == accuracy(evaluate_robustness.network_of(model), x, y)
 
 
 def test_the_restored_network_has_the_accuracy_that_its_run_ended_with(ready):
     model = evaluate_robustness.models_of("l2_eps0_5", "digits")[1]
     runs = pd.read_parquet(finetune.FINETUNED / "l2_eps0_5/digits/runs.parquet")
     ended = runs.query(f"blocks == '{model.blocks}' and n_images == {model.n_images} and seed == {model.seed}").test_accuracy.iloc[-1]
-    assert finetuning.accuracy(evaluate_robustness.network_of(model), *load("digits", "test")) == pytest.approx(ended)
+    assert accuracy(evaluate_robustness.network_of(model), *load("digits", "test")) == pytest.approx(ended)
 
 
 def test_examples_stay_within_the_ball_and_the_pixel_range(ready):

@@ -2,23 +2,20 @@
 
 import pandas as pd
 import pytest
+from torch import nn
 
-from stages import download, draw_subsets, finetune, source, upscale
-from stages.lib import cells, grid, pool
+from stages import draw_subsets, evaluate_robustness, finetune, source
+from stages.lib import cells, datasets, files, finetuning, grid, params, pool, sources, tables
 from stages.lib.errors import RunError
 
 OUT = finetune.FINETUNED / "natural" / "digits"
 
 
 @pytest.fixture
-def ready(workspace):
-    for dataset in ("glyphs", "digits"):
-        download.main(dataset)
-        upscale.main(dataset)
-    draw_subsets.main("digits")
+def ready(images_ready):
     source.main("natural")
     source.main("random")
-    return workspace
+    return images_ready
 
 
 def computed_cells() -> int:
@@ -28,7 +25,7 @@ def computed_cells() -> int:
 def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(ready):
     finetune.main("natural", "digits")
     table = pd.read_parquet(OUT / "runs.parquet")
-    assert dict(table.dtypes.astype(str)) == {k: "string" if v == "string" else v for k, v in finetune.COLUMNS.items()}
+    assert dict(table.dtypes.astype(str)) == {k: "string" if v == "string" else v for k, v in tables.RUNS.items()}
     assert len(table) == 2 * 2 * 2 * 2  # blocks x n_images x seeds x epochs
     assert table.epoch.unique().tolist() == [1, 2]
     assert table.test_accuracy.between(0, 100).all()
@@ -99,3 +96,47 @@ def test_longest_runs_come_first(ready):
     finally:
         grid.pool.run_all = original
     assert order == sorted(order, reverse=True)
+
+
+POLICIES = {
+    "as released": {"frozen_batchnorm": "batch", "augmentation": "published", "normalisation": {"natural": "target"}, "resolution": 8},
+    "adapted": {"frozen_batchnorm": "adapted"},
+    "low resolution": {"resolution": 4},
+    "by target": {"normalisation": "target"},
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
+    """Whatever the run changed besides the trained weights: statistics of the frozen part, normalisation, resolution."""
+    ready.edit("params.yaml", blocks=[1], **{f"finetune__{key}": value for key, value in POLICIES[name].items()})
+    finetune.main("natural", "digits")
+    table = pd.read_parquet(OUT / "runs.parquet")
+    [model] = [m for m in evaluate_robustness.models_of("natural", "digits") if m.kind == "finetuned"]
+    ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
+    network = evaluate_robustness.network_of(model)
+    x, y = datasets.load("digits", "test")
+    seen = finetuning.Model(nn.Identity(), network, finetuning.View(16, model.resolution))
+    assert finetuning.accuracy(seen, x, y) == pytest.approx(ended)
+    assert sources.card_of("natural").sha256 == files.sha256_of(sources.paths("natural")[0])
+
+
+def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_target(ready):
+    digits, glyphs = datasets.card_of("digits"), datasets.card_of("glyphs")
+    ready.edit("params.yaml", finetune__augmentation="published", finetune__normalisation={"natural": "target"})
+    settings = params.section("finetune")
+    natural = sources.card_of("natural")
+    assert not finetune.job_of(natural, digits, settings).augmented
+    assert finetune.job_of(natural, glyphs, settings).augmented
+    assert finetune.job_of(natural, digits, settings).moments == (digits.mean, digits.std)
+    assert finetune.job_of(natural.model_copy(update={"name": "other"}), digits, settings).moments is None
+
+
+def test_epochs_follow_table_4(ready):
+    ready.edit("params.yaml", finetune__epochs={1: 2, 40: 3, "all": 1}, finetune__eval_every={1: 1, 40: 2}, draw_subsets__n_images=[20, 40, "all"],
+               draw_subsets__n_seeds={1: 2, "all": 1}, blocks=0)  # fmt: skip
+    draw_subsets.main("digits")
+    finetune.main("natural", "digits")
+    table = pd.read_parquet(OUT / "runs.parquet")
+    assert table.groupby("n_images").epoch.unique().map(list).to_dict() == {20: [1, 2], 40: [1, 3], 1000: [1]}
+    assert table.groupby("n_images").seed.nunique().to_dict() == {20: 2, 40: 2, 1000: 1}

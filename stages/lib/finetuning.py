@@ -1,7 +1,8 @@
 """Fine-tuning one cell: the head and the last blocks of a source, on one subset of a target, from one seed.
 
-The frozen part maps an image to the same activation in every epoch, run and seed, since its batch norm keeps the source's
-statistics and nothing is augmented. So it is computed once (`frozen_activations`), and `finetune` sees activations only.
+Where the frozen part keeps the source's batch norm statistics and nothing is augmented, it maps an image to the same
+activation in every epoch, run and seed. Then it is computed once (`frozen_activations`) and `finetune` sees activations;
+otherwise `finetune` sees images, and takes the frozen part along. The loop is the same.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib import images, networks, training
+from stages.lib import augmentation, images, networks, training
 
 BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
+HELD_BYTES = 4 << 30  # training images of a run that are held on the device; of more, batches are read from the memory map
+
+
+@dataclass(frozen=True)
+class View:
+    """How the network sees the images of the target."""
+
+    size: int | None = None  # pixels a side; None: as they are stored
+    resolution: int | None = None  # to which they are reduced first
+    augmented: bool = False  # while training
 
 
 @dataclass(frozen=True)
@@ -28,24 +39,60 @@ class EvaluatedEpoch:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a cell trains and tests on: activations of the frozen part (float), or images (uint8) where nothing is frozen."""
+    """What a cell trains and tests on: images (uint8), or activations of the frozen part (float)."""
 
-    train_x: np.ndarray  # [n_train, ...]: of every image that some subset holds
+    train_x: np.ndarray  # [n_train, ...]
     train_y: np.ndarray  # [n_train]
     test_x: np.ndarray  # [n_test, ...]
     test_y: np.ndarray  # [n_test]
 
 
-def start(architecture: str, weights: dict[str, Tensor] | None, classes: int, head_init: str, seed: int) -> nn.Sequential:
+class Model:
+    """A network cut into a frozen and a trained part, which takes images or activations."""
+
+    def __init__(self, frozen: nn.Module, trained: nn.Module, view: View):
+        self.frozen, self.trained, self.view = frozen, trained, view
+        self.device = next(trained.parameters()).device
+
+    def train(self, frozen: bool) -> None:
+        """`frozen`: whether the frozen part, too, normalises with the statistics of each batch."""
+        self.trained.train()
+        self.frozen.train(frozen)
+
+    def eval(self) -> None:
+        self.trained.eval()
+        self.frozen.eval()
+
+    def __call__(self, x: np.ndarray | Tensor, drawn: augmentation.Drawn | None = None) -> Tensor:
+        """Logits [batch, classes]; `drawn`: what the augmentation does to each image."""
+        if x.dtype not in (np.uint8, torch.uint8):
+            return self.trained(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
+        with torch.no_grad():
+            batch = images.prepare(x, self.device, self.view.size, self.view.resolution)
+            batch = self.frozen(batch if drawn is None else augmentation.apply(batch, drawn))
+        return self.trained(batch)
+
+
+def start(
+    architecture: str,
+    weights: dict[str, Tensor] | None,
+    classes: int,
+    head_init: str,
+    seed: int,
+    moments: tuple[list[float], list[float]] | None = None,
+) -> nn.Sequential:
     """A network as fine-tuning begins: the source's weights (random ones for None) and a new head, drawn from the seed.
 
     Args:
         head_init: `normal`: weight ~ N(0, 1), bias 0, as in the released code of Utrera et al.; `default`: as torch does.
+        moments: mean and std per channel that images are normalised with instead of the source's.
     """
     torch.manual_seed(seed)
     network = networks.build(architecture, classes, mean=[0.5] * 3, std=[0.25] * 3)
     if weights is not None:
         networks.load(network, {name: w for name, w in weights.items() if not name.startswith("head.")}, but="head.")
+    if moments is not None:
+        network.normalise = networks.Normalise(*moments)
     if head_init == "normal":
         nn.init.normal_(network.head.weight)
         nn.init.zeros_(network.head.bias)
@@ -53,12 +100,32 @@ def start(architecture: str, weights: dict[str, Tensor] | None, classes: int, he
 
 
 @torch.no_grad()
-def frozen_activations(frozen: nn.Sequential, x: np.ndarray) -> Iterator[np.ndarray]:
+def frozen_activations(frozen: nn.Sequential, x: np.ndarray, view: View = View()) -> Iterator[np.ndarray]:
     """Activations of the frozen part in eval mode, batch by batch: uint8 [n, H, W, C] to float32 [batch, ...]."""
     frozen.eval().to(memory_format=torch.channels_last)
-    device = next(frozen.parameters()).device
+    device = networks.device_of(frozen)
     for i in range(0, len(x), BATCH):
-        yield frozen(_prepare(x[i : i + BATCH], device)).contiguous().cpu().numpy()
+        yield frozen(images.prepare(x[i : i + BATCH], device, view.size, view.resolution)).contiguous().cpu().numpy()
+
+
+@torch.no_grad()
+def adapt(frozen: nn.Module, x: np.ndarray, view: View, batch_size: int) -> None:
+    """Replace the statistics of the frozen part's batch norm by those of the images x (uint8 [n, H, W, C]), as they are.
+
+    One pass, in which every layer sees what the layers before it make of a batch; the mean over batches is kept.
+    """
+    norms = [module for module in frozen.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's way to say: the mean of all batches
+        norm.train()
+    device = networks.device_of(frozen)
+    for rows in batches(torch.arange(len(x)), batch_size):
+        frozen(images.prepare(x[rows.numpy()], device, view.size, view.resolution))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def finetune(
@@ -73,14 +140,20 @@ def finetune(
     momentum: float,
     weight_decay: float,
     seed: int,
+    view: View = View(),
+    frozen: nn.Module | None = None,
+    frozen_batchnorm: str = "source",
 ) -> Iterator[EvaluatedEpoch]:
     """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
 
     Args:
         network: the part that is trained; its batch norm uses batch statistics while it trains.
-        inputs: what the network takes.
+        inputs: images, or activations of the frozen part.
         chosen: the subset, as rows of `inputs.train_x`.
-        seed: of the order of the images.
+        seed: of the order of the images, their augmentation, and dropout.
+        frozen: what images go through before `network`, without gradients; nothing for None.
+        frozen_batchnorm: `source` keeps the statistics of the frozen part; `adapted` estimates them on the subset before the first
+            epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.
 
     Yields:
         the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last.
@@ -88,18 +161,26 @@ def finetune(
     Raises:
         FloatingPointError: when the loss is no longer finite.
     """
-    device = next(network.parameters()).device
-    train_x, train_y = _prepare(inputs.train_x[chosen], device), torch.from_numpy(inputs.train_y[chosen]).to(device)
+    torch.manual_seed(seed)  # of dropout
+    model = Model(frozen or nn.Identity(), network, view)
+    device, n = model.device, len(chosen)
+    if frozen_batchnorm == "adapted":
+        adapt(model.frozen, inputs.train_x[chosen], view, batch_size)
+    held = inputs.train_x.nbytes // len(inputs.train_x) * n <= HELD_BYTES
+    train_x = torch.from_numpy(inputs.train_x[chosen]).to(device) if held else None
+    train_y = torch.from_numpy(inputs.train_y[chosen]).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     order = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
-        network.train()
+        model.train(frozen=frozen_batchnorm == "batch")
         cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
         training.set_lr(optimiser, lr * 0.1**cuts)
+        drawn = augmentation.draw(n, seed, epoch) if view.augmented else None
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
-        for batch in torch.randperm(len(chosen), generator=order).split(batch_size):
-            logits = network(train_x[batch])
+        for batch in batches(torch.randperm(n, generator=order), batch_size):
+            x = inputs.train_x[chosen[batch.numpy()]] if train_x is None else train_x[batch]
+            logits = model(x, drawn and drawn[batch])
             loss = nn.functional.cross_entropy(logits, train_y[batch])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -109,23 +190,22 @@ def finetune(
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {total_loss.item()} in epoch {epoch + 1}")
         if epoch % eval_every == 0 or epoch + 1 == epochs:
-            test_accuracy = accuracy(network, inputs.test_x, inputs.test_y)
-            n = len(chosen)
+            test_accuracy = accuracy(model, inputs.test_x, inputs.test_y)
             yield EvaluatedEpoch(epoch + 1, test_accuracy, (100 * correct / n).item(), (total_loss / n).item())
 
 
+def batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """The order in parts of `batch_size`; a last part of one image joins the one before, as batch norm needs two values."""
+    parts = list(order.split(batch_size))
+    return [*parts[:-2], torch.cat(parts[-2:])] if len(parts) > 1 and len(parts[-1]) == 1 else parts
+
+
 @torch.no_grad()
-def accuracy(network: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
-    """Percent of the images (or activations) that the network in eval mode labels correctly."""
-    network.eval()
-    device = next(network.parameters()).device
+def accuracy(model: Model, x: np.ndarray, y: np.ndarray) -> float:
+    """Percent of the images (or activations) that the model in eval mode labels correctly."""
+    model.eval()
     correct = 0
     for i in range(0, len(x), BATCH):
-        predicted = network(_prepare(x[i : i + BATCH], device)).argmax(1).cpu()
+        predicted = model(x[i : i + BATCH]).argmax(1).cpu()
         correct += (predicted == torch.from_numpy(y[i : i + BATCH])).sum().item()
     return 100 * correct / len(x)
-
-
-def _prepare(x: np.ndarray, device: torch.device) -> Tensor:
-    """Images in [0, 1] from uint8; activations as they are."""
-    return images.prepare(x, device) if x.dtype == np.uint8 else torch.from_numpy(np.array(x)).to(device)

@@ -20,6 +20,7 @@ import psutil
 from stages.lib import cells, code, datasets, files, pool
 
 PRELOAD = ("stages.lib.finetuning", "torch._dynamo")  # the latter comes with the first optimiser, 1.6 s late
+GIB = 1 << 30
 Blocks = int | Literal["all"]
 
 
@@ -32,6 +33,8 @@ class Cell:
     blocks: Blocks
     n_images: int
     seed: int
+    epochs: int
+    eval_every: int
     key: str = ""
 
 
@@ -45,28 +48,38 @@ class Job:
     classes: int  # of the target
     head_init: str
     training: dict[str, Any]  # keywords of `finetuning.finetune`
+    image_size: int
+    resolution: int | None
+    augmented: bool
+    moments: tuple[list[float], list[float]] | None  # mean and std to normalise with; None: the source's
     source_sha256: str | None  # None: no pre-training
     weights: str | None  # path of the source's weights
     target_sha256: tuple[str, str]  # of its training and test images
+    cache_gib: float  # of frozen activations that may be kept on disk while the cells are computed
 
     def key(self, cell: Cell, subset: np.ndarray) -> str:
         deciding = asdict(self) | asdict(cell) | {"code": code.digest("stages.lib.finetuning"), "torch": version("torch")}
-        named_only = {"key": None, "weights": None, "source": None, "target": None}  # names and places decide nothing
-        return files.digest_of(deciding | named_only | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
+        undecided = {"key": None, "weights": None, "source": None, "target": None, "cache_gib": None}  # names, places, limits
+        return files.digest_of(deciding | undecided | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
+
+    def cacheable(self, part: str) -> bool:
+        """Whether an image of that part always has the same frozen activation."""
+        return self.training["frozen_batchnorm"] == "source" and not (self.augmented and part == "train")
 
 
-def plan(job: Job, blocks: list[Blocks], subsets: dict[str, np.ndarray]) -> list[Cell]:
+def plan(job: Job, blocks: list[Blocks], subsets: dict[str, np.ndarray], schedule: Callable[[int], tuple[int, int]]) -> list[Cell]:
     """Every cell of (source, target), in the order of its table.
 
     Args:
         blocks: what to fine-tune besides the head; a source without pre-training has `all` only.
         subsets: indices under `<n_images>_<seed>`, as `draw_subsets` writes them.
+        schedule: epochs, and after how many of them the test accuracy is measured, for a number of images.
     """
     planned = []
     for b in blocks if job.source_sha256 else ["all"]:
         for name, subset in subsets.items():
             n_images, seed = map(int, name.split("_"))
-            cell = Cell(job.source, job.target, b, n_images, seed)
+            cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images))
             planned.append(replace(cell, key=job.key(cell, subset)))
     return planned
 
@@ -79,7 +92,7 @@ def missing(planned: list[Cell], keep: set[str], say: Callable[[str], None] | No
     """
     found = {cell.key: cells.load("finetune", cell.key, say) for cell in planned}
     absent = [c for c in planned if found[c.key] is None or (c.key in keep and "weights_sha256" not in found[c.key])]
-    return sorted(absent, key=lambda cell: (_depth(cell.blocks), cell.n_images), reverse=True)
+    return sorted(absent, key=lambda cell: (_depth(cell.blocks), cell.n_images * cell.epochs), reverse=True)
 
 
 def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: set[str]) -> Iterator[tuple[Cell, Exception | None]]:
@@ -91,16 +104,41 @@ def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: 
     sweep_activations()
     folder = cells.folder("activations") / str(os.getpid())
     workers = {"processes": pool.workers(), "initialise": _begin, "arguments": (job, folder), "preload": PRELOAD}
-    frozen = sorted({cell.blocks for cell in absent} - {"all"})
     tasks = [(cell, subsets[f"{cell.n_images}_{cell.seed}"], cell.key in keep) for cell in absent]
     try:
-        for _, _, error in pool.run_all(_write_activations, [(b, part) for b in frozen for part in ("train", "test")], **workers):
-            if error is not None:
-                raise error
+        cache_activations(job, absent, subsets, workers)
         for (cell, *_), _, error in pool.run_all(_work, tasks, **workers):
             yield cell, error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def cache_activations(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], workers: dict[str, Any]) -> None:
+    """Write what the frozen part makes of the images, where that is always the same, the smallest first, up to the limit."""
+    wanted = [
+        (blocks, part, rows)
+        for blocks in sorted({cell.blocks for cell in absent} - {"all"})
+        for part, rows in (("train", rows_of(absent, subsets, blocks)), ("test", None))
+        if job.cacheable(part)
+    ]
+    sizes = {}
+    for task, size, error in pool.run_all(_size_of_activations, wanted, **workers):
+        if error is not None:
+            raise error
+        sizes[task[:2]] = size
+    room, tasks = job.cache_gib * GIB, []
+    for task in sorted(wanted, key=lambda task: sizes[task[:2]]):
+        room -= sizes[task[:2]]
+        if room >= 0:
+            tasks.append(task)
+    for _, _, error in pool.run_all(_write_activations, tasks, **workers):
+        if error is not None:
+            raise error
+
+
+def rows_of(absent: list[Cell], subsets: dict[str, np.ndarray], blocks: Blocks) -> np.ndarray:
+    """The training images that some missing cell of as many blocks is trained on, in their order."""
+    return np.unique(np.concatenate([subsets[f"{cell.n_images}_{cell.seed}"] for cell in absent if cell.blocks == blocks]))
 
 
 def sweep_activations() -> None:
@@ -121,40 +159,86 @@ def _begin(job: Job, folder: Path) -> None:
     global _job, _folder
     _job, _folder = job, folder
     torch.set_num_threads(1)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(pool.worker_number() % torch.cuda.device_count())
 
 
-def _write_activations(task: tuple[int, str]) -> None:
-    """In a worker: what the frozen part makes of all training or test images, once for all cells of as many blocks."""
-    from stages.lib import finetuning, networks  # here, as torch takes seconds to import
+def _frozen(blocks: int) -> tuple[Any, Any]:
+    """In a worker: the frozen part on its device, and how images are seen."""
+    from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
 
-    blocks, part = task
-    network = finetuning.start(_job.architecture, files.read_tensors(Path(_job.weights)), _job.classes, _job.head_init, seed=0)
-    frozen, _ = networks.split(network, blocks)
+    weights = files.read_tensors(Path(_job.weights))
+    network = finetuning.start(_job.architecture, weights, _job.classes, _job.head_init, seed=0, moments=_job.moments)
+    return networks.split(network, blocks)[0].to(training.best_device()), finetuning.View(_job.image_size, _job.resolution)
+
+
+def _size_of_activations(task: tuple[int, str, np.ndarray | None]) -> int:
+    """In a worker: bytes of the activations, from those of one image."""
+    from stages.lib import finetuning  # here, as torch takes seconds to import
+
+    blocks, part, rows = task
     x, _ = datasets.load(_job.target, part)
-    files.save_array(_folder / f"{blocks}_{part}.npy", np.concatenate(list(finetuning.frozen_activations(frozen, x))))
+    frozen, view = _frozen(blocks)
+    return next(finetuning.frozen_activations(frozen, x[:1], view)).nbytes * (len(x) if rows is None else len(rows))
+
+
+def _write_activations(task: tuple[int, str, np.ndarray | None]) -> None:
+    """In a worker: what the frozen part makes of the training or test images, once for all cells of as many blocks."""
+    from stages.lib import finetuning  # here, as torch takes seconds to import
+
+    blocks, part, rows = task
+    x, _ = datasets.load(_job.target, part)
+    frozen, view = _frozen(blocks)
+    shape = next(finetuning.frozen_activations(frozen, x[:1], view)).shape[1:]
+    n = len(x) if rows is None else len(rows)
+
+    def fill(out: np.ndarray) -> None:
+        done = 0
+        for batch in finetuning.frozen_activations(frozen, x if rows is None else x[rows], view):
+            out[done : done + len(batch)] = batch
+            done += len(batch)
+
+    if rows is not None:
+        files.save_array(_folder / f"{blocks}_rows.npy", rows)
+    files.write_array(_folder / f"{blocks}_{part}.npy", (n, *shape), np.float32, fill)
 
 
 def _work(task: tuple[Cell, np.ndarray, bool]) -> None:
     """In a worker: compute one cell and keep it."""
     cell, subset, keep_weights = task
     started = time.monotonic()
-    rows, network = run(_job, cell, subset, _folder)
-    weights = network.state_dict() if keep_weights else None
-    cells.save("finetune", cell.key, {"rows": rows, "seconds": time.monotonic() - started}, weights)
+    rows, weights = run(_job, cell, subset, _folder)
+    cells.save("finetune", cell.key, {"rows": rows, "seconds": time.monotonic() - started}, weights if keep_weights else None)
 
 
-def run(job: Job, cell: Cell, subset: np.ndarray, folder: Path) -> tuple[list[dict], Any]:
-    """One cell: its evaluated epochs, and the part of the network that was trained."""
-    from stages.lib import finetuning, networks  # here, as torch takes seconds to import
+def run(job: Job, cell: Cell, subset: np.ndarray, folder: Path) -> tuple[list[dict], dict[str, Any]]:
+    """One cell: its evaluated epochs, and what of the network is no longer the source's: trained weights, and all statistics."""
+    from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
 
     weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
-    network = finetuning.start(job.architecture, weights, job.classes, job.head_init, cell.seed)
+    network = finetuning.start(job.architecture, weights, job.classes, job.head_init, cell.seed, job.moments)
+    network.to(training.best_device())
+    frozen, trained = (None, network) if cell.blocks == "all" else networks.split(network, cell.blocks)
+    inputs, chosen = inputs_of(job, cell, subset, folder)
+    view = finetuning.View(job.image_size, job.resolution, job.augmented)
+    schedule = {"epochs": cell.epochs, "eval_every": cell.eval_every, "seed": cell.seed}
+    rows = finetuning.finetune(trained, inputs, chosen, view=view, frozen=frozen, **schedule, **job.training)
+    done = [asdict(row) for row in rows]
+    return done, dict(network.named_buffers()) | trained.state_dict()
+
+
+def inputs_of(job: Job, cell: Cell, subset: np.ndarray, folder: Path) -> tuple[Any, np.ndarray]:
+    """What the cell trains and tests on, activations where they are cached and images elsewhere; and its rows of the former."""
+    from stages.lib import finetuning  # here, as torch takes seconds to import
+
     (train_x, train_y), (test_x, test_y) = (datasets.load(job.target, part) for part in ("train", "test"))
-    if cell.blocks != "all":
-        _, network = networks.split(network, cell.blocks)
-        train_x, test_x = (np.load(folder / f"{cell.blocks}_{part}.npy", mmap_mode="r") for part in ("train", "test"))
-    inputs = finetuning.Inputs(train_x, train_y, test_x, test_y)
-    return [asdict(row) for row in finetuning.finetune(network, inputs, subset, seed=cell.seed, **job.training)], network
+    train, test, rows = (folder / f"{cell.blocks}_{name}.npy" for name in ("train", "test", "rows"))
+    if train.is_file():
+        kept = np.load(rows)
+        train_x, train_y, subset = np.load(train, mmap_mode="r"), train_y[kept], np.searchsorted(kept, subset)
+    if test.is_file():
+        test_x = np.load(test, mmap_mode="r")
+    return finetuning.Inputs(train_x, train_y, test_x, test_y), subset
 
 
 def _depth(blocks: Blocks) -> float:

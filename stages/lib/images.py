@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+CPU = torch.device("cpu")
 
-def prepare(x: np.ndarray | Tensor, device: torch.device, size: int | None = None, resolution: int | None = None) -> Tensor:
+
+def prepare(x: np.ndarray | Tensor, device: torch.device = CPU, size: int | None = None, resolution: int | None = None) -> Tensor:
     """uint8 [batch, H, W, 1 or 3] to float [batch, 3, size, size] in [0, 1], channels last in memory, as it lay on disk.
 
     Args:

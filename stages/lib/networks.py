@@ -4,6 +4,7 @@ A network takes images in [0, 1]; its first unit normalises them with the mean a
 """
 
 from collections import OrderedDict
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,10 @@ def build(architecture: str, num_classes: int, mean: list[float], std: list[floa
     units["pool"] = nn.Sequential(children["avgpool"], nn.Flatten(1))
     units["head"] = children["fc"]
     return nn.Sequential(units)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(chain(network.parameters(), network.buffers())).device
 
 
 def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequential]:

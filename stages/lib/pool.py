@@ -5,14 +5,29 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def workers() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """One for each GPU, or where there is none for each core that this process may use."""
+    return gpus() or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def gpus() -> int:
+    """GPUs that this process may use; without NVIDIA's device files there is none, and torch is not imported to find out."""
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
+        return 0
+    import torch  # here, as it takes seconds to import
+
+    return torch.cuda.device_count()
+
+
+def worker_number() -> int:
+    """In a worker: its number, from 0."""
+    return int(multiprocessing.current_process().name.rsplit("-", 1)[-1]) - 1
 
 
 def run_all(

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from stages.lib import attacks
-from stages.lib.images import prepare
+from stages.lib import attacks, images
 
 BATCH = 128
+
+
+See = Callable[[np.ndarray], Tensor]  # uint8 [n, H, W, 1 or 3] to float [n, 3, size, size] in [0, 1], on the network's device
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def accuracy_against_eps(
     x: np.ndarray,  # uint8 [n, H, W, 1 or 3]
     y: np.ndarray,  # int64 [n]
     *,
+    see: See = images.prepare,
     norm: str,
     radii: list[float],
     steps: int,
@@ -52,43 +55,51 @@ def accuracy_against_eps(
     An image that is labelled wrongly at a radius counts as wrong at every larger one, whose ball holds the same
     perturbation; so only those that still stand are attacked again, and accuracy cannot rise with eps.
     """
-    standing = np.flatnonzero(_predict(network, x) == y)
+    standing = np.flatnonzero(_predict(network, x, see) == y)
     yield UnderAttack(norm, 0.0, 100 * len(standing) / len(x), len(x))
     for eps in sorted(set(radii) - {0.0}):
         perturb = attacks.pgd(norm=norm, eps=eps, steps=steps, step_ratio=step_ratio, random_start=True)
         torch.manual_seed(seed)
-        survived = [_survivors(network, perturb, x, y, standing[i : i + BATCH]) for i in range(0, len(standing), BATCH)]
-        standing = np.concatenate(survived) if survived else standing
+        survived = [_survivors(network, perturb, see(x[rows]), y, rows) for rows in np.split(standing, range(BATCH, len(standing), BATCH))]
+        standing = np.concatenate(survived)
         yield UnderAttack(norm, eps, 100 * len(standing) / len(x), len(x))
         tick()
 
 
-def _survivors(network: nn.Module, perturb: attacks.Perturb, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _survivors(network: nn.Module, perturb: attacks.Perturb, x: Tensor, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Which of the rows are still labelled correctly."""
-    labels = torch.from_numpy(y[rows])
+    if not len(rows):
+        return rows
+    labels = torch.from_numpy(y[rows]).to(x.device)
     with torch.no_grad():
-        predicted = network(perturb(network, _images(x[rows]), labels)).argmax(1)
-    return rows[(predicted == labels).numpy()]
+        predicted = network(perturb(network, x, labels)).argmax(1)
+    return rows[(predicted == labels).cpu().numpy()]
 
 
 @torch.no_grad()
-def _predict(network: nn.Module, x: np.ndarray) -> np.ndarray:  # int64 [n]
+def _predict(network: nn.Module, x: np.ndarray, see: See) -> np.ndarray:  # int64 [n]
     network.eval()
-    return torch.cat([network(_images(x[i : i + BATCH])).argmax(1) for i in range(0, len(x), BATCH)]).numpy()
+    return torch.cat([network(see(x[i : i + BATCH])).argmax(1) for i in range(0, len(x), BATCH)]).cpu().numpy()
 
 
 def examples(
-    network: nn.Module, x: np.ndarray, y: np.ndarray, *, norm: str, eps: float, steps: int, step_ratio: float, seed: int
+    network: nn.Module,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    see: See = images.prepare,
+    norm: str,
+    eps: float,
+    steps: int,
+    step_ratio: float,
+    seed: int,
 ) -> Example:
     """The images x (uint8 [k, H, W, 1 or 3]) beside what PGD(k) makes of them."""
-    images, labels = _images(x), torch.from_numpy(y)
+    clean = see(x)
+    labels = torch.from_numpy(y).to(clean.device)
     torch.manual_seed(seed)
-    moved = attacks.pgd(norm=norm, eps=eps, steps=steps, step_ratio=step_ratio, random_start=True)(network.eval(), images, labels)
+    moved = attacks.pgd(norm=norm, eps=eps, steps=steps, step_ratio=step_ratio, random_start=True)(network.eval(), clean, labels)
     with torch.no_grad():
-        before, after = (network(batch).argmax(1).numpy() for batch in (images, moved))
-    pictures = [batch.permute(0, 2, 3, 1).contiguous().numpy() for batch in (images, moved)]
+        before, after = (network(batch).argmax(1).cpu().numpy() for batch in (clean, moved))
+    pictures = [batch.permute(0, 2, 3, 1).contiguous().cpu().numpy() for batch in (clean, moved)]
     return Example(eps, *pictures, y, before, after)
-
-
-def _images(x: np.ndarray) -> torch.Tensor:
-    return prepare(x, torch.device("cpu"))

@@ -5,10 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torchvision.transforms.v2 import functional
 
-from stages.lib import finetuning, networks
+from stages.lib import augmentation, finetuning, networks
+from stages.lib import images as images_module
 
 SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
 TRAIN, TEST, CLASSES = 30, 25, 3
@@ -45,6 +48,10 @@ def activations(frozen: nn.Sequential, images: finetuning.Inputs) -> finetuning.
     return dataclasses.replace(images, **cached)
 
 
+def model(network: nn.Module) -> finetuning.Model:
+    return finetuning.Model(nn.Identity(), network, finetuning.View())
+
+
 def as_floats(x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2).repeat(1, 3 // x.shape[-1], 1, 1) / 255
 
@@ -58,7 +65,9 @@ def test_cached_activations_and_the_trained_part_are_the_whole_network(source, i
     assert cached.train_x.dtype == np.float32
     whole = network.eval()(as_floats(images.train_x))
     assert torch.allclose(trained.eval()(torch.from_numpy(cached.train_x)), whole, atol=1e-5, rtol=1e-5)
-    assert finetuning.accuracy(trained, cached.test_x, cached.test_y) == finetuning.accuracy(network, images.test_x, images.test_y)
+    assert finetuning.accuracy(model(trained), cached.test_x, cached.test_y) == finetuning.accuracy(
+        model(network), images.test_x, images.test_y
+    )
 
 
 def test_activations_do_not_depend_on_the_size_of_a_batch_or_the_mode(source, images, monkeypatch):
@@ -208,4 +217,125 @@ def test_accuracy_is_a_count_over_single_images(source, images, monkeypatch):
         for image, label in zip(as_floats(images.test_x), images.test_y, strict=True):
             right += network.eval()(image[None]).argmax().item() == label
     monkeypatch.setattr(finetuning, "BATCH", 4)
-    assert finetuning.accuracy(network.train(), images.test_x, images.test_y) == pytest.approx(100 * right / TEST)
+    assert finetuning.accuracy(model(network.train()), images.test_x, images.test_y) == pytest.approx(100 * right / TEST)
+
+
+# Each knob against a plain loop: torchvision's and torch's own functions on the whole network, in float64
+
+KNOBS = {
+    "as released": {"frozen_batchnorm": "batch", "augmented": True, "head_init": "normal", "moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3])},
+    "frozen statistics of each batch": {"frozen_batchnorm": "batch"},
+    "frozen statistics of the subset": {"frozen_batchnorm": "adapted"},
+    "augmentation": {"augmented": True},
+    "low resolution": {"resolution": 8},
+    "up-scaled on the device": {"size": 32},
+    "normalised as the target": {"moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3])},
+    "head from N(0, 1)": {"head_init": "normal"},
+    "whole network": {"blocks": "all", "augmented": True},
+    "nine blocks": {"blocks": 9, "frozen_batchnorm": "batch"},
+    "nothing": {},
+}
+STEPS = {"epochs": 10, "eval_every": 10, "batch_size": 8, "lr": 0.02, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20100000}
+
+
+@pytest.fixture(scope="module")
+def colours() -> finetuning.Inputs:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (TRAIN + TEST, 16, 16, 3), np.uint8)
+    y = np.arange(TRAIN + TEST) % CLASSES
+    x[y == 2, :, 8:] //= 3
+    return finetuning.Inputs(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
+
+
+def parts(source, knob: dict):
+    network = finetuning.start("small_resnet", source, CLASSES, knob.get("head_init", "default"), 1, knob.get("moments")).double()
+    return network, (nn.Sequential(), network) if knob.get("blocks") == "all" else networks.split(network, knob.get("blocks", 2))
+
+
+def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tuple[list[float], float]:
+    """The loss of every step, and the last test accuracy."""
+    _, (frozen, trained) = parts(source, knob)
+    prepare, entropy, losses = images_module.prepare, nn.functional.cross_entropy, []
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
+        patch.setattr(nn.functional, "cross_entropy", lambda *a, **k: losses.append(entropy(*a, **k)) or losses[-1])
+        view = finetuning.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmented", False))
+        policy = knob.get("frozen_batchnorm", "source")
+        rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
+    return [loss.item() for loss in losses], rows[-1].test_accuracy
+
+
+CHOSEN = np.random.RandomState(3).choice(TRAIN, 16, replace=False)
+
+
+def pictures_of(x: np.ndarray, knob: dict) -> torch.Tensor:
+    """By Pillow: down to the low resolution, then to the size of the network."""
+    for side in (knob.get("resolution"), knob.get("size", 16)):
+        if side:
+            x = np.stack([np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)) for image in x])
+    return torch.from_numpy(x).permute(0, 3, 1, 2).double() / 255
+
+
+def augmented(x: torch.Tensor, drawn: augmentation.Drawn, row: int) -> torch.Tensor:
+    """One image by torchvision, with what was drawn for it."""
+    side, (top, left) = x.shape[-1], drawn.shift[row].tolist()
+    x = functional.pad(x, [4] * 4)[:, top : top + side, left : left + side]
+    x = functional.horizontal_flip(x) if drawn.flip[row] else x
+    jitter = functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation
+    for operation in drawn.order[row].tolist():
+        x = jitter[operation](x, drawn.factor[row, operation].item())
+    return functional.rotate(x, drawn.degrees[row].item())
+
+
+def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> list[float]:
+    """The protocol, image by image and module by module."""
+    network, (frozen, trained) = parts(source, knob)
+    policy = knob.get("frozen_batchnorm", "source")
+    frozen.requires_grad_(False)
+    x, y = pictures_of(inputs.train_x[CHOSEN], knob), torch.from_numpy(inputs.train_y[CHOSEN])
+    if policy == "adapted":
+        for module in frozen.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+                module.momentum = None
+        with torch.no_grad():
+            frozen.train()
+            frozen(x[:8])
+            frozen(x[8:])
+    optimiser = torch.optim.SGD(trained.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 10 // 3)  # also cuts at the last epoch, as the released code does
+    order, losses = torch.Generator().manual_seed(20100000), []
+    for epoch in range(9):
+        network.train()
+        frozen.train(policy == "batch")
+        drawn = augmentation.draw(16, 20100000, epoch)
+        for rows in torch.randperm(16, generator=order).split(8):
+            batch = torch.stack([augmented(x[row], drawn, row) for row in rows.tolist()]) if knob.get("augmented") else x[rows]
+            loss = nn.functional.cross_entropy(network(batch), y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        schedule.step()
+    return losses
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_a_knob_is_the_plain_loop_of_its_protocol_and_changes_the_result(name, source, colours, monkeypatch):
+    found, _ = losses_of(source, colours, KNOBS[name], monkeypatch)
+    assert len(found) == 20
+    assert found[:18] == pytest.approx(plain_losses(source, colours, KNOBS[name]), rel=1e-4)  # to the third cut of the released code
+    if name != "nothing":
+        assert found[:18] != pytest.approx(losses_of(source, colours, {}, monkeypatch)[0][:18], rel=1e-4)
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before():
+    assert [len(part) for part in finetuning.batches(torch.arange(17), 8)] == [8, 9]
+    assert [len(part) for part in finetuning.batches(torch.arange(18), 8)] == [8, 8, 2]
+    assert [len(part) for part in finetuning.batches(torch.arange(1), 8)] == [1]
+
+
+def test_images_that_are_not_held_give_the_same_losses(source, colours, monkeypatch):
+    expected = losses_of(source, colours, KNOBS["as released"], monkeypatch)
+    monkeypatch.setattr(finetuning, "HELD_BYTES", 100)
+    assert losses_of(source, colours, KNOBS["as released"], monkeypatch) == expected
