@@ -8,7 +8,7 @@ what can be found wrong is found here, while they are still in place.
 from pathlib import Path
 
 from stages.lib import command, files, params
-from stages.lib.architectures import RESIDUAL_BLOCKS
+from stages.lib.architectures import BLOCKS
 from stages.lib.catalog import AnyDataset, AnySource, Random
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
@@ -73,14 +73,14 @@ def _unknown(key: str, names: list[str], allowed: list[str], where: object) -> l
 
 
 def _source_problems(name: str, source: AnySource, settings: Params) -> list[str]:
-    if source.architecture not in RESIDUAL_BLOCKS:
-        allowed = params.choices(source.architecture, RESIDUAL_BLOCKS)
+    if source.architecture not in BLOCKS:
+        allowed = params.choices(source.architecture, BLOCKS)
         return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
     if isinstance(source, Random):
         return []
-    most = RESIDUAL_BLOCKS[source.architecture]
+    most = BLOCKS[source.architecture]
     wrong = [
-        f"{PARAMS}: blocks: {blocks} is above the {most} residual blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
+        f"{PARAMS}: blocks: {blocks} is above the {most} blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
         for blocks in settings.blocks
         if blocks != "all" and blocks > most
     ]

@@ -3,7 +3,7 @@
 Kept apart from `networks`, which imports torch, so that settings can be checked in a fraction of a second.
 """
 
-RESIDUAL_BLOCKS = {
+BLOCKS = {
     "small_resnet": 9,
     "resnet18": 8,
     "resnet34": 16,
@@ -14,6 +14,17 @@ RESIDUAL_BLOCKS = {
     "resnext101_32x8d": 33,
     "resnext101_64x4d": 33,
     "wide_resnet50_2": 16,
+    "wide_resnet50_4": 16,
     "wide_resnet101_2": 33,
+    "densenet161": 78,
+    "vgg16_bn": 15,
+    "mobilenet_v2": 18,
+    "mnasnet1_0": 17,
+    "shufflenet_v2_x1_0": 17,
 }
-"""Residual blocks of each architecture: the largest number of blocks that can be fine-tuned besides the head."""
+"""Blocks of each architecture: the largest number that can be fine-tuned besides the head, which is always the last linear layer.
+
+ResNet and its kin: a residual block. DenseNet: a dense layer, and the transition before it where there is one; the last batch
+norm goes with the pooling. VGG: a convolution with its batch norm and pooling (13), or a hidden linear layer (2). MobileNetV2,
+MnasNet, ShuffleNetV2: a residual unit, and the last 1 x 1 convolution. Dropout before the head is trained with the head.
+"""

@@ -9,7 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from stages.lib.architectures import RESIDUAL_BLOCKS
+from stages.lib.architectures import BLOCKS
 from stages.lib.errors import RunError
 
 
@@ -73,30 +73,107 @@ def build(architecture: str, num_classes: int, mean: list[float], std: list[floa
     """A network with random weights, as a chain of named units whose last one is the head.
 
     Args:
-        architecture: a key of `RESIDUAL_BLOCKS`: the embedded `small_resnet`, or a ResNet of torchvision.
+        architecture: a key of `BLOCKS`.
         num_classes: outputs of the head.
         mean, std: of the images, per channel, in [0, 1] units.
 
     Returns:
-        units `normalise`, `stem`, one per residual block under its name in torchvision (`layer4.2`), `pool`, `head`.
+        units `normalise`, `stem`, one per block (`layer4_2`), `pool`, `dropout` where the architecture has one, `head`.
     """
-    if architecture not in RESIDUAL_BLOCKS:
-        raise ValueError(f"architecture is {architecture!r}; allowed: {', '.join(RESIDUAL_BLOCKS)}")
-    if architecture == "small_resnet":
-        network = SmallResNet(num_classes)
-    else:
-        import torchvision  # here, as it takes two seconds to import, and the small network needs none of it
+    units = _units(architecture, _published(architecture, num_classes))
+    return nn.Sequential(OrderedDict({"normalise": Normalise(mean, std)} | units))
 
-        network = torchvision.models.get_model(architecture, weights=None, num_classes=num_classes)
-    units = OrderedDict(normalise=Normalise(mean, std))
-    children = OrderedDict(network.named_children())
-    units["stem"] = nn.Sequential(OrderedDict((k, m) for k, m in children.items() if k in ("conv1", "bn1", "relu", "maxpool")))
-    for stage, module in children.items():
-        if stage.startswith("layer"):
-            units |= {f"{stage}_{i}": block for i, block in enumerate(module)}
-    units["pool"] = nn.Sequential(children["avgpool"], nn.Flatten(1))
-    units["head"] = children["fc"]
-    return nn.Sequential(units)
+
+def _published(architecture: str, num_classes: int) -> nn.Module:
+    """The network as torchvision has it, but for the embedded one, and one that only the `robustness` library names."""
+    if architecture not in BLOCKS:
+        raise ValueError(f"architecture is {architecture!r}; allowed: {', '.join(BLOCKS)}")
+    if architecture == "small_resnet":
+        return SmallResNet(num_classes)
+    from torchvision import models  # here, as it takes two seconds to import, and the small network needs none of it
+
+    if architecture == "wide_resnet50_4":
+        return models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=num_classes, width_per_group=4 * 64)
+    return models.get_model(architecture, weights=None, num_classes=num_classes)
+
+
+def _units(architecture: str, network: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a network in the order in which an image goes through them, as units; no weight is copied."""
+    cuts = {"densenet": _densenet, "vgg": _vgg, "mobilenet": _mobilenet, "mnasnet": _mnasnet, "shufflenet": _shufflenet}
+    cut = next((cut for family, cut in cuts.items() if architecture.startswith(family)), _resnet)
+    return cut(dict(network.named_children()))
+
+
+def _resnet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    units = {"stem": _chain({name: m for name, m in children.items() if name in ("conv1", "bn1", "relu", "maxpool")})}
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        units |= {f"{stage}_{i}": block for i, block in enumerate(children.get(stage, []))}
+    return units | {"pool": nn.Sequential(children["avgpool"], nn.Flatten(1)), "head": children["fc"]}
+
+
+def _densenet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    features = dict(children["features"].named_children())
+    units = {"stem": _chain({name: features[name] for name in ("conv0", "norm0", "relu0", "pool0")})}
+    for stage in (1, 2, 3, 4):
+        before = features.get(f"transition{stage - 1}")
+        for i, layer in enumerate(features[f"denseblock{stage}"].children()):
+            unit = DenseUnit(layer)
+            units[f"denseblock{stage}_{i}"] = nn.Sequential(before, unit) if i == 0 and before is not None else unit
+    pool = nn.Sequential(features["norm5"], nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    return units | {"pool": pool, "head": children["classifier"]}
+
+
+def _vgg(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    groups: list[list[nn.Module]] = []
+    for module in children["features"]:
+        if isinstance(module, nn.Conv2d):
+            groups.append([])
+        groups[-1].append(module)
+    units = {f"conv_{i}": nn.Sequential(*group) for i, group in enumerate(groups)}
+    first, relu1, dropout1, second, relu2, dropout2, head = children["classifier"]
+    units["linear_0"] = nn.Sequential(children["avgpool"], nn.Flatten(1), first, relu1, dropout1)
+    return units | {"linear_1": nn.Sequential(second, relu2), "dropout": dropout2, "head": head}
+
+
+def _mobilenet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    stem, *blocks = children["features"]
+    units = {"stem": stem} | {f"features_{i}": block for i, block in enumerate(blocks, start=1)}
+    dropout, head = children["classifier"]
+    return units | {"pool": _mean(), "dropout": dropout, "head": head}
+
+
+def _mnasnet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    modules = list(children["layers"])
+    units = {"stem": nn.Sequential(*modules[:8])}
+    units |= {f"stack{s}_{i}": block for s, stack in enumerate(modules[8:14]) for i, block in enumerate(stack)}
+    dropout, head = children["classifier"]
+    return units | {"last": nn.Sequential(*modules[14:]), "pool": _mean(), "dropout": dropout, "head": head}
+
+
+def _shufflenet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    units = {"stem": nn.Sequential(children["conv1"], children["maxpool"])}
+    units |= {f"{stage}_{i}": unit for stage in ("stage2", "stage3", "stage4") for i, unit in enumerate(children[stage])}
+    return units | {"conv5": children["conv5"], "pool": _mean(), "head": children["fc"]}
+
+
+def _chain(modules: dict[str, nn.Module]) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(modules))
+
+
+def _mean() -> nn.Sequential:
+    """Over all pixels: one vector an image."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+
+
+class DenseUnit(nn.Module):
+    """A dense layer: its output is concatenated to its input (Huang et al. 2017)."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.layer(x)], 1)
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -104,19 +181,20 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Cut before the last `blocks` residual blocks: (frozen, trained), both sharing the network's weights.
+    """Cut before the last `blocks` blocks: (frozen, trained), both sharing the network's weights.
 
     `blocks: 0` trains the head alone, as in Utrera et al. (2021, A.3); the pooling then belongs to the frozen part, so
     that what it passes on is one vector an image.
 
     Raises:
-        ValueError: when the network has fewer residual blocks.
+        ValueError: when the network has fewer blocks.
     """
     units = list(network.named_children())
-    residual = [i for i, (name, _) in enumerate(units) if name.startswith("layer")]
-    if not 0 <= blocks <= len(residual):
-        raise ValueError(f"blocks is {blocks}; this network allows 0 to {len(residual)}")
-    cut = residual[-blocks] if blocks else len(units) - 1
+    own = [i for i, (name, _) in enumerate(units) if name not in ("normalise", "stem", "pool", "dropout", "head")]
+    if not 0 <= blocks <= len(own):
+        raise ValueError(f"blocks is {blocks}; this network allows 0 to {len(own)}")
+    end = next(i for i, (name, _) in enumerate(units) if name in ("dropout", "head"))
+    cut = own[-blocks] if blocks else end
     return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(OrderedDict(units[cut:]))
 
 
@@ -135,17 +213,11 @@ def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> N
     network.load_state_dict(network.state_dict() | weights)
 
 
-def with_unit_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names of the units; those of torchvision's ResNets are translated (`layer4.2.` to `layer4_2.`)."""
-    named = {}
-    for name, tensor in weights.items():
-        first, _, rest = name.partition(".")
-        if first in ("conv1", "bn1"):
-            named[f"stem.{name}"] = tensor
-        elif first == "fc":
-            named[f"head.{rest}"] = tensor
-        elif first.startswith("layer") and "_" not in first:
-            named[f"{first}_{rest}"] = tensor
-        else:
-            named[name] = tensor
-    return named
+def with_unit_names(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of the units; those of torchvision (`layer4.2.conv1.weight`) are translated."""
+    with torch.device("meta"):  # names without memory
+        network = _published(architecture, 1)
+        ours = nn.Sequential(OrderedDict(_units(architecture, network)))
+    units = {id(tensor): name for name, tensor in ours.state_dict(keep_vars=True).items()}
+    names = {name: units[id(tensor)] for name, tensor in network.state_dict(keep_vars=True).items()}
+    return {names.get(name, name): tensor for name, tensor in weights.items()}

@@ -10,22 +10,22 @@ import torch
 import torchvision
 
 from stages.lib import networks
-from stages.lib.architectures import RESIDUAL_BLOCKS
+from stages.lib.architectures import BLOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("architecture", RESIDUAL_BLOCKS)
+@pytest.mark.parametrize("architecture", BLOCKS)
 def test_an_architecture_has_as_many_residual_blocks_as_the_table_says(architecture):
     with torch.device("meta"):  # shapes without memory
         network = networks.build(architecture, 7, [0.5] * 3, [0.25] * 3)
-    assert sum(name.startswith("layer") for name, _ in network.named_children()) == RESIDUAL_BLOCKS[architecture]
+    assert sum(name.startswith("layer") for name, _ in network.named_children()) == BLOCKS[architecture]
     assert network.head.out_features == 7
 
 
 def test_every_resnet_of_torchvision_is_in_the_table():
     known = torchvision.models.list_models(module=torchvision.models, include=["resnet*", "resnext*", "wide_resnet*"])
-    assert set(known) | {"small_resnet"} == set(RESIDUAL_BLOCKS)
+    assert set(known) | {"small_resnet"} == set(BLOCKS)
 
 
 def test_settings_are_read_without_torch():

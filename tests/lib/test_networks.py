@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from stages.lib import networks
-from stages.lib.architectures import RESIDUAL_BLOCKS
+from stages.lib.architectures import BLOCKS
 from stages.lib.errors import RunError
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
@@ -18,8 +18,8 @@ def built() -> dict[str, torch.nn.Sequential]:
 
 
 CUTS = [
-    *(("small_resnet", b) for b in range(RESIDUAL_BLOCKS["small_resnet"] + 1)),
-    *(("resnet18", b) for b in range(RESIDUAL_BLOCKS["resnet18"] + 1)),
+    *(("small_resnet", b) for b in range(BLOCKS["small_resnet"] + 1)),
+    *(("resnet18", b) for b in range(BLOCKS["resnet18"] + 1)),
     *(("resnet50", b) for b in (0, 1, 3, 9, 16)),
 ]
 
