@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stages.lib import command, params
-from stages.lib.catalog import Packaged
+from stages.lib.catalog import File, Packaged
 from stages.lib.datasets import RAW, save
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
@@ -35,7 +35,8 @@ def copy_from_package(name: str, entry: Packaged, settings: DownloadSettings) ->
     if spec is None or spec.origin is None:
         raise RunError(f"{params.DATA_CATALOG}: {name}.package is {entry.package!r}, which is not installed")
     path = str(Path(spec.origin).parent.joinpath(*rest, entry.file))
-    fetch(path, RAW / name / entry.file, sha256=entry.sha256, timeout_s=settings.timeout_s, attempts=settings.attempts)
+    file = File(name=entry.file, mirrors=[path], sha256=entry.sha256)
+    fetch(file, RAW / name / entry.file, timeout_s=settings.timeout_s, attempts=settings.attempts)
 
 
 if __name__ == "__main__":

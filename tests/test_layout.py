@@ -13,7 +13,7 @@ STAGES = yaml.safe_load((code.ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((code.ROOT / "params.yaml").read_text())
 LIB = sorted(path.relative_to(code.ROOT) for path in (code.ROOT / "stages/lib").glob("*.py"))
 WHAT_TO_RUN = {"datasets", "sources", "targets", "blocks"}  # keys of params.yaml that are no stage's section
-UPPER = {"attacks", "training", "finetuning", "robustness", "grid"}
+UPPER = {"attacks", "training", "pretraining", "finetuning", "robustness", "grid"}
 LEAVES = {
     "params",
     "files",
@@ -32,6 +32,9 @@ LEAVES = {
     "settings",
     "images",
     "tables",
+    "augmentation",
+    "cropping",
+    "checkpoints",
 }
 
 

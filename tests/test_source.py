@@ -2,18 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import checkpoints as made
 import pytest
+import served
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
 from stages import download, source, upscale
-from stages.lib import attacks, cells, files, networks, sources, training
+from stages.lib import attacks, cells, files, networks, params, pretraining, sources, training
 from stages.lib.errors import RunError
 from stages.lib.params import SettingsError
 
@@ -27,14 +30,15 @@ def glyphs(workspace):
 
 def fetched_entry(workspace, path, sha256, architecture="small_resnet", classes=4):
     entry = {"kind": "fetched", "architecture": architecture, "dataset": "glyphs", "threat": {"norm": "l2", "eps": 3},
-             "classes": classes, "address": str(path), "sha256": sha256, "mean": [0.5] * 3, "std": [0.25] * 3}  # fmt: skip
+             "classes": classes, "file": {"name": path.name, "mirrors": [str(path)], "sha256": sha256},
+             "mean": [0.5] * 3, "std": [0.25] * 3}  # fmt: skip
     workspace.edit("models/catalog.yaml", brought=entry)
 
 
 def test_a_trained_source_has_weights_and_a_card(glyphs):
     source.main("l2_eps0_5")
     card = json.loads((glyphs.folder / "models/sources/l2_eps0_5.json").read_text())
-    assert card["threat"] == {"norm": "l2", "eps": 0.5}
+    assert card["threat"] == {"norm": "l2", "eps": 0.5, "perturbation": "PGD(3)"}
     assert card["classes"] == 4
     assert set(card["accuracy"]) == {"test", "test_decorrelated"}
     assert card["sha256"] == files.sha256_of(glyphs.folder / "models/sources/l2_eps0_5.safetensors")
@@ -97,8 +101,7 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, cap
 def test_eps_is_held_at_zero_and_then_rises_to_its_radius(glyphs, monkeypatch):
     seen = []
     monkeypatch.setattr(attacks, "pgd", lambda **settings: seen.append(settings["eps"]))
-    entry, settings = source.params.source_entry("l2_eps0_5"), source.params.section("source")
-    perturb_at = source.adversary(entry, settings)
+    perturb_at = pretraining.adversary(params.source_entry("l2_eps0_5"), params.section("source"))
     for progress in (0.0, 0.1, 0.3, 0.5, 0.99):
         perturb_at(progress)
     assert seen == pytest.approx([0, 0, 0.25, 0.5, 0.5])
@@ -143,7 +146,7 @@ def flipped(path):
 
 
 def pickled(path):
-    torch.save({"weights": torch.zeros(3)}, path)
+    torch.save({"weights": 3}, path)
 
 
 def html(path):
@@ -151,9 +154,9 @@ def html(path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "named"), [(truncated, "safetensors"), (flipped, "safetensors"), (pickled, "holds a pickle"), (html, "HTML page")]
+    ("damage", "named"), [(truncated, "safetensors"), (flipped, "safetensors"), (pickled, "holds no state dict"), (html, "HTML page")]
 )
-def test_a_file_that_is_no_safetensors_is_refused(damage, named, glyphs):
+def test_a_file_that_holds_no_weights_is_refused(damage, named, glyphs):
     network = networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
     path = glyphs.folder / "brought.safetensors"
     save_file(network.state_dict(), path)
@@ -168,10 +171,12 @@ def test_a_wrong_sha256_a_missing_file_and_a_wrong_architecture_are_named(glyphs
     path = glyphs.folder / "brought.safetensors"
     save_file(networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).state_dict(), path)
     fetched_entry(glyphs, path, "0" * 64)
-    with pytest.raises(RunError, match=rf"{path}: sha256 is .*allowed: 0000"):
+    with pytest.raises(RunError, match=rf"{path}: sha256 is .*allowed: 0000.*Put the file at .*models/fetched/brought.safetensors by hand"):
         source.main("brought")
     fetched_entry(glyphs, path, files.sha256_of(path), "resnet18")
-    with pytest.raises(RunError, match=r"models/catalog.yaml: brought: .* is no resnet18 with 4 classes: weights do not fit"):
+    with pytest.raises(
+        RunError, match=r"models/catalog.yaml: brought: brought.safetensors is no resnet18 with 4 classes: weights do not fit"
+    ):
         source.main("brought")
     fetched_entry(glyphs, glyphs.folder / "nowhere", "1" * 64)
     with pytest.raises(RunError, match="nowhere: no such file"):
@@ -181,6 +186,120 @@ def test_a_wrong_sha256_a_missing_file_and_a_wrong_architecture_are_named(glyphs
 def test_a_source_that_is_in_no_catalog_is_named(workspace):
     with pytest.raises(SettingsError, match=r"models/catalog.yaml: 'naturl' is in no entry; .*did you mean 'natural'"):
         source.main("naturl")
+
+
+FORMATS = {
+    "natural.pth": made.torchvision_format,
+    "robust.pt": lambda network: made.robustness_format(network, [0.3, 0.4, 0.5], [0.2, 0.25, 0.3]),
+    "robust.ckpt": lambda network: made.robustness_format(network, [0.3, 0.4, 0.5], [0.2, 0.25, 0.3], extra="model."),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_checkpoints_over_http_become_sources_with_their_own_normaliser(name, glyphs, monkeypatch, capsys):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    torch.manual_seed(1)
+    theirs = torchvision.models.resnet18(num_classes=4).eval()
+    with served.Server({name: FORMATS[name](theirs)}) as server:
+        entry = {"kind": "fetched", "architecture": "resnet18", "dataset": "glyphs", "threat": {"norm": "l2", "eps": 3}, "classes": 4,
+                 "file": server.entry(name), "published_accuracy": 100.0} | ({} if "robust" in name else {"mean": [0.5] * 3, "std": [0.25] * 3})  # fmt: skip
+        glyphs.edit("models/catalog.yaml", brought=entry)
+        source.main("brought")
+        source.main("brought")
+        assert len(server.asked) == 1, "the file stays where it is"
+    mean, std = ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3]) if "robust" in name else ([0.5] * 3, [0.25] * 3)
+    card = sources.card_of("brought")
+    assert card.mean == pytest.approx(mean)
+    assert card.file_sha256 == files.sha256_of(glyphs.folder / "models/fetched" / name)
+    assert card.published_accuracy == 100
+    assert card.threat.perturbation is None
+    assert (
+        f"warning: source@brought: {card.accuracy['test']:.2f} % on the test split of glyphs; published: 100.00 %"
+        in capsys.readouterr().err
+    )
+    x = torch.rand(2, 3, 32, 32)
+    expected = theirs((x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
+    torch.testing.assert_close(sources.load("brought")(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_file_put_there_by_hand_is_taken_without_a_network(glyphs):
+    content = made.robustness_format(networks._published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
+    (glyphs.folder / "models/fetched").mkdir()
+    (glyphs.folder / "models/fetched/w.ckpt").write_bytes(content)
+    fetched_entry(glyphs, glyphs.folder / "w.ckpt", served.sha256(content))
+    glyphs.edit("models/catalog.yaml", brought__file__mirrors=["http://127.0.0.1:9/w.ckpt"])
+    source.main("brought")
+    assert sources.card_of("brought").file_sha256 == served.sha256(content)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(glyphs):
+    created, path = glyphs.folder / "created", glyphs.folder / "evil.ckpt"
+    path.write_bytes(made.malicious(created))
+    fetched_entry(glyphs, path, files.sha256_of(path))
+    with pytest.raises(RunError, match="needs code to be read"):
+        source.main("brought")
+    assert not created.exists()
+
+
+def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
+    path = glyphs.folder / "plain.pth"
+    path.write_bytes(made.torchvision_format(networks._published("small_resnet", 4)))
+    fetched_entry(glyphs, path, files.sha256_of(path))
+    glyphs.edit("models/catalog.yaml", brought__mean=None)
+    with pytest.raises(RunError, match=r"models/catalog.yaml: brought: its file holds no mean and std .*; give `mean` and `std`"):
+        source.main("brought")
+
+
+@pytest.mark.parametrize(("name", "said"), [("pgd1_l2_eps0_5", "PGD(1)"), ("gaussian_l2_eps0_5", "Gaussian"), ("l2_eps0_5", "PGD(3)")])
+def test_the_card_says_how_the_images_were_perturbed(name, said, glyphs, monkeypatch):
+    made_with = []
+    for kind in ("pgd", "gaussian"):
+        original = getattr(attacks, kind)
+        monkeypatch.setattr(attacks, kind, lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how))
+    source.main(name)
+    assert sources.card_of(name).threat.perturbation == said
+    kind, how = made_with[-1]
+    assert kind == ("gaussian" if said == "Gaussian" else "pgd")
+    assert how["eps"] == pytest.approx(0.5)
+    assert how.get("steps") == {"PGD(1)": 1, "PGD(3)": 3}.get(said)
+
+
+def test_a_source_is_trained_by_two_processes_to_the_weights_of_one(glyphs):
+    """Same global batches, batch norm over whole batches: the same loss of every epoch, natural and adversarial."""
+    for name in ("natural", "l2_eps0_5"):
+        glyphs.edit("params.yaml", source__processes=1, source__epochs=3, source__batch_size=24, source__lr=0.01)
+        source.main(name)
+        kept = next(iter(cells.folder("source").rglob("*.json")))
+        alone = json.loads(kept.read_text())["result"]["history"]
+        shutil.rmtree(cells.folder("source"))
+        glyphs.edit("params.yaml", source__processes=2)
+        done = glyphs.stage("source", name, DVC_ROOT=str(glyphs.folder))
+        assert "3/3" in done.stderr
+        [kept] = cells.folder("source").rglob("*.json")
+        together = json.loads(kept.read_text())["result"]["history"]
+        rounding = 2e-2  # of float32, which training magnifies; tests/lib/test_parallel.py compares in float64
+        assert [e["loss"] for e in together] == pytest.approx([e["loss"] for e in alone], rel=rounding)
+        shutil.rmtree(cells.folder("source"))
+
+
+def test_two_processes_killed_in_the_middle_go_on_and_a_failing_one_is_one_line(glyphs):
+    glyphs.edit("params.yaml", source__processes=2, source__epochs=40)
+    running = subprocess.Popen([sys.executable, "-m", "stages.source", "natural"], cwd=glyphs.folder, start_new_session=True,
+                               env=glyphs.environment | {"DVC_ROOT": str(glyphs.folder)}, stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not list(cells.folder("source").rglob("*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    resumed = glyphs.stage("source", "natural", DVC_ROOT=str(glyphs.folder))
+    assert "goes on after epoch" in resumed.stderr
+    assert sources.card_of("natural").accuracy
+    glyphs.edit("params.yaml", source__lr=1.0e30)
+    failed = glyphs.stage("source", "natural", DVC_ROOT=str(glyphs.folder), ok=False)
+    assert failed.returncode == 1
+    assert (
+        "error: one of the 2 processes of `stages.source natural` failed: params.yaml: source.lr: natural: the loss is nan" in failed.stderr
+    )
 
 
 def test_weights_that_were_changed_after_the_card_are_refused(glyphs):

@@ -98,6 +98,31 @@ def pgd(*, norm: str, eps: float, steps: int, step_ratio: float, random_start: b
     return perturb
 
 
+def gaussian(*, norm: str, eps: float, std: float) -> Perturb:
+    """Normal noise of every pixel, projected on the ball of radius eps: no adversary at all (Utrera et al. 2021, Section 7, A.10).
+
+    Args:
+        norm: a key of `NORMS`.
+        eps: radius in pixel units of [0, 1] images; 0 leaves the images as they are.
+        std: of the noise, in the same units; where it is large, nearly every image moves by the whole radius.
+
+    Raises:
+        ValueError: for an unknown norm, or an eps or std outside [0, inf).
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}; allowed: {', '.join(NORMS)}")
+    for name, value in (("eps", eps), ("std", std)):
+        if not (value >= 0 and math.isfinite(value)):
+            raise ValueError(f"{name} is {value}; allowed: a number from 0 (in pixel units of [0, 1] images)")
+
+    def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if eps == 0:
+            return x.detach()
+        return (x + NORMS[norm].project(std * torch.randn_like(x), eps)).clamp_(0, 1).detach()
+
+    return perturb
+
+
 def loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Gradient of the summed cross-entropy by the images, [batch, C, H, W]: no gradient of a weight is computed.
 

@@ -51,8 +51,8 @@ def _is_pickle(path: Path) -> bool:
 
 def _unpickled(path: Path) -> object:
     try:
-        with warnings.catch_warnings(action="ignore"):  # what is wrong is said below, in one line
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):  # what is wrong is said below, in one line
+            return torch.load(file, map_location="cpu", weights_only=True)  # a path would be read by its suffix
     except pickle.UnpicklingError as error:
         needed = re.search(r"GLOBAL ([\w.<>]+)", str(error)) or re.search(r"class ([\w.<>]+)", str(error))
         if needed:

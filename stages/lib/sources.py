@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib import files
 from stages.lib.errors import RunError
@@ -15,10 +15,11 @@ FOLDER = Path("models/sources")
 
 
 class ThreatCard(BaseModel):
-    """The ball within which the source was trained adversarially; eps in pixel units of [0, 1] images."""
+    """The ball within which the source was trained on perturbed images; eps in pixel units of [0, 1] images."""
 
     norm: str
     eps: float
+    perturbation: str | None = None  # "PGD(3)", "Gaussian"; None where it is not known
 
 
 class Card(BaseModel):
@@ -34,9 +35,11 @@ class Card(BaseModel):
     threat: ThreatCard | None
     origin: str
     sha256: str  # of the weights
+    file_sha256: str | None = None  # of the file that they were fetched in
     mean: list[float]  # that its first unit normalises with
     std: list[float]
-    accuracy: dict[str, float]  # percent on each test split of the source data
+    accuracy: dict[str, float]  # percent on each test split of the source data, where it is at hand
+    published_accuracy: float | None = None  # percent on its test split, as its authors say
 
 
 def paths(name: str) -> tuple[Path, Path]:
@@ -52,7 +55,12 @@ def save(card: Card, weights: "dict[str, Tensor]") -> None:
 
 
 def card_of(name: str) -> Card:
-    return Card(**files.read_json(paths(name)[1]))
+    """Raises RunError when the card is missing or is not one."""
+    path = paths(name)[1]
+    try:
+        return Card(**files.read_json(path))
+    except (ValidationError, TypeError) as error:
+        raise RunError(f"{path}: no card of a source ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
 
 def load(name: str) -> "nn.Sequential":

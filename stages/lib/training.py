@@ -1,15 +1,17 @@
-"""Training a whole network on images that lie in memory as uint8, with or without an adversary.
+"""Training a whole network on images that lie in memory or in a memory map as uint8, with or without an adversary.
 
-Knows no attack: the adversary comes as a function. What is to be kept is handed to `after_epoch`.
+Knows no attack: the adversary comes as a function. What is to be kept is handed to `after_epoch`. Several processes, each
+with its part of every batch, train as one would with the whole (`parallel`).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib import images
+from stages.lib import cropping, images, parallel
 
 PerturbAt = Callable[[float], Callable[[nn.Module, Tensor, Tensor], Tensor]]
 
@@ -24,13 +26,18 @@ class Epoch:
 
 
 def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """A GPU where there is one: in one of several processes, its own."""
+    return torch.device("cuda", parallel.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def precision(device: torch.device, mixed: bool) -> torch.dtype | None:
+    """What matrices are multiplied in, where not in float32: bfloat16 on a GPU that has it."""
+    return torch.bfloat16 if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported() else None
 
 
 def train(
     network: nn.Module,
-    x: Tensor,  # uint8 [n, H, W, 1 or 3]
+    x: Tensor | np.ndarray,  # uint8 [n, H, W, 1 or 3]
     y: Tensor,  # int64 [n]
     *,
     epochs: int,
@@ -38,56 +45,71 @@ def train(
     lr: float,
     momentum: float,
     weight_decay: float,
-    warmup: float,
+    schedule: Callable[[float], float],
     seed: int,
+    image_size: int | None = None,
+    resized_crop: bool = False,
+    lower_precision: torch.dtype | None = None,
     perturb_at: PerturbAt | None = None,
     start_from: dict | None = None,
     after_epoch: Callable[[Epoch, dict], None] = lambda epoch, state: None,
 ) -> None:
-    """Minimise the cross-entropy of perturbed images with SGD under a one-cycle schedule (Utrera et al. 2021, eq. 2).
+    """Minimise the cross-entropy of perturbed images with SGD (Utrera et al. 2021, eq. 2).
 
     Args:
-        warmup: fraction of the steps in which the learning rate rises linearly from 0; it then falls linearly to 0.
-        seed: order of the images and randomness of the attack; each epoch draws from its own stream (seed, epoch), so
-            that a run that goes on from a kept state ends with the same weights.
+        batch_size: of all processes together.
+        schedule: factor of the learning rate at a fraction of the training in [0, 1).
+        seed: order of the images, their crops and randomness of the attack; each epoch draws from its own stream (seed, epoch),
+            so that a run that goes on from a kept state ends with the same weights.
+        image_size: pixels a side that the network takes; None: as the images are.
+        resized_crop: train on random parts of the images, as usual on ImageNet.
+        lower_precision: of autocast, in attack and step; None: float32 throughout.
         perturb_at: gives the attack at a fraction of the training in [0, 1); None trains on the images as they are.
         start_from: a state that `after_epoch` was given.
-        after_epoch: called with what the epoch ended with and the state to go on from.
+        after_epoch: called with what the epoch ended with and the state to go on from, in the first process.
 
     Raises:
         FloatingPointError: when the loss is no longer finite.
     """
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)
+    if start_from is not None:
+        network.load_state_dict(start_from["network"])
+    network, learner = parallel.share(network)
     optimiser = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
     first = 0
     if start_from is not None:
-        network.load_state_dict(start_from["network"])
         optimiser.load_state_dict(start_from["optimiser"])
         first = start_from["epoch"]
     steps_per_epoch = -(-len(x) // batch_size)
     for epoch in range(first, epochs):
         network.train()
         torch.manual_seed((seed << 16) + epoch)
+        crops = cropping.draw(len(x), seed, epoch) if resized_crop else None
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for i, batch in enumerate(_shuffled(len(x), batch_size)):
             progress = (epoch * steps_per_epoch + i) / (epochs * steps_per_epoch)
-            set_lr(optimiser, lr * one_cycle(progress, warmup))
-            xb, yb = images.prepare(x[batch], device), y[batch].to(device)
-            if perturb_at is not None:
-                xb = perturb_at(progress)(network, xb, yb)
-            logits = network(xb)
-            loss = nn.functional.cross_entropy(logits, yb)
+            set_lr(optimiser, lr * schedule(progress))
+            own = parallel.own_part(batch)
+            xb = images.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
+            xb, yb = xb if crops is None else cropping.apply(xb, crops[own]), y[own].to(device)
+            with torch.autocast(device.type, lower_precision, enabled=lower_precision is not None):
+                if perturb_at is not None:
+                    xb = perturb_at(progress)(network, xb, yb)
+                logits = learner(xb)
+                loss = nn.functional.cross_entropy(logits, yb, reduction="sum") / len(batch)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged
             optimiser.step()
-            total_loss += loss.detach() * len(yb)
+            total_loss += loss.detach() * len(batch)
             correct += (logits.argmax(1) == yb).sum()
+        parallel.add_up(total_loss, correct)
         done = Epoch(epoch + 1, (total_loss / len(x)).item(), (100 * correct / len(x)).item())
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {done.loss} in epoch {done.number}: try a smaller learning rate than {lr}")
-        after_epoch(done, {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": done.number})
+        if parallel.is_first():
+            after_epoch(done, {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": done.number})
     network.eval()
 
 
@@ -96,10 +118,19 @@ def one_cycle(progress: float, warmup: float) -> float:
     return progress / warmup if progress < warmup else (1 - progress) / (1 - warmup)
 
 
+def stepwise(progress: float, decays: int) -> float:
+    """Factor of the learning rate at a fraction of the training: a tenth after each of `decays` equal distances."""
+    return 0.1 ** int(progress * (decays + 1))
+
+
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = lr
 
 
 def _shuffled(n: int, batch_size: int) -> Iterator[Tensor]:
-    yield from torch.randperm(n).split(batch_size)
+    """Batches of an epoch; of a last one with fewer images than processes nothing is left out, it joins the one before."""
+    parts = list(torch.randperm(n).split(batch_size))
+    if len(parts) > 1 and len(parts[-1]) < parallel.processes():
+        parts[-2:] = [torch.cat(parts[-2:])]
+    yield from parts

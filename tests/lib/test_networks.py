@@ -11,6 +11,19 @@ from stages.lib.errors import RunError
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
 
+PUBLISHED = [
+    "resnet18",
+    "resnet50",
+    "wide_resnet50_2",
+    "resnext50_32x4d",
+    "densenet161",
+    "vgg16_bn",
+    "mobilenet_v2",
+    "mnasnet1_0",
+    "shufflenet_v2_x1_0",
+]
+
+
 @pytest.fixture(scope="module")
 def built() -> dict[str, torch.nn.Sequential]:
     torch.manual_seed(0)
@@ -68,22 +81,26 @@ def test_the_small_network_is_resnet_20_with_a_faster_stem(built):
     assert 0.26e6 < sum(weight.numel() for weight in network.parameters()) < 0.28e6
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("architecture", PUBLISHED)
 @torch.no_grad()
 def test_weights_of_torchvision_give_the_logits_of_torchvision(architecture):
     torch.manual_seed(1)
-    theirs = torchvision.models.get_model(architecture, weights=None, num_classes=5).eval()
+    theirs = networks._published(architecture, 5).eval()
     ours = networks.build(architecture, 5, MEAN, STD).eval()
     normaliser = {name: tensor for name, tensor in ours.state_dict().items() if name.startswith("normalise.")}
-    networks.load(ours, networks.with_unit_names(theirs.state_dict()) | normaliser)
-    x = torch.rand(2, 3, 32, 32)
+    networks.load(ours, networks.with_unit_names(architecture, theirs.state_dict()) | normaliser)
+    x = torch.rand(2, 3, 64, 64)
     expected = theirs(torchvision.transforms.functional.normalize(x, MEAN, STD))
     assert torch.allclose(ours(x), expected, atol=1e-5)
+    frozen, trained = networks.split(ours, 0)
+    assert frozen(x).ndim == 2, "what the head takes is one vector an image"
+    assert not [module for module in frozen.children() if isinstance(module, torch.nn.Dropout)]
+    assert torch.equal(trained(frozen(x)), ours(x))
 
 
 def test_names_of_units_stay_as_they_are(built):
     weights = built["small_resnet"].state_dict()
-    assert list(networks.with_unit_names(weights)) == list(weights)
+    assert list(networks.with_unit_names("small_resnet", weights)) == list(weights)
 
 
 def test_weights_come_back_with_mean_and_std(built):
@@ -133,3 +150,23 @@ def test_all_but_the_head_can_be_loaded(built):
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, resnet18"):
         networks.build("vgg", 5, MEAN, STD)
+
+
+@torch.no_grad()
+def test_a_wide_resnet50_4_is_a_resnet50_four_times_as_wide_inside_its_blocks():
+    with torch.device("meta"):
+        network = networks._published("wide_resnet50_4", 1000)
+    assert network.layer1[0].conv2.weight.shape == (256, 256, 3, 3)
+    assert network.layer4[2].conv3.weight.shape == (2048, 2048, 1, 1)
+
+
+@pytest.mark.parametrize("architecture", ["densenet161", "vgg16_bn", "mobilenet_v2", "mnasnet1_0", "shufflenet_v2_x1_0"])
+@torch.no_grad()
+def test_every_cut_of_an_architecture_gives_the_logits_of_the_whole(architecture):
+    torch.manual_seed(0)
+    network = networks.build(architecture, 3, MEAN, STD).eval()
+    x = torch.rand(1, 3, 64, 64)
+    whole = network(x)
+    for blocks in (1, 2, BLOCKS[architecture] // 2, BLOCKS[architecture]):
+        frozen, trained = networks.split(network, blocks)
+        assert torch.equal(trained(frozen(x)), whole), blocks

@@ -1,5 +1,7 @@
 """Training a whole network: against a plain loop, and after a kill to the same weights."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stages.lib import attacks, files, images, networks, training
 
-SETTINGS = {"epochs": 4, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.25, "seed": 3}
+ONE_CYCLE = partial(training.one_cycle, warmup=0.25)
+SETTINGS = {"epochs": 4, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "schedule": ONE_CYCLE, "seed": 3}
 N = 20
 
 
@@ -124,7 +127,7 @@ def test_another_seed_gives_other_weights_and_the_global_state_does_not_matter()
     for seed, noise in ((3, 1), (3, 2), (4, 1)):
         network = new_network()
         torch.manual_seed(noise)
-        training.train(network, x, y, **(SETTINGS | {"seed": seed, "epochs": 1, "warmup": 0.5}))
+        training.train(network, x, y, **(SETTINGS | {"seed": seed, "epochs": 1, "schedule": partial(training.one_cycle, warmup=0.5)}))
         trained.append(network.head.weight.detach().clone())
     assert torch.equal(trained[0], trained[1])
     assert not torch.equal(trained[0], trained[2])
@@ -152,3 +155,47 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_no_state():
     with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch \d.*1e\+30"):
         training.train(new_network(), *data(), **(SETTINGS | {"lr": 1e30}), after_epoch=lambda done, state: states.append(done))
     assert all(np.isfinite(done.loss) for done in states)
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0, 1), (0.33, 1), (0.34, 0.1), (0.66, 0.1), (0.67, 0.01), (0.999, 0.01)])
+def test_the_learning_rate_falls_to_a_tenth_at_equal_distances(progress, factor):
+    assert training.stepwise(progress, 2) == pytest.approx(factor)
+
+
+def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):
+    seen = []
+    apply = training.cropping.apply
+    monkeypatch.setattr(training.cropping, "apply", lambda x, crops: seen.append(crops.corner) or apply(x, crops))
+    training.train(new_network(), *data(), **(SETTINGS | {"epochs": 2}), resized_crop=True)
+    assert len(seen) == 6
+    assert not torch.equal(torch.cat(seen[:3]).sort(0).values, torch.cat(seen[3:]).sort(0).values)
+
+
+def test_lower_precision_is_of_matrices_alone_and_only_where_a_gpu_has_it():
+    assert training.precision(torch.device("cpu"), mixed=True) is None
+    types, network = [], new_network()
+    network.head.register_forward_hook(lambda module, inputs, output: types.append((module.weight.dtype, output.dtype)))
+    losses = []
+    training.train(network, *data(), **SETTINGS, lower_precision=torch.bfloat16, after_epoch=lambda done, state: losses.append(done.loss))
+    assert set(types) == {(torch.float32, torch.bfloat16)}
+    exact = []
+    training.train(new_network(), *data(), **SETTINGS, after_epoch=lambda done, state: exact.append(done.loss))
+    assert losses[0] == pytest.approx(exact[0], rel=0.05)
+    assert losses != exact
+
+
+def test_images_are_seen_at_the_size_that_is_asked_for():
+    sides, network = [], new_network()
+    network.normalise.register_forward_hook(lambda module, inputs, output: sides.append(tuple(output.shape[-2:])))
+    training.train(network, *data(), **(SETTINGS | {"epochs": 1}), image_size=24)
+    assert set(sides) == {(24, 24)}
+
+
+def test_a_memory_map_is_trained_on_as_what_it_holds(tmp_path):
+    x, y = data()
+    np.save(tmp_path / "x.npy", x.numpy())
+    losses = {}
+    for name, images_ in (("memory", x), ("map", np.load(tmp_path / "x.npy", mmap_mode="r"))):
+        losses[name] = []
+        training.train(new_network(), images_, y, **SETTINGS, after_epoch=lambda done, state, kept=losses[name]: kept.append(done.loss))
+    assert losses["map"] == losses["memory"]

@@ -1,0 +1,130 @@
+"""Training a source as models/catalog.yaml and params.yaml say, with what is finished or half-finished kept in the cell store."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from stages.lib import attacks, cells, code, files, networks, parallel, training
+from stages.lib.catalog import Gaussian, Pgd, Trained
+from stages.lib.datasets import card_of, load
+from stages.lib.errors import RunError
+from stages.lib.journal import Journal
+from stages.lib.params import PARAMS
+from stages.lib.progress import bar, say
+from stages.lib.settings import SourceSettings
+
+MODULES = ("stages.lib.training", "stages.lib.attacks", "stages.lib.networks")
+
+
+def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journal | None = None) -> nn.Sequential:
+    """Train, or take up the finished or half-finished work of an earlier run with the same settings, data and code.
+
+    The number of processes decides nothing but rounding, so that weights trained on a cluster are taken up here.
+    """
+    data = card_of(settings.dataset)
+    if "train" not in data.splits:
+        raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and {name} is to be trained on them")
+    torch.manual_seed(entry.seed)
+    network = networks.build(entry.architecture, data.classes, data.mean, data.std)
+    key = files.digest_of({
+        "code": code.digest(*MODULES), "torch": torch.__version__, "data": data.splits["train"].sha256, "image_size": data.image_size,
+        "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
+    })  # fmt: skip
+    found, count = cells.load("source", key, say), processes(settings)
+    if found is None and count > 1 and not parallel.launched():
+        parallel.launch(count, "stages.source", name)
+        found = cells.load("source", key, say)
+        for i, values in enumerate(found["history"], start=1):
+            journal.metrics(values, i)
+    elif found is None:
+        history = train(name, network, entry, settings, cells.path_of("source", key, ".checkpoint"), journal)
+        if parallel.is_first():
+            cells.save("source", key, {"history": history}, network.state_dict())
+            cells.path_of("source", key, ".checkpoint").unlink(missing_ok=True)
+        return network.eval()
+    else:
+        say(f"source@{name}: trained before with the same settings, data and code ({len(found['history'])} epochs)")
+    networks.load(network, cells.tensors("source", key))
+    return network.eval()
+
+
+def processes(settings: SourceSettings) -> int:
+    return max(1, torch.cuda.device_count()) if settings.processes == "gpus" else settings.processes
+
+
+def train(
+    name: str, network: nn.Sequential, entry: Trained, settings: SourceSettings, checkpoint: Path, journal: Journal | None
+) -> list[dict]:
+    """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
+    device = training.best_device()
+    network.to(device)
+    x, y = images_of(settings.dataset)
+    state = files.read_checkpoint(checkpoint, say)
+    history: list[dict[str, float]] = state["history"] if state else []
+    if state:
+        say(f"source@{name}: goes on after epoch {state['epoch']}")
+    with bar(title=f"source@{name}", total=settings.epochs, unit="epoch") as progress:
+        progress.update(len(history))
+
+        def after_epoch(done: training.Epoch, state: dict[str, Any]) -> None:
+            values = {"loss": done.loss, "train_accuracy": done.train_accuracy}
+            history.append(values)
+            files.write_checkpoint(checkpoint, state | {"history": history})
+            if journal is not None:
+                journal.metrics(values, done.number)
+            progress.set_postfix_str(f"loss {done.loss:.3f}, accuracy {done.train_accuracy:.1f} %", refresh=False)
+            progress.update()
+
+        try:
+            training.train(
+                network, x, torch.from_numpy(y), epochs=settings.epochs, batch_size=settings.batch_size, lr=settings.lr,
+                momentum=settings.momentum, weight_decay=settings.weight_decay, schedule=schedule_of(settings), seed=entry.seed,
+                image_size=card_of(settings.dataset).image_size, resized_crop=settings.augmentation == "resized_crop",
+                lower_precision=training.precision(device, settings.mixed_precision),
+                perturb_at=adversary(entry, settings), start_from=state, after_epoch=after_epoch,
+            )  # fmt: skip
+        except FloatingPointError as error:
+            raise RunError(f"{PARAMS}: source.lr: {name}: {error}") from None
+    network.cpu()
+    return history
+
+
+def images_of(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    """Training images in memory, as a batch in random order reads a page an image from a map; a set that is large stays a map."""
+    x, y = load(dataset, "train")
+    return (x.copy() if x.nbytes < psutil.virtual_memory().available // 4 else x), y
+
+
+def schedule_of(settings: SourceSettings) -> Callable[[float], float]:
+    """Factor of the learning rate at a fraction of the training."""
+    if settings.schedule.kind == "one_cycle":
+        return partial(training.one_cycle, warmup=settings.schedule.warmup)
+    return partial(training.stepwise, decays=settings.schedule.decays)
+
+
+def perturbation_of(entry: Trained, settings: SourceSettings) -> Pgd | Gaussian | None:
+    """How the entry's images are perturbed: as it says, or as params.yaml says for all."""
+    if entry.threat is None or entry.threat.eps == 0:
+        return None
+    return entry.threat.perturbation or Pgd(kind="pgd", steps=settings.attack.steps, step_ratio=settings.attack.step_ratio)
+
+
+def adversary(entry: Trained, settings: SourceSettings) -> training.PerturbAt | None:
+    """The perturbation, whose eps is 0 at first and then rises to its radius; None for natural training."""
+    perturbation, attack = perturbation_of(entry, settings), settings.attack
+    if perturbation is None:
+        return None
+
+    def perturb_at(progress: float) -> attacks.Perturb:
+        risen = min(1.0, max(0.0, progress - attack.eps_hold) / attack.eps_ramp) if attack.eps_ramp else float(progress >= attack.eps_hold)
+        ball = {"norm": entry.threat.norm, "eps": entry.threat.eps * risen}
+        make = attacks.gaussian if perturbation.kind == "gaussian" else attacks.pgd
+        return make(**ball, **perturbation.model_dump(exclude={"kind"}))
+
+    return perturb_at
