@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def torch_bytes(content: object, zipped: bool = True) -> bytes:
 def torchvision_format(network: nn.Module) -> bytes:
     """A bare state dict."""
     return torch_bytes(network.state_dict())
+
+
+def as_older_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As torchvision published it before torch 0.4.1: no count of batches, and dots in the names inside a dense layer."""
+    dotted = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name): tensor for name, tensor in state.items()}
+    return {name: tensor for name, tensor in dotted.items() if not name.endswith("num_batches_tracked")}
 
 
 def safetensors_format(network: nn.Module) -> bytes:
@@ -70,5 +77,5 @@ def with_a_pickled_lambda() -> bytes:
     return changed.getvalue()
 
 
-def bare_pickle(content: object) -> bytes:
-    return pickle.dumps(content)
+def bare_pickle(content: object, protocol: int = 4) -> bytes:
+    return pickle.dumps(content, protocol)

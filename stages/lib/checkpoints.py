@@ -60,7 +60,8 @@ def _unpickled(path: Path) -> object:
                 f"{path}: needs code to be read ({needed[1]}), which nobody should run from a download; nothing in it ran. "
                 "Take the weights alone: a state dict, or safetensors"
             ) from None
-        problem = error
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2]  # what precedes it is advice to read the file unrestricted
+        problem = ValueError("a pickle that the restricted reader does not know; nothing in it ran: " + reason.split("Check the doc")[0])
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile, AttributeError, IndexError, TypeError) as error:
         problem = error
     said = " ".join(str(problem).split())[:200]
@@ -82,9 +83,7 @@ def _state_of(found: object, path: Path) -> dict[str, Tensor]:
 def _named(state: dict[str, Tensor]) -> Weights:
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     moments = [state.get(f"normalizer.new_{part}", state.get(f"attacker.normalize.new_{part}")) for part in ("mean", "std")]
-    if any(name.startswith("attacker.") for name in state):
-        state = {name: tensor for name, tensor in state.items() if name.startswith("model.")}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(("normalizer.", "attacker."))}
     while state and all(name.startswith("model.") for name in state):
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("normalizer.")}
     return Weights(state, *(None if moment is None else moment.flatten().tolist() for moment in moments))

@@ -23,7 +23,7 @@ class Crops:
 
 def draw(n: int, seed: int, epoch: int) -> Crops:
     """For n images in one epoch, from a generator on the CPU, so that it is the same on every device."""
-    generator = torch.Generator().manual_seed((seed << 16) + epoch)
+    generator = torch.Generator().manual_seed((seed << 16) + epoch + (1 << 62))  # not the stream that shuffles the images
     area = torch.empty(n).uniform_(*AREA, generator=generator)
     aspect = torch.empty(n).uniform_(*torch.tensor(ASPECT).log().tolist(), generator=generator).exp()
     size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp_max(1)

@@ -3,6 +3,7 @@
 A network takes images in [0, 1]; its first unit normalises them with the mean and std that belong to its weights.
 """
 
+import re
 from collections import OrderedDict
 from itertools import chain
 
@@ -147,6 +148,7 @@ def _mnasnet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
     units = {"stem": nn.Sequential(*modules[:8])}
     units |= {f"stack{s}_{i}": block for s, stack in enumerate(modules[8:14]) for i, block in enumerate(stack)}
     dropout, head = children["classifier"]
+    dropout.inplace = False  # it would write into activations that are kept for other runs
     return units | {"last": nn.Sequential(*modules[14:]), "pool": _mean(), "dropout": dropout, "head": head}
 
 
@@ -201,11 +203,15 @@ def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequen
 def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> None:
     """Put weights into a network; every one must be there and fit, but for those whose name starts with `but`.
 
+    Files from before torch 0.4.1, like some of torchvision's, do not count the batches of a batch norm: the network's own
+    count then stays, which no result depends on.
+
     Raises:
         RunError: names what is missing, too many, or of another shape.
     """
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not but or not name.startswith(but)}
-    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    missing = sorted(name for name in wanted.keys() - weights.keys() if not name.endswith(".num_batches_tracked"))
+    unknown = sorted(weights.keys() - wanted.keys())
     misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
     for problem, names in (("missing", missing), ("of no place in the network", unknown), ("of another shape", sorted(misshapen))):
         if names:
@@ -214,10 +220,14 @@ def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> N
 
 
 def with_unit_names(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names of the units; those of torchvision (`layer4.2.conv1.weight`) are translated."""
+    """Weights under the names of the units; those of torchvision (`layer4.2.conv1.weight`) are translated.
+
+    Its published DenseNets have names from before a module's could hold no dot: `denselayer1.norm.1.weight`, now `norm1`.
+    """
     with torch.device("meta"):  # names without memory
         network = _published(architecture, 1)
         ours = nn.Sequential(OrderedDict(_units(architecture, network)))
     units = {id(tensor): name for name, tensor in ours.state_dict(keep_vars=True).items()}
     names = {name: units[id(tensor)] for name, tensor in network.state_dict(keep_vars=True).items()}
-    return {names.get(name, name): tensor for name, tensor in weights.items()}
+    today = {name: re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name) for name in weights}
+    return {names.get(today[name], today[name]): tensor for name, tensor in weights.items()}

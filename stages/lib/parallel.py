@@ -5,9 +5,11 @@ everything here does nothing.
 """
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -17,6 +19,8 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.lib.errors import RunError
+
+OURS = "STARTED_BY_A_STAGE"  # in the environment of processes that `launch` starts; those of a person's torchrun have a terminal
 
 
 def launched() -> bool:
@@ -28,8 +32,13 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Which of all processes this is, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def is_first() -> bool:
-    return not dist.is_initialized() or dist.get_rank() == 0
+    return rank() == 0
 
 
 def local_rank() -> int:
@@ -40,6 +49,10 @@ def local_rank() -> int:
 @contextmanager
 def group() -> Iterator[None]:
     """The processes that torchrun started can talk while the block runs: through NCCL on GPUs, through Gloo elsewhere."""
+    if os.environ.get(OURS):
+        threading.Thread(target=_end_with_the_stage, daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
@@ -48,23 +61,41 @@ def group() -> Iterator[None]:
 
 
 def launch(count: int, *arguments: str) -> None:
-    """Run `python -m <arguments>` in `count` processes on this machine, and wait for them.
+    """Run `python -m <arguments>` in `count` processes on this machine, and wait for them; they end with this process, however that ends.
 
     Raises:
-        RunError: when one of them fails; torchrun has then ended the others.
+        RunError: one line, when one of them fails; torchrun has then ended the others.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
-        said = [line for line in running.stderr if not _of_torchrun(line) and (sys.stderr.write(line), True)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)), OURS: "1"}
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, errors="replace", **pipes) as running:
+        why = _why_it_failed(running.stderr)
+        running.stdin.close()
     if running.returncode:
-        why = next((line.removeprefix("error: ").strip() for line in said if line.startswith("error: ")), f"exit {running.returncode}")
         raise RunError(f"one of the {count} processes of `{' '.join(arguments)}` failed: {why}")
 
 
-def _of_torchrun(line: str) -> bool:
-    """Its own report of a process that failed: a page, of which our own line says what matters."""
-    return "torch/distributed" in line or "elastic" in line or line.startswith(("W1", "E1", "[W", "[E"))
+def _why_it_failed(lines: Iterable[str]) -> str:
+    """Pass on what the processes say, and return the line in which one says what is wrong.
+
+    Of torchrun itself one line is read, that a process failed and how; the page that follows it tells no more.
+    """
+    why, failed = "it said nothing", None
+    for line in lines:
+        failed = failed or re.search(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)", line)
+        if line.startswith("error: "):
+            why = line.removeprefix("error: ").strip()
+        elif not failed and line.strip() and not re.match(r"[WEI]\d{4} |\*{9}|Setting OMP_NUM_THREADS", line):
+            sys.stderr.write(line)
+    killed = failed and failed[1].startswith("-")
+    return f"process {failed[2]} was ended by signal {failed[1][1:]} from outside, as when memory is short" if killed else why
+
+
+def _end_with_the_stage() -> None:
+    """`launch` holds the other end of stdin, through torchrun; a stage that was killed would leave us training for nobody."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 def share(network: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -79,7 +110,7 @@ def share(network: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 def own_part(batch: Tensor) -> Tensor:
     """This process's part of a batch of indices; parts differ by one index at most."""
-    return batch.tensor_split(processes())[dist.get_rank()] if processes() > 1 else batch
+    return batch.tensor_split(processes())[rank()]
 
 
 def add_up(*values: Tensor) -> None:

@@ -36,8 +36,8 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
         "code": code.digest(*MODULES), "torch": torch.__version__, "data": data.splits["train"].sha256, "image_size": data.image_size,
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
     })  # fmt: skip
-    found, count = cells.load("source", key, say), processes(settings)
-    if found is None and count > 1 and not parallel.launched():
+    found = cells.load("source", key, say)
+    if found is None and (count := processes(settings)) > 1 and not parallel.launched():
         parallel.launch(count, "stages.source", name)
         found = cells.load("source", key, say)
         for i, values in enumerate(found["history"], start=1):
@@ -55,7 +55,19 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
 
 
 def processes(settings: SourceSettings) -> int:
-    return max(1, torch.cuda.device_count()) if settings.processes == "gpus" else settings.processes
+    """How many train together.
+
+    Raises:
+        RunError: when there are not as many GPUs, or not as many images in a batch.
+    """
+    gpus = torch.cuda.device_count()
+    asked = max(1, gpus) if settings.processes == "gpus" else settings.processes
+    count = parallel.processes() if parallel.launched() else asked
+    if 0 < gpus < count and not parallel.launched():
+        raise RunError(f"{PARAMS}: source.processes is {count}; allowed: 1 to {gpus} (the GPUs that this machine has), or gpus")
+    if count > settings.batch_size:
+        raise RunError(f"{PARAMS}: source.batch_size is {settings.batch_size}; allowed: an integer from {count}, the number of processes")
+    return count
 
 
 def train(

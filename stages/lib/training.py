@@ -4,7 +4,7 @@ Knows no attack: the adversary comes as a function. What is to be kept is handed
 with its part of every batch, train as one would with the whole (`parallel`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,8 @@ def train(
         batch_size: of all processes together.
         schedule: factor of the learning rate at a fraction of the training in [0, 1).
         seed: order of the images, their crops and randomness of the attack; each epoch draws from its own stream (seed, epoch),
-            so that a run that goes on from a kept state ends with the same weights.
+            so that a run that goes on from a kept state ends with the same weights. Of several processes each has noise and
+            dropout of its own.
         image_size: pixels a side that the network takes; None: as the images are.
         resized_crop: train on random parts of the images, as usual on ImageNet.
         lower_precision: of autocast, in attack and step; None: float32 throughout.
@@ -85,10 +86,13 @@ def train(
     for epoch in range(first, epochs):
         network.train()
         torch.manual_seed((seed << 16) + epoch)
+        batches = _shuffled(len(x), batch_size)
+        if parallel.rank():
+            torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
         crops = cropping.draw(len(x), seed, epoch) if resized_crop else None
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
-        for i, batch in enumerate(_shuffled(len(x), batch_size)):
+        for i, batch in enumerate(batches):
             progress = (epoch * steps_per_epoch + i) / (epochs * steps_per_epoch)
             set_lr(optimiser, lr * schedule(progress))
             own = parallel.own_part(batch)
@@ -128,9 +132,9 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def _shuffled(n: int, batch_size: int) -> Iterator[Tensor]:
+def _shuffled(n: int, batch_size: int) -> list[Tensor]:
     """Batches of an epoch; of a last one with fewer images than processes nothing is left out, it joins the one before."""
     parts = list(torch.randperm(n).split(batch_size))
     if len(parts) > 1 and len(parts[-1]) < parallel.processes():
         parts[-2:] = [torch.cat(parts[-2:])]
-    yield from parts
+    return parts

@@ -1,5 +1,6 @@
 """Networks as chains of units: cut anywhere they compute the same, and torchvision's weights fit into them."""
 
+import checkpoints as made
 import pytest
 import torch
 import torchvision
@@ -96,6 +97,28 @@ def test_weights_of_torchvision_give_the_logits_of_torchvision(architecture):
     assert frozen(x).ndim == 2, "what the head takes is one vector an image"
     assert not [module for module in frozen.children() if isinstance(module, torch.nn.Dropout)]
     assert torch.equal(trained(frozen(x)), ours(x))
+
+
+@pytest.mark.parametrize("architecture", ["densenet161", "vgg16_bn"])
+def test_files_of_torchvision_that_are_older_than_its_names_fit(architecture):
+    """Names with dots inside a dense layer, and batch norms that count no batches: as these two files are published."""
+    torch.manual_seed(1)
+    theirs = networks._published(architecture, 3)
+    older = made.as_older_torchvision(theirs.state_dict())
+    assert older.keys() != theirs.state_dict().keys()
+    ours = networks.build(architecture, 3, MEAN, STD)
+    normaliser = {name: tensor for name, tensor in ours.state_dict().items() if name.startswith("normalise.")}
+    networks.load(ours, networks.with_unit_names(architecture, older) | normaliser)
+    expected = networks.with_unit_names(architecture, theirs.state_dict())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.state_dict().items() if name in expected)
+
+
+@pytest.mark.parametrize("architecture", ["mnasnet1_0", "mobilenet_v2", "vgg16_bn"])
+def test_training_the_head_leaves_kept_activations_as_they_are(architecture):
+    _, trained = networks.split(networks.build(architecture, 3, MEAN, STD), 0)
+    activations = torch.ones(4, trained.head.in_features)
+    assert not torch.equal(trained.train().dropout(activations), activations), "some are dropped"
+    assert torch.equal(activations, torch.ones_like(activations))
 
 
 def test_names_of_units_stay_as_they_are(built):
