@@ -9,6 +9,7 @@ import sys
 import time
 
 import checkpoints as made
+import psutil
 import pytest
 import served
 import torch
@@ -282,24 +283,54 @@ def test_a_source_is_trained_by_two_processes_to_the_weights_of_one(glyphs):
         shutil.rmtree(cells.folder("source"))
 
 
-def test_two_processes_killed_in_the_middle_go_on_and_a_failing_one_is_one_line(glyphs):
-    glyphs.edit("params.yaml", source__processes=2, source__epochs=40)
-    running = subprocess.Popen([sys.executable, "-m", "stages.source", "natural"], cwd=glyphs.folder, start_new_session=True,
-                               env=glyphs.environment | {"DVC_ROOT": str(glyphs.folder)}, stderr=subprocess.DEVNULL)  # fmt: skip
+def two_processes(glyphs, epochs: int) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """The stage in the middle of its training, and the processes that train."""
+    glyphs.edit("params.yaml", source__processes=2, source__epochs=epochs)
+    running = subprocess.Popen([sys.executable, "-m", "stages.source", "natural"], cwd=glyphs.folder, start_new_session=True, text=True,
+                               env=glyphs.environment | {"DVC_ROOT": str(glyphs.folder)}, stderr=subprocess.PIPE)  # fmt: skip
     deadline = time.monotonic() + 90
     while not list(cells.folder("source").rglob("*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    training_ones = [p for p in psutil.Process(running.pid).children(recursive=True) if "RANK" in p.environ()]
+    assert len(training_ones) == 2
+    return running, training_ones
+
+
+def test_a_process_that_is_killed_ends_the_training_with_one_line(glyphs):
+    running, training_ones = two_processes(glyphs, epochs=2000)
+    training_ones[1].kill()
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 1
+    assert "error: one of the 2 processes of `stages.source natural` failed: process 1 was ended by signal 9" in said
+    assert "Root Cause" not in said
+    assert psutil.wait_procs(training_ones, timeout=20)[1] == []
+
+
+def test_two_processes_end_with_their_stage_and_go_on_and_a_failing_one_is_one_line(glyphs):
+    running, training_ones = two_processes(glyphs, epochs=20)
+    running.kill()
+    running.communicate(timeout=60)
+    assert psutil.wait_procs(training_ones, timeout=20)[1] == [], "they would go on training for nobody"
+    assert not list(cells.folder("source").rglob("*.json")), "killed before the last epoch"
     resumed = glyphs.stage("source", "natural", DVC_ROOT=str(glyphs.folder))
     assert "goes on after epoch" in resumed.stderr
     assert sources.card_of("natural").accuracy
     glyphs.edit("params.yaml", source__lr=1.0e30)
     failed = glyphs.stage("source", "natural", DVC_ROOT=str(glyphs.folder), ok=False)
     assert failed.returncode == 1
-    assert (
-        "error: one of the 2 processes of `stages.source natural` failed: params.yaml: source.lr: natural: the loss is nan" in failed.stderr
+    [line] = [line for line in failed.stderr.splitlines() if "error: " in line]
+    assert line.startswith(
+        "error: one of the 2 processes of `stages.source natural` failed: params.yaml: source.lr: natural: the loss is nan"
     )
+
+
+def test_more_processes_than_images_in_a_batch_or_gpus_are_refused(glyphs, monkeypatch):
+    glyphs.edit("params.yaml", source__processes=33)
+    with pytest.raises(RunError, match=r"params.yaml: source.batch_size is 32; allowed: an integer from 33, the number of processes"):
+        source.main("natural")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(RunError, match=r"params.yaml: source.processes is 33; allowed: 1 to 2 \(the GPUs .*\), or gpus"):
+        source.main("natural")
 
 
 def test_weights_that_were_changed_after_the_card_are_refused(glyphs):

@@ -9,13 +9,13 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.lib.errors import RunError
@@ -104,7 +104,8 @@ def share(network: nn.Module) -> tuple[nn.Module, nn.Module]:
         return network, network
     device = next(network.parameters()).device
     network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if device.type == "cuda" else _with_whole_batches(network)
-    wrapper = DistributedDataParallel(network, [device] if device.type == "cuda" else None, broadcast_buffers=False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # newer torch calls `broadcast_buffers` by another name
+        wrapper = DistributedDataParallel(network, [device] if device.type == "cuda" else None, broadcast_buffers=False)
     return network, wrapper
 
 
@@ -120,6 +121,22 @@ def add_up(*values: Tensor) -> None:
             dist.all_reduce(value)
 
 
+class _Total(torch.autograd.Function):
+    """The sum over all processes; what each makes of it goes back to all of them."""
+
+    @staticmethod
+    def forward(context, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class WholeBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics are of the images of all processes; torch's own does that on GPUs only."""
 
@@ -127,10 +144,10 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         dims, shape = (0, 2, 3), (1, -1, 1, 1)
-        count = all_reduce(x.new_tensor([x.numel() / x.shape[1]]))
-        mean = all_reduce(x.sum(dims)) / count
+        total, count = _Total.apply(torch.cat([x.sum(dims), x.new_tensor([x.numel() / x.shape[1]])])).tensor_split([x.shape[1]])
+        mean = total / count
         centred = x - mean.view(shape)
-        variance = all_reduce((centred**2).sum(dims)) / count
+        variance = _Total.apply((centred**2).sum(dims)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

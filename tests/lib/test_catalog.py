@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torchvision
 
 from stages.lib import params
 from stages.lib.architectures import BLOCKS
@@ -52,6 +53,14 @@ def test_the_models_of_utrera_et_al_are_others_than_salmans(source):
         if e.architecture == "resnet50" and e.threat and (e.threat.norm, e.threat.eps) == (entry.threat.norm, entry.threat.eps)
     ]
     assert twin.published_accuracy != entry.published_accuracy
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name.startswith("torchvision_")])
+def test_natural_weights_are_those_that_torchvision_names_with_their_accuracy(name):
+    theirs = torchvision.models.get_model_weights(ENTRIES[name].architecture).IMAGENET1K_V1
+    assert ENTRIES[name].file.mirrors == [theirs.url]
+    assert ENTRIES[name].published_accuracy == theirs.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    assert (ENTRIES[name].mean, ENTRIES[name].std) == (theirs.transforms().mean, theirs.transforms().std)
 
 
 def test_every_fetched_file_is_of_a_known_architecture_and_of_its_own():
