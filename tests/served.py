@@ -1,6 +1,7 @@
 """Published files in miniature, in the formats of the real ones, and a web server on this machine that serves them, well or badly."""
 
 import gzip
+import hashlib
 import io
 import os
 import pickle
@@ -64,6 +65,15 @@ class Server:
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/{name}"
 
+    def listed(self, files: dict[str, bytes], within: str = "") -> list[dict]:
+        """Serve more files, below the folder `within`, and give them as an entry of a catalog lists them."""
+        self.files |= {f"{within}{name}": content for name, content in files.items()}
+        return [
+            {"name": name, "mirrors": [self.address(f"{within}{name}")], "size": len(content),
+             "md5": md5(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        ]  # fmt: skip
+
     def asked(self, name: str) -> list[Request]:
         return [request for request in self.requests if request.name == name]
 
@@ -123,6 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         pass
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
 
 
 # The sets of torchvision, in the formats of their authors
@@ -234,6 +248,8 @@ def mnist(rng: np.random.Generator, train: int = 50, test: int = 20) -> dict[str
 
 
 fmnist = kmnist = mnist
+SETS = {"cifar10": cifar10, "cifar100": cifar100, "svhn": svhn, "fmnist": fmnist, "kmnist": kmnist, "mnist": mnist}
+"""By name in data/catalog.yaml."""
 
 
 # Folders of images

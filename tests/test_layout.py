@@ -32,6 +32,11 @@ LEAVES = {
     "settings",
     "images",
     "tables",
+    "archives",
+    "checksums",
+    "folders",
+    "published",
+    "raw",
 }
 
 

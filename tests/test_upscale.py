@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages import download, upscale
@@ -61,3 +62,19 @@ def test_a_damaged_raw_file_is_named(workspace):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"data/raw/digits/digits.csv.gz: not the gzipped table"):
         upscale.main("digits")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_up_scaling_is_bilinear_as_torch_has_it(channels):
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, channels), np.uint8)
+    found = upscale.resize(x, 29)
+    exact = torch.nn.functional.interpolate(
+        torch.from_numpy(x).permute(0, 3, 1, 2).double(), 29, mode="bilinear", align_corners=False, antialias=True
+    )
+    assert (found.shape, found.dtype) == ((4, 29, 29, channels), np.uint8)
+    assert np.abs(found - exact.permute(0, 2, 3, 1).numpy()).max() < 1.1
+
+
+def test_images_of_the_right_size_stay_as_they_are():
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    assert np.array_equal(upscale.resize(x, 8), x)
