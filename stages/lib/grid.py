@@ -191,16 +191,10 @@ def _write_activations(task: tuple[int, str, np.ndarray | None]) -> None:
     frozen, view = _frozen(blocks)
     shape = next(finetuning.frozen_activations(frozen, x[:1], view)).shape[1:]
     n = len(x) if rows is None else len(rows)
-
-    def fill(out: np.ndarray) -> None:
-        done = 0
-        for batch in finetuning.frozen_activations(frozen, x if rows is None else x[rows], view):
-            out[done : done + len(batch)] = batch
-            done += len(batch)
-
+    activations = finetuning.frozen_activations(frozen, x if rows is None else x[rows], view)
     if rows is not None:
         files.save_array(_folder / f"{blocks}_rows.npy", rows)
-    files.write_array(_folder / f"{blocks}_{part}.npy", (n, *shape), np.float32, fill)
+    files.write_array(_folder / f"{blocks}_{part}.npy", (n, *shape), np.float32, activations)
 
 
 def _work(task: tuple[Cell, np.ndarray, bool]) -> None:
