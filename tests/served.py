@@ -123,6 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, body: bytes, headers: dict[str, str] | None = None, sized: bool = True, most: int = 1 << 40) -> None:
         self.send_response(status)
+        self.send_header("Connection", "close")  # or the client would use it again while it closes
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         if sized:
