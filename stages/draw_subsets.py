@@ -9,10 +9,8 @@ import numpy as np
 from stages.lib import command, params
 from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
 from stages.lib.errors import RunError
-from stages.lib.fields import by_size
 from stages.lib.files import replacing
 from stages.lib.journal import execution
-from stages.lib.params import SettingsError
 from stages.lib.settings import DrawSubsetsSettings
 
 MOST_DRAWS = 10_000
@@ -36,10 +34,7 @@ def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict
 
 def seeds_of(n_images: int, whole: bool, settings: DrawSubsetsSettings) -> list[int]:
     """Utrera et al. 2021, eq. 6 and Table 4."""
-    try:
-        n_seeds = by_size(settings.n_seeds, n_images, whole)
-    except KeyError:
-        raise SettingsError(f"{params.PARAMS}: draw_subsets.n_seeds has no value for {n_images} images") from None
+    n_seeds = params.value_for(n_images, whole, "draw_subsets.n_seeds", settings.n_seeds)
     return [settings.first_seed + settings.seed_step * i for i in range(n_seeds)]
 
 
