@@ -9,13 +9,11 @@ import numpy as np
 from stages.lib import command, params
 from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
 from stages.lib.errors import RunError
-from stages.lib.fields import by_size
 from stages.lib.files import replacing
 from stages.lib.journal import execution
-from stages.lib.params import SettingsError
 from stages.lib.settings import DrawSubsetsSettings
 
-MOST_DRAWS = 10_000
+MOST_DRAWS = 100  # whole subsets, before single images of one are exchanged
 
 
 def main(target: str) -> None:
@@ -36,21 +34,19 @@ def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict
 
 def seeds_of(n_images: int, whole: bool, settings: DrawSubsetsSettings) -> list[int]:
     """Utrera et al. 2021, eq. 6 and Table 4."""
-    try:
-        n_seeds = by_size(settings.n_seeds, n_images, whole)
-    except KeyError:
-        raise SettingsError(f"{params.PARAMS}: draw_subsets.n_seeds has no value for {n_images} images") from None
+    n_seeds = params.value_for(n_images, whole, "draw_subsets.n_seeds", settings.n_seeds)
     return [settings.first_seed + settings.seed_step * i for i in range(n_seeds)]
 
 
 def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
     """Indices of `n_images` training images without replacement, at least one of each class (Utrera et al. 2021, A.3).
 
-    `RandomState(seed).choice`, as in their released code. The rule where a class is missing: the same stream goes on to
-    draw whole subsets until one holds every class.
+    `RandomState(seed).choice`, as in their released code, which lets classes be missing. The rule here: the same stream goes on to
+    draw whole subsets until one holds every class, MOST_DRAWS of them; where that is hopeless, as it is for 100 images of
+    CIFAR-100, each class that the last one lacks takes the place of an image whose class is there more than once.
 
     Raises:
-        RunError: when no such subset can be drawn.
+        RunError: when there are fewer images than classes, or more than there are.
     """
     if not classes <= n_images <= len(y):
         raise RunError(f"{params.PARAMS}: draw_subsets.n_images: {n_images}; allowed: {classes} (classes) to {len(y)} (training images)")
@@ -59,9 +55,18 @@ def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
         chosen = stream.choice(len(y), n_images, replace=False)
         if len(np.unique(y[chosen])) == classes:
             return chosen
-    raise RunError(
-        f"{params.PARAMS}: draw_subsets.n_images: {n_images} images held all {classes} classes in none of {MOST_DRAWS} draws; take more"
-    )
+    return exchanged(chosen, y, classes, stream)
+
+
+def exchanged(chosen: np.ndarray, y: np.ndarray, classes: int, stream: np.random.RandomState) -> np.ndarray:
+    """The subset with a random image of each class that it lacks in the place of a random one whose class is there more than once."""
+    chosen, counts = chosen.copy(), np.bincount(y[chosen], minlength=classes)
+    for missing in np.flatnonzero(counts == 0):
+        place = stream.choice(np.flatnonzero(counts[y[chosen]] > 1))
+        counts[y[chosen[place]]] -= 1
+        chosen[place] = stream.choice(np.flatnonzero(y == missing))
+        counts[missing] = 1
+    return chosen
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def attack_missing(title: str, keys: dict[tuple[Model, str], str], settings: Eva
     tasks = [(*pair, key, settings) for pair, key in keys.items() if cells.load("robustness", key, say) is None]
     with bar(title=title, total=len(keys), unit="attack") as progress:
         progress.update(len(keys) - len(tasks))
-        for _, _, error in pool.run_all(attack, tasks, processes=pool.workers(), initialise=begin, preload=PRELOAD):
+        for _, _, error in pool.run_all(attack, tasks, processes=pool.workers(), initialise=pool.settle_in, preload=PRELOAD):
             progress.update()
             if error is not None:
                 raise error
@@ -70,13 +70,17 @@ def attack_missing(title: str, keys: dict[tuple[Model, str], str], settings: Eva
 def models_of(source: str, target: str) -> list[Model]:
     """The source on its own data, where it has any, and every fine-tuned model whose weights were kept."""
     card = sources.card_of(source)
-    at_hand = "test" in card.accuracy and (IMAGES / card.dataset / "card.json").is_file()
-    models = [Model(source, card.dataset)] if at_hand else []
+    models = [Model(source, card.dataset)] if "test" in card.accuracy and at_hand(card.dataset) else []
     resolution = files.read_json(FINETUNED / source / target / "settings.json")["resolution"]
     for path in sorted((FINETUNED / source / target).glob("*.safetensors")):
         blocks, n_images, seed = path.stem.split("_")
         models.append(Model(source, target, blocks, int(n_images), int(seed), str(path), resolution))
     return models
+
+
+def at_hand(dataset: str) -> bool:
+    """Whether its test images are: a set may be left out, or be a folder that is not on this machine."""
+    return (IMAGES / dataset / "card.json").is_file() and "test" in card_of(dataset).splits
 
 
 def key_of(model: Model, norm: str, settings: EvaluateRobustnessSettings) -> str:
@@ -87,13 +91,6 @@ def key_of(model: Model, norm: str, settings: EvaluateRobustnessSettings) -> str
         "settings": settings.model_dump(exclude=set(NORMS)), "seed": SEED, "examples": EXAMPLES,
         "code": code.digest("stages.lib.robustness", "stages.lib.finetuning"), "torch": version("torch"),
     })  # fmt: skip
-
-
-def begin() -> None:
-    """In a worker, before its first model."""
-    import torch  # here, as the parent needs none of it
-
-    torch.set_num_threads(1)
 
 
 def attack(task: tuple[Model, str, str, EvaluateRobustnessSettings]) -> None:

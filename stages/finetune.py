@@ -13,7 +13,6 @@ import pandas as pd
 from stages.lib import cells, command, datasets, files, grid, params, sources
 from stages.lib.datasets import IMAGES, SUBSETS, card_of
 from stages.lib.errors import RunError
-from stages.lib.fields import by_size
 from stages.lib.grid import Cell, Job
 from stages.lib.journal import Journal, execution
 from stages.lib.progress import bar, say
@@ -58,7 +57,8 @@ def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings
 
 def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[int, int]:
     """Epochs, and after how many of them the test accuracy is measured (Utrera et al. 2021, Table 4)."""
-    return by_size(settings.epochs, n_images, n_images == n_train), by_size(settings.eval_every, n_images, n_images == n_train)
+    value = partial(params.value_for, n_images, n_images == n_train)
+    return value("finetune.epochs", settings.epochs), value("finetune.eval_every", settings.eval_every)
 
 
 def keeps(keep: KeptWeights, cell: Cell, subsets: dict[str, np.ndarray]) -> bool:

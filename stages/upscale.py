@@ -1,66 +1,109 @@
-"""An image set at the size that the sources take, as memory-mapped arrays in data/images/<dataset>/.
+"""An image set as every later stage reads it: memory-mapped arrays in data/images/<dataset>/.
 
 Reads data/raw/<dataset>/, data/catalog.yaml: <dataset>, params.yaml: upscale. Writes, for each split, <split>_x.npy (uint8
-[n, image_size, image_size, channels]) and <split>_y.npy (int64 [n]), chunk by chunk, and card.json.
+[n, stored_size, stored_size, channels]) and <split>_y.npy (int64 [n]), chunk by chunk, and card.json. With `store: upscaled`
+images are stored at `image_size`; with `native`, smaller ones as they are, to be up-scaled on the device by `images.prepare`.
 """
 
-from functools import partial
+from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
+from PIL import Image
 
-from stages.lib import command, files, params
+from stages.lib import command, files, params, raw
 from stages.lib.catalog import AnyDataset
-from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, resize, splits_of_raw
+from stages.lib.datasets import IMAGES, RAW, Card, SplitCard
 from stages.lib.errors import RunError
+from stages.lib.folders import Pictures
 from stages.lib.journal import execution
 from stages.lib.progress import bar
+from stages.lib.settings import UpscaleSettings
 
-CHUNK = 512  # images resized at a time
+CHUNK = 128  # images at a time: 19 MB at 224 x 224
 
 
 def main(dataset: str) -> None:
     settings, entry = params.section("upscale"), params.dataset_entry(dataset)
     shown = settings.model_dump() | {dataset: entry.model_dump()}
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
-        folder, size, splits, moments = IMAGES / dataset, settings.image_size, {}, []
-        for split, x, y in splits_of_raw(dataset, entry):
-            check(dataset, split, entry, x, y)
-            shape = (len(x), size, size, entry.channels)
-            files.write_array(folder / f"{split}_x.npy", shape, np.uint8, partial(upscale, x, split, moments))
-            files.save_array(folder / f"{split}_y.npy", y)
-            digests = [files.sha256_of(folder / f"{split}_{part}.npy") for part in "xy"]
-            splits[split] = SplitCard(n=len(x), sha256=files.digest_of(digests))
-        mean, std = mean_and_std(moments)
-        card = Card(name=dataset, classes=entry.classes, channels=entry.channels, image_size=size, mean=mean, std=std, splits=splits)
-        files.write_json(folder / "card.json", card.model_dump())
+        splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
+        with closing(raw.splits_of(dataset, entry, settings.image_size)) as found:
+            for split, x, y in found:
+                classes = check(dataset, split, entry, x, y)
+                stored_size = size_on_disk(x, settings)
+                splits[split] = write(dataset, split, x, y, stored_size, counts)
+        mean, std = mean_and_std(counts)
+        card = Card(name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
+                    mean=mean, std=std, splits=splits)  # fmt: skip
+        files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 
 
-def upscale(x: np.ndarray, split: str, moments: list, out: np.ndarray) -> None:
-    """Fill `out`, and note the sums of the training images' pixels for their mean and std."""
-    for i in bar(range(0, len(x), CHUNK), title=split, unit="chunk"):
-        chunk = resize(x[i : i + CHUNK], out.shape[1])
-        out[i : i + CHUNK] = chunk
-        if split == "train":
-            pixels = chunk.reshape(-1, chunk.shape[-1]) / 255
-            moments.append((len(pixels), pixels.sum(0), (pixels**2).sum(0)))
+def size_on_disk(x: np.ndarray | Pictures, settings: UpscaleSettings) -> int:
+    """Pixels a side: up-scaling waits until the image is on the device, where the settings say so."""
+    height, width = x.shape[1:3]
+    return height if settings.store == "native" and height == width < settings.image_size else settings.image_size
 
 
-def mean_and_std(moments: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[list[float], list[float]]:
-    """Per channel, of three: a grey image counts as three equal ones."""
-    count, total, squares = (sum(part) for part in zip(*moments, strict=True))
-    mean = total / count
-    std = np.sqrt(squares / count - mean**2)
+def write(name: str, split: str, x: np.ndarray | Pictures, y: np.ndarray, size: int, counts: np.ndarray) -> SplitCard:
+    """Write a split, and add the pixel values of the training images to `counts` (int64 [channels, 256])."""
+    folder, shape = IMAGES / name, (len(x), size, size, x.shape[-1])
+    chunks = resized(x, size, f"{name}: {split}")
+    digests = [
+        files.write_array(folder / f"{split}_x.npy", shape, np.uint8, counted(chunks, counts) if split == "train" else chunks),
+        files.save_array(folder / f"{split}_y.npy", y),
+    ]
+    return SplitCard(n=len(x), sha256=files.digest_of(digests))
+
+
+def resized(x: np.ndarray | Pictures, size: int, title: str) -> Iterator[np.ndarray]:
+    for i in bar(range(0, len(x), CHUNK), title=title, unit="chunk"):
+        yield resize(x[i : i + CHUNK], size)
+
+
+def counted(chunks: Iterator[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
+    """The chunks as they come; how often each value occurs in each channel is added to `counts`."""
+    for chunk in chunks:
+        for channel in range(len(counts)):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+        yield chunk
+
+
+def resize(x: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear, by Pillow, as the released transforms do it: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
+    if x.shape[1:3] == (size, size):
+        return np.asarray(x)
+    grey = x.shape[-1] == 1
+    out = np.empty((len(x), size, size, x.shape[-1]), np.uint8)
+    for picture, place in zip(x, out, strict=True):
+        image = Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture))
+        place[...] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).reshape(place.shape)
+    return out
+
+
+def mean_and_std(counts: np.ndarray) -> tuple[list[float], list[float]] | tuple[None, None]:
+    """Per channel, of three, in [0, 1]: a grey image counts as three equal ones. Of the images as they are stored.
+
+    Bilinear up-scaling leaves the mean as it is but for the border, and takes off the std what it smooths.
+    """
+    if not counts.any():
+        return None, None
+    values, count = np.arange(256) / 255, counts.sum(1)
+    mean = counts @ values / count
+    std = np.sqrt(counts @ values**2 / count - mean**2)
     return (np.broadcast_to(mean, 3).round(4).tolist(), np.broadcast_to(std, 3).round(4).tolist())
 
 
-def check(name: str, split: str, entry: AnyDataset, x: np.ndarray, y: np.ndarray) -> None:
-    """What the catalog says of the set is what it holds."""
+def check(name: str, split: str, entry: AnyDataset, x: np.ndarray | Pictures, y: np.ndarray) -> int:
+    """What the catalog says of the set is what it holds; returns the number of classes."""
+    classes = len(np.unique(y))
     wanted = {"train": entry.train, "test": entry.test}.get(split) or len(x)
-    found = {"images": len(x), "labels": len(y), "channels": x.shape[-1], "classes": len(np.unique(y))}
-    allowed = {"images": wanted, "labels": wanted, "channels": entry.channels, "classes": entry.classes}
+    found = {"images": len(x), "labels": len(y), "channels": x.shape[-1], "classes": classes}
+    allowed = {"images": wanted, "labels": wanted, "channels": entry.channels, "classes": entry.classes or classes}
     for what, value in found.items():
         if value != allowed[what]:
             raise RunError(f"{params.DATA_CATALOG}: {name}: its {split} split has {value} {what}; the entry says {allowed[what]}")
+    return classes
 
 
 if __name__ == "__main__":

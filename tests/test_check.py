@@ -22,8 +22,8 @@ BAD = {
     "unknown norm": ("models/catalog.yaml", {"l2_eps0_5__threat__norm": "l1"}, ["models/catalog.yaml", "threat.norm", "'l1'", "'l2' or 'linf'"]),
     "unknown architecture": ("models/catalog.yaml", {"natural__architecture": "resnet51"}, ["models/catalog.yaml", "'resnet51'", "resnet50"]),
     "other source data": ("models/catalog.yaml", {"natural__dataset": "imagenet"}, ["models/catalog.yaml", "natural.dataset", "'imagenet'", "'glyphs'"]),
-    "seeds from too many images on": ("params.yaml", {"draw_subsets__n_seeds": {30: 2}}, ["params.yaml", "draw_subsets.n_seeds", "30", "20 or fewer"]),
-    "epochs from too many images on": ("params.yaml", {"finetune__epochs": {100: 2, "all": 1}}, ["params.yaml", "finetune.epochs", "100"]),
+    "seeds from too many images on": ("params.yaml", {"draw_subsets__n_seeds": {"from_30": 2}}, ["params.yaml", "draw_subsets.n_seeds", "30", "20 or fewer"]),
+    "epochs from too many images on": ("params.yaml", {"finetune__epochs": {"from_100": 2, "all": 1}}, ["params.yaml", "finetune.epochs", "100"]),
     "normalisation of no source": ("params.yaml", {"finetune__normalisation": {"naturl": "target"}}, ["finetune.normalisation", "'naturl'", "natural"]),
     "normalisation of no kind": ("params.yaml", {"finetune__normalisation": "both"}, ["finetune.normalisation", "'both'", "'source' or 'target'"]),
     "robust source of no entry": ("params.yaml", {"report__robust": "l3"}, ["params.yaml", "report.robust", "'l3'", "l2_eps0_5"]),
@@ -55,7 +55,7 @@ def test_bad_settings_get_one_clear_line(case, workspace):
         {"blocks": [0, 3, 9]},
         {"draw_subsets__n_images": 1000},
         {"draw_subsets__n_images": [20, "all"]},
-        {"draw_subsets__n_seeds": {1: 3, "all": 1}},
+        {"draw_subsets__n_seeds": {"from_1": 3, "all": 1}},
     ],
 )
 def test_good_settings_pass_and_leave_the_same_file(changes, workspace):

@@ -6,6 +6,8 @@ import pytest
 from stages import download, draw_subsets, upscale
 from stages.lib.datasets import load
 from stages.lib.errors import RunError
+from stages.lib.params import SettingsError
+from stages.lib.settings import DrawSubsetsSettings
 
 
 def test_subsets_are_the_draws_of_the_published_seeds(workspace):
@@ -36,9 +38,52 @@ def test_sizes_that_cannot_be_drawn_are_refused(n_images):
         draw_subsets.draw(np.arange(100) % 2, 2, n_images, seed=0)
 
 
-def test_a_class_that_is_hardly_ever_drawn_ends_in_an_error_and_not_in_a_loop(monkeypatch):
-    monkeypatch.setattr(draw_subsets, "MOST_DRAWS", 5)
-    y = np.zeros(100_000, np.int64)
-    y[0] = 1
-    with pytest.raises(RunError, match="held all 2 classes in none of 5 draws"):
-        draw_subsets.draw(y, 2, 2, seed=0)
+@pytest.mark.parametrize(("classes", "n_images"), [(100, 100), (100, 120), (2, 2)])
+def test_where_whole_draws_are_hopeless_missing_classes_are_put_in(classes, n_images):
+    """As for CIFAR-100, of which 100 random images hold all 100 classes once in 10^42 draws."""
+    y = np.random.RandomState(0).permutation(np.arange(5000) % classes)
+    stream = np.random.RandomState(7)
+    last = [stream.choice(5000, n_images, replace=False) for _ in range(draw_subsets.MOST_DRAWS)][-1]
+    if classes == 2:
+        y[:] = 0
+        y[1234] = 1
+    found = draw_subsets.draw(y, classes, n_images, seed=7)
+    assert len(np.unique(found)) == n_images
+    assert len(np.unique(y[found])) == classes
+    kept = found == last
+    lacked = classes - len(np.unique(y[last]))
+    assert (~kept).sum() == lacked > 0
+    np.testing.assert_array_equal(draw_subsets.draw(y, classes, n_images, seed=7), found)
+
+
+def settings_of(**changes) -> DrawSubsetsSettings:
+    return DrawSubsetsSettings(**({"n_images": [10], "n_seeds": 2, "first_seed": 20000000, "seed_step": 100000} | changes))
+
+
+Y = np.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"n_images": [10, "all"]}, ["10_20000000", "10_20100000", "60_20000000", "60_20100000"]),
+        ({"n_images": ["all", 60]}, ["60_20000000", "60_20100000"]),
+        ({"n_images": [60, 10, "all"], "n_seeds": {"from_10": 2, "all": 1}}, ["60_20000000", "10_20000000", "10_20100000"]),
+        (
+            {"n_images": [5, 20, 50], "n_seeds": {"from_1": 3, "from_20": 2, "from_40": 1}},
+            ["5_20000000", "5_20100000", "5_20200000", "20_20000000", "20_20100000", "50_20000000"],
+        ),
+    ],
+)
+def test_sizes_and_their_numbers_of_seeds(changes, names):
+    assert list(draw_subsets.draw_all(Y, 3, settings_of(**changes))) == names
+
+
+def test_the_whole_training_set_is_drawn_by_the_same_rule():
+    drawn = draw_subsets.draw_all(Y, 3, settings_of(n_images="all", n_seeds=1))["60_20000000"]
+    np.testing.assert_array_equal(drawn, np.random.RandomState(20000000).choice(60, 60, replace=False))
+
+
+def test_a_size_without_a_number_of_seeds_is_refused():
+    with pytest.raises(SettingsError, match=r"^params\.yaml: draw_subsets\.n_seeds holds from 20 images on; allowed: from 10 or fewer"):
+        draw_subsets.draw_all(Y, 3, settings_of(n_seeds={"from_20": 5, "all": 1}))

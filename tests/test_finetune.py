@@ -133,8 +133,8 @@ def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_
 
 
 def test_epochs_follow_table_4(ready):
-    ready.edit("params.yaml", finetune__epochs={1: 2, 40: 3, "all": 1}, finetune__eval_every={1: 1, 40: 2}, draw_subsets__n_images=[20, 40, "all"],
-               draw_subsets__n_seeds={1: 2, "all": 1}, blocks=0)  # fmt: skip
+    ready.edit("params.yaml", finetune__epochs={"from_1": 2, "from_40": 3, "all": 1}, finetune__eval_every={"from_1": 1, "from_40": 2}, draw_subsets__n_images=[20, 40, "all"],
+               draw_subsets__n_seeds={"from_1": 2, "all": 1}, blocks=0)  # fmt: skip
     draw_subsets.main("digits")
     finetune.main("natural", "digits")
     table = pd.read_parquet(OUT / "runs.parquet")

@@ -35,6 +35,11 @@ LEAVES = {
     "augmentation",
     "cropping",
     "checkpoints",
+    "archives",
+    "checksums",
+    "folders",
+    "published",
+    "raw",
 }
 
 

@@ -72,7 +72,15 @@ def make_images(folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / f"{split}_x.npy", random.integers(0, 256, (20, PIXELS, PIXELS, channels), dtype=np.uint8))
         np.save(folder / f"{split}_y.npy", np.arange(20) % 10)
-    card = {"name": name, "classes": 10, "channels": channels, "image_size": PIXELS, "mean": [0.5] * 3, "std": [0.2] * 3}
+    card = {
+        "name": name,
+        "classes": 10,
+        "channels": channels,
+        "image_size": PIXELS,
+        "stored_size": PIXELS,
+        "mean": [0.5] * 3,
+        "std": [0.2] * 3,
+    }
     counts = {split: {"n": 1000, "sha256": "0" * 64} for split in splits}
     (folder / "card.json").write_text(json.dumps(card | {"splits": counts}))
 

@@ -1,14 +1,21 @@
-"""Images at the size of the sources, in arrays that are written in chunks and read memory-mapped."""
+"""Images at the size of the sources, or at their own, in arrays that are written in chunks and read memory-mapped."""
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import served
+import torch
+import yaml
 from PIL import Image
 
 from stages import download, upscale
-from stages.lib.datasets import load
+from stages.lib import code, images
+from stages.lib.datasets import card_of, load, save
 from stages.lib.errors import RunError
 
 
@@ -61,3 +68,143 @@ def test_a_damaged_raw_file_is_named(workspace):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"data/raw/digits/digits.csv.gz: not the gzipped table"):
         upscale.main("digits")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_up_scaling_is_bilinear_as_torch_has_it(channels):
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, channels), np.uint8)
+    found = upscale.resize(x, 29)
+    exact = torch.nn.functional.interpolate(
+        torch.from_numpy(x).permute(0, 3, 1, 2).double(), 29, mode="bilinear", align_corners=False, antialias=True
+    )
+    assert (found.shape, found.dtype) == ((4, 29, 29, channels), np.uint8)
+    assert np.abs(found - exact.permute(0, 2, 3, 1).numpy()).max() < 1.1
+
+
+def test_images_of_the_right_size_stay_as_they_are():
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    assert np.array_equal(upscale.resize(x, 8), x)
+
+
+# Native size
+
+
+@pytest.mark.parametrize(("image_size", "stored"), [(16, 8), (8, 8), (32, 8)])
+def test_native_images_become_on_the_device_what_is_stored_otherwise(workspace, image_size, stored):
+    """Within a rounding of one level of 255, so that `store` is a choice of room and time alone."""
+    download.main("digits")
+    workspace.edit("params.yaml", upscale__image_size=image_size, upscale__store="upscaled")
+    upscale.main("digits")
+    upscaled, card = {split: load("digits", split)[0].copy() for split in ("train", "test")}, card_of("digits")
+    assert (card.image_size, card.stored_size) == (image_size, image_size)
+    workspace.edit("params.yaml", upscale__store="native")
+    upscale.main("digits")
+    card = card_of("digits")
+    assert (card.image_size, card.stored_size) == (image_size, stored)
+    for split, expected in upscaled.items():
+        x, _ = load("digits", split)
+        assert x.shape[1:] == (stored, stored, 1)
+        on_device = images.prepare(x, torch.device("cpu"), card.image_size)
+        assert on_device.shape == (len(x), 3, image_size, image_size)
+        assert np.abs(on_device[:, 0].numpy() * 255 - expected[..., 0]).max() < 1.001
+
+
+def test_native_images_that_are_larger_are_reduced(workspace):
+    workspace.edit("params.yaml", upscale__image_size=8, upscale__store="native")
+    download.main("glyphs")  # 16 x 16
+    upscale.main("glyphs")
+    assert load("glyphs", "train")[0].shape == (64, 8, 8, 3)
+    assert card_of("glyphs").stored_size == 8
+
+
+# Folders of images
+
+
+def mine(workspace, **changes) -> None:
+    """A set of one's own, of three classes, with as little in its entry as will do."""
+    catalog = yaml.safe_load(workspace.text("data/catalog.yaml"))
+    catalog["mine"] = {"kind": "folder", "path": "data/mine"} | changes
+    (workspace.folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog))
+
+
+def put(workspace, members: dict[str, bytes]) -> None:
+    for name, content in members.items():
+        path = workspace.folder / "data/mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("store", ["native", "upscaled"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_of_images_needs_no_counts(workspace, store, channels):
+    mine(workspace, channels=channels)
+    put(workspace, served.folder(np.random.default_rng(0), {"train": 5, "test": 2}, classes=3))
+    workspace.edit("params.yaml", upscale__store=store)
+    download.main("mine")
+    upscale.main("mine")
+    card = card_of("mine")
+    assert (card.classes, card.channels, card.stored_size) == (3, channels, 16)
+    assert {split: part.n for split, part in card.splits.items()} == {"train": 15, "test": 6}
+    assert load("mine", "train")[0].shape == (15, 16, 16, channels)
+    assert load("mine", "test")[1].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"train": 14}, "15 images; the entry says 14"), ({"classes": 4}, "3 classes; the entry says 4")]
+)
+def test_counts_of_a_folder_are_compared_where_they_are_given(workspace, changes, said):
+    mine(workspace, **changes)
+    put(workspace, served.folder(np.random.default_rng(0), {"train": 5, "test": 2}, classes=3))
+    download.main("mine")
+    with pytest.raises(RunError, match=rf"data/catalog.yaml: mine: its train split has {said}"):
+        upscale.main("mine")
+
+
+def test_an_optional_folder_that_is_not_there_gives_a_card_without_splits(workspace):
+    mine(workspace, optional=True, classes=7)
+    download.main("mine")
+    upscale.main("mine")
+    card = card_of("mine")
+    assert (card.splits, card.classes, card.mean, card.std) == ({}, 7, None, None)
+    put(workspace, served.folder(np.random.default_rng(0), {"test": 2}, classes=7))
+    with pytest.raises(RunError, match="has changed since `download` listed it"):
+        upscale.main("mine")
+    download.main("mine")
+    upscale.main("mine")
+    assert (list(card_of("mine").splits), card_of("mine").mean) == (["test"], None)
+
+
+def test_an_image_that_cannot_be_read_leaves_no_array(workspace):
+    mine(workspace)
+    put(workspace, served.folder(np.random.default_rng(0), {"train": 5, "test": 2}, classes=3) | {"train/class_1/2.JPEG": b"<html>"})
+    download.main("mine")
+    with pytest.raises(RunError, match=r"data/mine/train/class_1/2\.JPEG: not an image that can be read"):
+        upscale.main("mine")
+    assert not list((workspace.folder / "data/images/mine").iterdir())
+
+
+PEAK = """
+import sys
+from stages import upscale
+upscale.main("glyphs")
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def peak_mib(workspace, n: int) -> float:
+    """Most memory of a process that up-scales n images of 32 x 32 pixels to 112 x 112."""
+    save(workspace.folder / "data/raw/glyphs", "train", np.zeros((n, 32, 32, 3), np.uint8), np.arange(n) % 4)
+    workspace.edit("data/catalog.yaml", glyphs__train=n)
+    environment = os.environ | {"PYTHONPATH": str(code.ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], cwd=workspace.folder, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert load("glyphs", "train")[0].shape == (n, 112, 112, 3)
+    return int(done.stdout.splitlines()[-1]) / 1024
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of one process alone is told by Linux")
+def test_memory_does_not_grow_with_what_is_written(workspace):
+    """From 2,000 images to 8,000, 18 MiB more are read and 215 MiB more are written."""
+    workspace.edit("params.yaml", upscale__image_size=112)
+    assert peak_mib(workspace, 8000) - peak_mib(workspace, 2000) < 60

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import grid_sample, pad
 
 PADDING, JITTER, DEGREES = 4, 0.25, 2.0
 GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
+BRIGHTNESS, CONTRAST, SATURATION = range(3)
+CACHED = 8  # images that a core works on at a time, so that its intermediate results stay in its cache
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Drawn:
     order: Tensor  # int64 [n, 3]: in which these three come
     degrees: Tensor  # float [n], counter-clockwise
 
-    def __getitem__(self, rows: Tensor) -> "Drawn":
+    def __getitem__(self, rows: Tensor | slice) -> "Drawn":
         return Drawn(*(part[rows] for part in (self.shift, self.flip, self.factor, self.order, self.degrees)))
 
 
@@ -42,45 +44,49 @@ def draw(n: int, seed: int, epoch: int) -> Drawn:
 
 
 def apply(x: Tensor, drawn: Drawn) -> Tensor:
-    """x: float [n, 3, H, W] in [0, 1]; returns the same shape and range."""
+    """x: float [n, 3, side, side] in [0, 1]; returns the same shape and range, channels last in memory."""
     drawn = Drawn(*(part.to(x.device) for part in vars(drawn).values()))
+    out, step = torch.empty_like(x, memory_format=torch.channels_last), len(x) if x.is_cuda else CACHED
+    for i in range(0, len(x), step):
+        out[i : i + step] = _changed(x[i : i + step], drawn[i : i + step])
+    return out
+
+
+def _changed(x: Tensor, drawn: Drawn) -> Tensor:
     x = _crop_and_flip(x, drawn.shift, drawn.flip)
-    for turn in range(3):
-        for operation, change in enumerate((_brightness, _contrast, _saturation)):
-            rows = (drawn.order[:, turn] == operation).nonzero()[:, 0]
-            x[rows] = change(x[rows], drawn.factor[rows, operation].view(-1, 1, 1, 1)).clamp_(0, 1)
+    for operation in drawn.order.T:
+        _jitter(x, operation, drawn.factor.gather(1, operation[:, None])[:, 0])
     return _rotate(x, drawn.degrees)
 
 
 def _crop_and_flip(x: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    n, _, height, width = x.shape
-    rows = shift[:, :1] + torch.arange(height, device=x.device)
-    columns = torch.arange(width, device=x.device).expand(n, -1)
-    columns = shift[:, 1:] + torch.where(flip[:, None], width - 1 - columns, columns)
-    image = torch.arange(n, device=x.device)[:, None, None]
-    return pad(x, (PADDING,) * 4).permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    """A copy, channel by channel in memory."""
+    n, side = len(x), x.shape[-1]
+    wide = side + 2 * PADDING
+    image, step = torch.arange(n, device=x.device), torch.arange(side, device=x.device)
+    rows = image[:, None] * wide + shift[:, :1] + step
+    columns = shift[:, 1:] + torch.where(flip[:, None], side - 1 - step, step)
+    taken = rows[:, :, None] * wide + columns[:, None, :]  # [n, side, side], in the padded pixels of all images
+    padded = pad(x.permute(0, 2, 3, 1), (0, 0, *(PADDING,) * 4)).reshape(-1, 3)
+    return padded.index_select(0, taken.flatten()).view(n, side, side, 3).permute(0, 3, 1, 2).contiguous()
 
 
-def _grey(x: Tensor) -> Tensor:  # [n, 3, H, W] -> [n, 1, H, W]
-    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+def _jitter(x: Tensor, operation: Tensor, factor: Tensor) -> None:
+    """Change x [n, 3, side, side] in place to `factor * x + (1 - factor) * y`, clipped to [0, 1].
 
-
-def _brightness(x: Tensor, factor: Tensor) -> Tensor:
-    return x * factor
-
-
-def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    return x * factor + (1 - factor) * _grey(x).mean((2, 3), keepdim=True)
-
-
-def _saturation(x: Tensor, factor: Tensor) -> Tensor:
-    return x * factor + (1 - factor) * _grey(x)
+    y is black for brightness, the mean grey of the image for contrast, and the image in grey for saturation.
+    """
+    n, side = len(x), x.shape[-1]
+    grey = torch.matmul(x.new_tensor(GREY), x.view(n, 3, -1)).view(n, 1, side, side)
+    factor, operation = factor.to(x.dtype).view(-1, 1, 1, 1), operation.view(-1, 1, 1, 1)
+    mean = grey.mean((2, 3), keepdim=True) * (1 - factor) * (operation == CONTRAST)
+    x.mul_(factor).add_(grey.mul_((1 - factor) * (operation == SATURATION)).add_(mean)).clamp_(0, 1)
 
 
 def _rotate(x: Tensor, degrees: Tensor) -> Tensor:
     """About the centre, to the nearest pixel, zeros where nothing was."""
-    angle = torch.deg2rad(degrees).to(x.dtype)
-    sine, cosine, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
-    turn = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)  # [n, 2, 3]
-    grid = affine_grid(turn, list(x.shape), align_corners=False)
+    angle = torch.deg2rad(degrees).to(x.dtype).view(-1, 1, 1)
+    along = (2 * torch.arange(x.shape[-1], device=x.device, dtype=x.dtype) + 1) / x.shape[-1] - 1  # centres of pixels, in [-1, 1]
+    right, down = along[None, None, :], along[None, :, None]
+    grid = torch.stack([angle.cos() * right - angle.sin() * down, angle.sin() * right + angle.cos() * down], -1)
     return grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)

@@ -1,5 +1,6 @@
 """Types of single settings: what a value may be, and how a setting may differ by the number of images."""
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -41,24 +42,22 @@ T = TypeVar("T")
 OneOrMore = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1), AfterValidator(_unique)]
 
 
-def _from_one(value: object) -> object:
-    return value if isinstance(value, dict) else {1: value}
-
-
-def _sizes_fit(values: dict) -> dict:
-    if not values or not all(key == "all" or key >= 1 for key in values) or set(values) == {"all"}:
-        raise ValueError("Input should be one value, or values under the numbers of images (from 1) from which they hold, and `all`")
-    return values
+def _sizes(value: object) -> object:
+    """`from_100` becomes 100: DVC cannot sort keys of which some are numbers."""
+    if not isinstance(value, dict):
+        return {1: value}
+    keys = {key: key if key == "all" else int(key[5:]) for key in value if re.fullmatch("all|from_[1-9][0-9]*", str(key))}
+    if len(keys) < len(value) or not set(keys) - {"all"}:
+        raise ValueError("Input should be one value, or several as {from_100: 20, from_3200: 10, all: 1}, by numbers of images")
+    return {keys[key]: item for key, item in value.items()}
 
 
 def _plain(values: dict) -> Any:
-    return values[1] if set(values) == {1} else {str(size): value for size, value in values.items()}
+    return values[1] if set(values) == {1} else {size if size == "all" else f"from_{size}": value for size, value in values.items()}
 
 
-BySize = Annotated[
-    dict[int | Literal["all"], T], BeforeValidator(_from_one), AfterValidator(_sizes_fit), PlainSerializer(_plain, return_type=Any)
-]
-"""One value, or several under the number of images from which each holds: {100: 20, 3200: 10, all: 1}."""
+BySize = Annotated[dict[int | Literal["all"], T], BeforeValidator(_sizes), PlainSerializer(_plain, return_type=Any)]
+"""One value, or several with the number of images from which each holds: {from_100: 20, from_3200: 10, all: 1}."""
 
 
 def by_size(values: dict[int | str, Any], n_images: int, whole: bool) -> Any:

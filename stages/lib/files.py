@@ -5,7 +5,7 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,19 +62,32 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: not JSON ({error})") from None
 
 
-def write_array(path: Path, shape: tuple[int, ...], dtype: Any, fill: Callable[[np.ndarray], None]) -> None:
-    """A .npy file that `fill` writes through a memory map, so that it may be larger than memory."""
-    with replacing(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
-        if hasattr(os, "posix_fallocate"):  # not on macOS; a map that finds no room later ends the process with SIGBUS
-            with open(temporary, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
-        fill(array)
-        array.flush()
+def write_array(path: Path, shape: tuple[int, ...], dtype: Any, chunks: Iterable[np.ndarray]) -> str:
+    """A .npy file from chunks of rows, each written as it comes, so that the file may be larger than memory. Returns its sha256.
+
+    It is no memory map, as the pages of one count as memory of the process, and one that finds no room on the disk ends it.
+    """
+    digest, rows, header = hashlib.sha256(), 0, io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)})
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+
+        def write(data: memoryview) -> None:
+            digest.update(data)
+            file.write(data)
+
+        write(header.getbuffer())
+        for chunk in chunks:
+            rows += len(chunk)
+            if chunk.shape[1:] != tuple(shape[1:]):
+                raise ValueError(f"{path}: a chunk has the shape {chunk.shape}, of an array of {shape}")
+            write(np.ascontiguousarray(chunk, dtype).data)
+        if rows != shape[0]:
+            raise ValueError(f"{path}: {rows} rows came, of an array of {shape}")
+    return digest.hexdigest()
 
 
-def save_array(path: Path, array: np.ndarray) -> None:
-    write_array(path, array.shape, array.dtype, lambda out: np.copyto(out, array))
+def save_array(path: Path, array: np.ndarray) -> str:
+    return write_array(path, array.shape, array.dtype, [array])
 
 
 def write_parquet(path: Path, table: Any) -> None:
@@ -83,15 +96,7 @@ def write_parquet(path: Path, table: Any) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    return _digest(path, hashlib.sha256())
-
-
-def md5_of(path: Path) -> str:
-    """Where nothing better is published: it tells a damaged file, not a forged one."""
-    return _digest(path, hashlib.md5(usedforsecurity=False))
-
-
-def _digest(path: Path, digest: Any) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)

@@ -1,10 +1,12 @@
 """Fine-tuning one cell: the head and the last blocks of a source, on one subset of a target, from one seed.
 
 Where the frozen part keeps the source's batch norm statistics and nothing is augmented, it maps an image to the same
-activation in every epoch, run and seed. Then it is computed once (`frozen_activations`) and `finetune` sees activations;
-otherwise `finetune` sees images, and takes the frozen part along. The loop is the same.
+activation in every epoch, run and seed. Then the grid computes it once for all runs, and `finetune` sees activations;
+otherwise `finetune` sees images, and takes the frozen part along. The loop is the same. What stays the same within one run
+alone, such as activations under statistics that were adapted to its subset, is computed once for that run.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from stages.lib import augmentation, images, networks, training
 
 BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
-HELD_BYTES = 4 << 30  # training images of a run that are held on the device; of more, batches are read from the memory map
+HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # of a run's images or activations that are held; of more, batches are read or computed
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,28 @@ def start(
 
 
 @torch.no_grad()
-def frozen_activations(frozen: nn.Sequential, x: np.ndarray, view: View = View()) -> Iterator[np.ndarray]:
-    """Activations of the frozen part in eval mode, batch by batch: uint8 [n, H, W, C] to float32 [batch, ...]."""
+def frozen_activations(
+    frozen: nn.Module,
+    x: np.ndarray,  # uint8 [n, H, W, C]
+    view: View = View(),
+    rows: np.ndarray | None = None,  # of x, in any order; None: all
+) -> Iterator[np.ndarray]:
+    """Activations of the frozen part in eval mode, float32 [batch, ...], batch by batch: x may be larger than memory."""
     frozen.eval().to(memory_format=torch.channels_last)
     device = networks.device_of(frozen)
-    for i in range(0, len(x), BATCH):
-        yield frozen(images.prepare(x[i : i + BATCH], device, view.size, view.resolution)).contiguous().cpu().numpy()
+    rows = np.arange(len(x)) if rows is None else rows
+    for i in range(0, len(rows), BATCH):
+        yield frozen(images.prepare(x[rows[i : i + BATCH]], device, view.size, view.resolution)).contiguous().cpu().numpy()
+
+
+def activation_shape(frozen: nn.Module, x: np.ndarray, view: View) -> tuple[int, ...]:
+    """Of one image; an activation is float32."""
+    return next(frozen_activations(frozen, x[:1], view)).shape[1:]
 
 
 @torch.no_grad()
-def adapt(frozen: nn.Module, x: np.ndarray, view: View, batch_size: int) -> None:
-    """Replace the statistics of the frozen part's batch norm by those of the images x (uint8 [n, H, W, C]), as they are.
+def adapt(frozen: nn.Module, x: np.ndarray, rows: np.ndarray, view: View, batch_size: int) -> None:
+    """Replace the statistics of the frozen part's batch norm by those of some rows of x (uint8 [n, H, W, C]), not augmented.
 
     One pass, in which every layer sees what the layers before it make of a batch; the mean over batches is kept.
     """
@@ -121,8 +134,8 @@ def adapt(frozen: nn.Module, x: np.ndarray, view: View, batch_size: int) -> None
         norm.momentum = None  # torch's way to say: the mean of all batches
         norm.train()
     device = networks.device_of(frozen)
-    for rows in batches(torch.arange(len(x)), batch_size):
-        frozen(images.prepare(x[rows.numpy()], device, view.size, view.resolution))
+    for batch in batches(torch.from_numpy(rows), batch_size):
+        frozen(images.prepare(x[batch.numpy()], device, view.size, view.resolution))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -165,10 +178,12 @@ def finetune(
     model = Model(frozen or nn.Identity(), network, view)
     device, n = model.device, len(chosen)
     if frozen_batchnorm == "adapted":
-        adapt(model.frozen, inputs.train_x[chosen], view, batch_size)
-    held = inputs.train_x.nbytes // len(inputs.train_x) * n <= HELD_BYTES
-    train_x = torch.from_numpy(inputs.train_x[chosen]).to(device) if held else None
-    train_y = torch.from_numpy(inputs.train_y[chosen]).to(device)
+        adapt(model.frozen, inputs.train_x, chosen, view, batch_size)
+    train_x, rows, test_x = inputs.train_x, chosen, inputs.test_x
+    if frozen is not None and frozen_batchnorm != "batch":  # then the frozen part stays as it is from here on
+        test_x, _ = settled(model, test_x, np.arange(len(test_x)))
+        train_x, rows = (train_x, rows) if view.augmented else settled(model, train_x, rows)
+    train_x, train_y = Rows(train_x, rows, device), torch.from_numpy(inputs.train_y[chosen]).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     order = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
@@ -179,8 +194,7 @@ def finetune(
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for batch in batches(torch.randperm(n, generator=order), batch_size):
-            x = inputs.train_x[chosen[batch.numpy()]] if train_x is None else train_x[batch]
-            logits = model(x, drawn and drawn[batch])
+            logits = model(train_x[batch], drawn and drawn[batch])
             loss = nn.functional.cross_entropy(logits, train_y[batch])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -190,8 +204,27 @@ def finetune(
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {total_loss.item()} in epoch {epoch + 1}")
         if epoch % eval_every == 0 or epoch + 1 == epochs:
-            test_accuracy = accuracy(model, inputs.test_x, inputs.test_y)
+            test_accuracy = accuracy(model, test_x, inputs.test_y)
             yield EvaluatedEpoch(epoch + 1, test_accuracy, (100 * correct / n).item(), (total_loss / n).item())
+
+
+class Rows:
+    """Some rows of an array, held on the device where they find room, else read from the array as they are asked for."""
+
+    def __init__(self, x: np.ndarray, rows: np.ndarray, device: torch.device):
+        self.x, self.rows = x, rows
+        if x.nbytes // len(x) * len(rows) <= HELD_BYTES[device.type]:
+            self.x, self.rows = torch.from_numpy(x[rows]).to(device), None
+
+    def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor:  # int64 [batch], counted in `rows`
+        return self.x[batch] if self.rows is None else self.x[self.rows[batch.numpy()]]
+
+
+def settled(model: Model, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the frozen part makes of some rows of x, and their place in it; x and the rows where these are no images, or too many."""
+    if x.dtype != np.uint8 or 4 * math.prod(activation_shape(model.frozen, x, model.view)) * len(rows) > HELD_BYTES[model.device.type]:
+        return x, rows
+    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows))), np.arange(len(rows))
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:

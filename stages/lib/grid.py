@@ -5,6 +5,7 @@ whose key is in the store is not computed again, whichever experiment or interru
 """
 
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -154,13 +155,9 @@ _folder: Path
 
 def _begin(job: Job, folder: Path) -> None:
     """In a worker, before its first cell."""
-    import torch  # here, as the parent needs none of it
-
     global _job, _folder
     _job, _folder = job, folder
-    torch.set_num_threads(1)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(pool.worker_number() % torch.cuda.device_count())
+    pool.settle_in()
 
 
 def _frozen(blocks: int) -> tuple[Any, Any]:
@@ -179,7 +176,7 @@ def _size_of_activations(task: tuple[int, str, np.ndarray | None]) -> int:
     blocks, part, rows = task
     x, _ = datasets.load(_job.target, part)
     frozen, view = _frozen(blocks)
-    return next(finetuning.frozen_activations(frozen, x[:1], view)).nbytes * (len(x) if rows is None else len(rows))
+    return 4 * math.prod(finetuning.activation_shape(frozen, x, view)) * (len(x) if rows is None else len(rows))
 
 
 def _write_activations(task: tuple[int, str, np.ndarray | None]) -> None:
@@ -189,18 +186,11 @@ def _write_activations(task: tuple[int, str, np.ndarray | None]) -> None:
     blocks, part, rows = task
     x, _ = datasets.load(_job.target, part)
     frozen, view = _frozen(blocks)
-    shape = next(finetuning.frozen_activations(frozen, x[:1], view)).shape[1:]
-    n = len(x) if rows is None else len(rows)
-
-    def fill(out: np.ndarray) -> None:
-        done = 0
-        for batch in finetuning.frozen_activations(frozen, x if rows is None else x[rows], view):
-            out[done : done + len(batch)] = batch
-            done += len(batch)
-
     if rows is not None:
         files.save_array(_folder / f"{blocks}_rows.npy", rows)
-    files.write_array(_folder / f"{blocks}_{part}.npy", (n, *shape), np.float32, fill)
+    shape = (len(x if rows is None else rows), *finetuning.activation_shape(frozen, x, view))
+    activations = finetuning.frozen_activations(frozen, x, view, rows)
+    files.write_array(_folder / f"{blocks}_{part}.npy", shape, np.float32, activations)
 
 
 def _work(task: tuple[Cell, np.ndarray, bool]) -> None:

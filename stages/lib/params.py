@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.lib import catalog
 from stages.lib.errors import RunError
+from stages.lib.fields import by_size
 from stages.lib.settings import Params
 
 PARAMS = Path("params.yaml")
@@ -37,6 +38,15 @@ def section(name: str, path: Path = PARAMS) -> Any:
         raise SettingsError(f"{path}: {name} is missing")
     field = Params.model_fields[name]
     return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, found[name], path, name)
+
+
+def value_for(n_images: int, whole: bool, key: str, values: dict[int | str, Any]) -> Any:
+    """What a setting that differs by size is for a subset of `n_images`; `whole` says that these are all training images."""
+    try:
+        return by_size(values, n_images, whole)
+    except KeyError:
+        first = min(size for size in values if size != "all")
+        raise SettingsError(f"{PARAMS}: {key} holds from {first} images on; allowed: from {n_images} or fewer, a subset's size") from None
 
 
 def dataset_entry(name: str, path: Path = DATA_CATALOG) -> catalog.AnyDataset:

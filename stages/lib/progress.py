@@ -1,7 +1,8 @@
 """Progress bars: on a terminal one that moves, elsewhere a line now and then."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -10,6 +11,18 @@ from tqdm import tqdm
 def bar(items: Iterable | None = None, *, title: str, total: int | None = None, unit: str = "it") -> tqdm:
     """A tqdm bar on stderr that writes no more than a line every few seconds where that is no terminal."""
     return tqdm(items, desc=title, total=total, unit=unit, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 5.0, **_plain())
+
+
+@contextmanager
+def bytes_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for a download: what it gives is called with the bytes that are there and, where known, of the whole file."""
+    with tqdm(desc=title, unit="B", unit_scale=True, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 5.0, **_plain()) as shown:
+
+        def progress(done: int, total: int | None) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield progress
 
 
 def _plain() -> dict[str, Any]:

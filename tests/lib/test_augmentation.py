@@ -25,8 +25,9 @@ def test_a_batch_is_what_torchvision_makes_of_each_image(memory_format):
     drawn = augmentation.draw(N, seed=3, epoch=1)
     found = augmentation.apply(x.to(memory_format=memory_format), drawn)
     assert found.shape == x.shape
-    for i in range(N):
-        assert torch.allclose(found[i], torchvision_of(x[i], drawn, i), atol=1e-5), i
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    expected = torch.stack([torchvision_of(image, drawn, i) for i, image in enumerate(x)])
+    assert ((found - expected).abs() > 1e-5).float().mean() < 1e-4  # a rotated pixel just between two may go to either
 
 
 def test_what_is_drawn_has_the_published_ranges():
@@ -46,6 +47,12 @@ def test_it_follows_from_seed_and_epoch_alone():
     assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values(), strict=True))
     for other in (augmentation.draw(8, seed=20000000, epoch=5), augmentation.draw(8, seed=20100000, epoch=4)):
         assert not torch.equal(first.degrees, other.degrees)
+
+
+def test_a_size_that_fills_no_whole_part_and_one_of_a_single_image_are_the_same_rows():
+    x, drawn = torch.rand(2 * augmentation.CACHED + 1, 3, SIDE, SIDE), augmentation.draw(2 * augmentation.CACHED + 1, seed=2, epoch=0)
+    whole = augmentation.apply(x, drawn)
+    assert all(torch.equal(augmentation.apply(x[i : i + 1], drawn[i : i + 1])[0], whole[i]) for i in range(len(x)))
 
 
 def test_an_image_is_changed_alike_in_any_batch_and_what_came_in_is_left_as_it_was():

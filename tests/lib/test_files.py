@@ -112,17 +112,38 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_old_file(tmp_path)
     assert {(tmp_path / name).read_text() for name in names} == {"before"}
 
 
-def test_the_room_of_an_array_is_taken_before_it_is_filled(tmp_path):
-    """A memory map that finds no room ends the process with SIGBUS, where taking the room raises an error."""
-    taken = []
+def test_an_array_is_written_chunk_by_chunk(tmp_path):
+    """What is on the way to the disk is no more than the chunk of the moment."""
+    array = np.random.default_rng(0).integers(0, 256, (7, 500, 300), np.uint8)
+    seen = []
 
-    def fill(array: np.ndarray) -> None:
-        (temporary,) = tmp_path.iterdir()
-        taken.append(temporary.stat().st_blocks * 512)
-        array[:] = 1
+    def chunks():
+        for start in (0, 3, 6):
+            yield array[start : start + 3]
+            (temporary,) = tmp_path.iterdir()
+            seen.append(temporary.stat().st_size // array[0].nbytes)
 
-    files.write_array(tmp_path / "a.npy", (1 << 20,), np.uint8, fill)
-    assert taken[0] >= 1 << 20
+    found = files.write_array(tmp_path / "a.npy", array.shape, np.uint8, chunks())
+    assert seen == [3, 6, 7]
+    assert np.array_equal(np.load(tmp_path / "a.npy"), array)
+    assert found == files.sha256_of(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("rows", [[3], [3, 5], [4, 3, 1], []])
+def test_an_array_of_too_few_or_too_many_rows_is_not_left(tmp_path, rows):
+    with pytest.raises(ValueError, match=r"rows came, of an array of \(7, 2\)"):
+        files.write_array(tmp_path / "a.npy", (7, 2), np.uint8, [np.zeros((n, 2), np.uint8) for n in rows])
+    with pytest.raises(ValueError, match="a chunk has the shape"):
+        files.write_array(tmp_path / "a.npy", (7, 2), np.uint8, [np.zeros((7, 3), np.uint8)])
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [lambda x: x[:, ::2], np.asfortranarray, lambda x: x.astype(">i8"), lambda x: x[:0], lambda x: x])
+def test_an_array_is_written_as_numpy_writes_it(tmp_path, make):
+    array = make(np.arange(60, dtype=np.int64).reshape(5, 12))
+    files.save_array(tmp_path / "a.npy", array)
+    np.save(tmp_path / "b.npy", np.ascontiguousarray(array))
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
 def test_an_array_comes_back_as_it_was_written(tmp_path):

@@ -322,8 +322,8 @@ def test_no_word_that_tells_kinds_apart_is_a_key():
     ("written", "found"),
     [
         (10, {25: 10, 1000: 10, "all": 10}),
-        ({1: 20, 100: 10, "all": 1}, {25: 20, 99: 20, 100: 10, 1000: 10, "all": 1}),
-        ({10: 3, 50: 2}, {25: 3, 50: 2, "all": 2}),
+        ({"from_1": 20, "from_100": 10, "all": 1}, {25: 20, 99: 20, 100: 10, 1000: 10, "all": 1}),
+        ({"from_10": 3, "from_50": 2}, {25: 3, 50: 2, "all": 2}),
     ],
 )
 def test_a_value_holds_from_its_number_of_images_on(written, found):
@@ -334,12 +334,12 @@ def test_a_value_holds_from_its_number_of_images_on(written, found):
 
 
 def test_a_size_below_every_number_of_images_has_no_value():
-    write_params("finetune.epochs", {100: 5})
+    write_params("finetune.epochs", {"from_100": 5})
     with pytest.raises(KeyError):
         fields.by_size(params.section("finetune").epochs, 50, whole=False)
 
 
-@pytest.mark.parametrize("value", [{}, {"all": 3}, {0: 3}])
+@pytest.mark.parametrize("value", [{}, {"all": 3}, {"from_0": 3}, {"100": 3}, {100: 3}, {"to_100": 3}])
 def test_values_by_size_that_hold_from_nowhere_are_refused(value):
     write_params("finetune.epochs", value)
-    assert "under the numbers of images" in refusal(params.load_params)
+    assert "allowed: one value, or several as {from_100: 20, from_3200: 10, all: 1}" in refusal(params.load_params)

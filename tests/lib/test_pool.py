@@ -144,3 +144,25 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, number):
         parent.send_signal(number)
         parent.wait()
         assert all_end(family)
+
+
+def number(task: int) -> int:
+    time.sleep(0.2)
+    return pool.worker_number()
+
+
+@pytest.mark.parametrize("repeat", range(2))
+def test_the_workers_of_a_pool_have_numbers_that_follow_one_another(repeat):
+    """So that, divided by the number of GPUs, they share these evenly."""
+    first, second = sorted({result for _, result, _ in pool.run_all(number, range(4), processes=2, initialise=begin)})
+    assert second == first + 1
+
+
+def test_without_the_files_of_a_gpu_none_is_counted_and_torch_is_not_imported():
+    if list(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has a GPU")
+    script = "import sys; from stages.lib import pool; print(pool.gpus(), pool.workers() > 0, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "True", "False"]
