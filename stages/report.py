@@ -1,7 +1,7 @@
 """What the results say: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
 
 Reads models/sources/<source>.json, models/finetuned/ and models/robustness/ of every configured source and target,
-data/images/<dataset>/, data/catalog.yaml, reports/reference/utrera_table7.csv, and the sections of params.yaml that made them. Writes
+data/images/<dataset>/, data/catalog.yaml, reports/reference/*.csv, and the sections of params.yaml that made them. Writes
 reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json and reports/report.html. The
 same inputs give the same bytes; what lies on disk of a source or target that is no longer configured is not read.
 """
@@ -11,41 +11,37 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from stages.lib import claims, command, figures, files, page, params, pictures, results, statistics
+from stages.lib import claims, command, figures, files, gallery, page, paper, params, reference, results, statistics, table7
 from stages.lib.datasets import IMAGES
-from stages.lib.figures import Look
 from stages.lib.journal import execution
 from stages.lib.sources import paths
-from stages.lib.study import Study, answers, at, block_text, images, kept_runs
+from stages.lib.study import Study, answers, at
 from stages.lib.tables import FINETUNED, ROBUSTNESS
 
 REPORTS = Path("reports")
-PUBLISHED = Path("reports/reference/utrera_table7.csv")
-MEANS = ["source", "target", "blocks", "n_images"]
+MEANS = ["source", "target", "blocks", "n_images", "size"]
 
 
 def main() -> None:
     settings = settings_of()
-    pairs = [Path(s) / t for s in settings["sources"] for t in settings["targets"]]
-    inputs = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ROBUSTNESS / p for p in pairs)]
-    inputs += [*(paths(name)[1] for name in settings["sources"]), PUBLISHED]
-    inputs += [IMAGES / name / "card.json" for name in settings["datasets"]]
     outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "report.html")]
-    with execution("report", settings=settings["report"].model_dump(), inputs=inputs, outputs=outputs):
-        study = results.load_study(settings)
-        published = results.read_table(PUBLISHED, ["target", "n_images", "natural", "l2_eps3"])
-        tables = tables_of(study)
+    with execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs):
+        study, published = results.load_study(settings), reference.load(settings["targets"])
+        tables = tables_of(study, published.table7)
+        numbers = paper.all_figures(study, table7.delta(study, published.table7))
         found = claims.all_claims(study, published)
-        drawn = encode(figures_of(study, tables, published, settings["datasets"]))
         save_tables(tables | {"claims": claims.table(found)}, REPORTS / "tables")
-        save_tables(plots_of(study, tables), REPORTS / "plots")
+        save_tables({name: figure.table for name, figure in numbers.items() if len(figure.table)}, REPORTS / "tables")
+        save_tables(plots_of(tables), REPORTS / "plots")
         files.write_json(REPORTS / "metrics.json", metrics_of(study, tables))
-        for name, content in drawn.items():
-            files.write_bytes(REPORTS / "figures" / name, content)
-        shown = {name.removesuffix(".svg"): content.decode() for name, content in drawn.items() if name.endswith(".svg")}
-        html = page.render(study, answers=answers(study), claims=found, svgs=shown, summary=tables["summary"], settings=settings)
+        svgs = {}
+        for name, figure in gallery.all_figures(study, tables, numbers, published.table7, settings["datasets"]):
+            drawn = {kind: figures.encode(figure, kind) for kind in ("svg", "png")}
+            svgs[name] = drawn["svg"].decode()
+            for kind, content in drawn.items():
+                files.write_bytes(REPORTS / "figures" / f"{name}.{kind}", content)
+        html = page.render(study, answers=answers(study), claims=found, svgs=svgs, paper=numbers, tables=tables, settings=settings)
         files.write_bytes(REPORTS / "report.html", html.encode())
     print(f"report: {REPORTS / 'report.html'}")
 
@@ -60,30 +56,41 @@ def settings_of() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tables_of(study: Study) -> dict[str, pd.DataFrame]:
-    pairs = statistics.minus(study.last, study.robust, study.natural)
+def inputs_of(settings: dict[str, Any]) -> list[Path]:
+    pairs = [Path(s) / t for s in settings["sources"] for t in settings["targets"]]
+    found = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ROBUSTNESS / p for p in pairs)]
+    found += [*(paths(name)[1] for name in settings["sources"]), *reference.PATHS]
+    return found + [IMAGES / name / "card.json" for name in settings["datasets"]]
+
+
+def tables_of(study: Study, published: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every evaluated epoch of every run; means and differences from natural at the last, and at the study's size by epoch; Table 7."""
+    perturbed = [name for name in study.cards if study.family(name) not in ("natural", "random")]
+    pairs = statistics.minus(study.last, perturbed, study.natural)
     return {
         "runs": study.runs,
         "summary": statistics.summarise(study.last, MEANS, "test_accuracy", study.resamples),
         "differences": statistics.summarise(pairs, MEANS, "difference", study.resamples),
+        "epochs": statistics.summarise(at(study.runs, size=study.size), [*MEANS, "epoch"], "test_accuracy", study.resamples),
+        "table7": table7.table7(study, published),
         "robustness": study.robustness,
     }
 
 
-def plots_of(study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def plots_of(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """For `dvc plots show`: accuracy against n_images, and against the epoch at the headline's n_images."""
-    rows = at(study.runs, n_images=study.n_images)
-    epochs = statistics.summarise(rows, [*MEANS, "epoch"], "test_accuracy", study.resamples)
-    plots = {"accuracy": tables["summary"], "epochs": epochs}
-    return {name: table.rename(columns={"mean": "test_accuracy"}) for name, table in plots.items()}
+    return {
+        name: tables[table].rename(columns={"mean": "test_accuracy"}) for name, table in (("accuracy", "summary"), ("epochs", "epochs"))
+    }
 
 
 def metrics_of(study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """Accuracy and the best robust source's difference from natural at the headline's n_images: target, blocks, source."""
     metrics: dict[str, Any] = {}
-    for (target, blocks), rows in at(tables["summary"], n_images=study.n_images).groupby(["target", "blocks"], sort=False):
+    differences = tables["differences"][tables["differences"]["source"].isin(study.robust)]
+    for (target, blocks), rows in at(tables["summary"], size=study.size).groupby(["target", "blocks"], sort=False):
         entry: dict[str, Any] = {"accuracy": {r.source: round(r.mean, 3) for r in rows.itertuples()}}
-        gaps = at(tables["differences"], n_images=study.n_images, target=target, blocks=blocks)
+        gaps = at(differences, size=study.size, target=target, blocks=blocks)
         if len(gaps):
             top = gaps.loc[gaps["mean"].idxmax()]
             entry["robust_minus_natural"] = {k: round(top[k], 3) for k in ("mean", "low", "high") if np.isfinite(top[k])}
@@ -93,63 +100,11 @@ def metrics_of(study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def save_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """CSV; of results every digit, of statistics six decimals."""
+    """CSV; of results every digit, of statistics six decimals. What the number of images says needs no size."""
     for name, table in tables.items():
         raw = name in ("runs", "robustness")
-        text = table.to_csv(index=False, lineterminator="\n", float_format=None if raw else "%.6f")
+        text = table.drop(columns="size", errors="ignore").to_csv(index=False, lineterminator="\n", float_format=None if raw else "%.6f")
         files.write_bytes(folder / f"{name}.csv", text.encode())
-
-
-def figures_of(study: Study, tables: dict[str, pd.DataFrame], published: pd.DataFrame, names: list[str]) -> dict[str, Figure]:
-    looks = page.looks_of(study)
-    drawn = {f"samples_{n}": pictures.samples(results.samples_of(n), f"{n}: first image of each class, with its label") for n in names}
-    for target in study.targets:
-        mine = at(tables["summary"], target=target)
-        drawn[f"accuracy_{target}"] = figures.accuracy(mine, looks, f"{target}: test accuracy against number of training images")
-        gaps = at(tables["differences"], target=target)
-        if len(gaps):
-            drawn[f"difference_{target}"] = figures.difference(gaps, looks, f"{target}: robust minus natural on the same subsets")
-    drawn["published"] = figures.published(
-        published, "Published (Utrera et al., Table 7): L2 3 minus natural, ImageNet ResNet-50, 3 blocks"
-    )
-    by_epoch = at(plots_of(study, tables)["epochs"], n_images=study.n_images).rename(columns={"test_accuracy": "mean"})
-    by_epoch = by_epoch[(by_epoch["blocks"] == study.blocks) | (by_epoch["source"] == study.random)]
-    drawn["epochs"] = figures.epochs(by_epoch, looks, f"Accuracy by epoch: {images(study.n_images)}, {block_text(study.blocks)}")
-    attacked = attacked_of(study)
-    if len(attacked):
-        drawn["robustness"] = figures.robustness(
-            attacked, looks, f"Accuracy under attack, {attacked['attack'].iloc[0].upper().replace('PGD', 'PGD(')})"
-        )
-    return drawn | examples_of(study, looks)
-
-
-def attacked_of(study: Study) -> pd.DataFrame:
-    """Accuracy against eps of the sources on their own data, and per target of the fine-tuned models that kept weights."""
-    sources = at(study.robustness, model="source")
-    parts = [sources.assign(panel=sources["dataset"] + ", source models")]
-    for target in study.targets:
-        kept = kept_runs(study, target)
-        if len(kept):
-            blocks = at(kept, source=study.natural)["blocks"].max() if study.natural in set(kept["source"]) else kept["blocks"].iloc[0]
-            parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {block_text(blocks)}"))
-    shown = pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)
-    return shown.groupby(["panel", "norm", "attack", "source", "eps"], sort=False, as_index=False)["accuracy"].mean()
-
-
-def examples_of(study: Study, looks: dict[str, Look]) -> dict[str, Figure]:
-    """Adversarial examples of the sources on their own data, and of fine-tuned models on each target, where they were kept."""
-    drawn = {}
-    for model, target in [("source", study.targets[0]), *(("finetuned", t) for t in study.targets)]:
-        groups = [g for name in study.cards for norm in ("l2", "linf") for g in results.example_group(name, target, model, norm)]
-        where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
-        if groups:
-            name = f"examples_{target}" if model == "finetuned" else "examples_source"
-            drawn[name] = pictures.examples(pd.DataFrame(groups), looks, f"Adversarial examples: {where}")
-    return drawn
-
-
-def encode(drawn: dict[str, Figure]) -> dict[str, bytes]:
-    return {f"{name}.{kind}": figures.encode(figure, kind) for name, figure in drawn.items() for kind in ("svg", "png")}
 
 
 if __name__ == "__main__":

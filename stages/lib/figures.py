@@ -1,10 +1,11 @@
-"""The report's figures: each function takes a tidy table or arrays and returns a matplotlib Figure that is in no global state.
+"""What all figures of the report share: colours, panels, lines with their intervals, axes and legends, and the bytes of a file.
 
-A source has one colour, marker and dash in all figures (`looks_of`). Accuracy is in percent, differences in points.
+A source has one colour, marker and dash in all figures (`looks_of`), a target another (`looks_of_targets`). A figure is in no
+global state. Accuracy is in percent, differences in points.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -13,12 +14,18 @@ import matplotlib
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from stages.lib.study import size_order
 
 INK, MUTED, GRID, PAPER, WRONG = "#1d2733", "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
 WIDTH = 9.6  # inches, of every figure
+MARKERS = "osD^vPX*"
+THIN = "PX*"  # markers that look smaller than the others
+TARGETS = ["#2a7fc1", "#d9601a", "#0f9f78", "#c86fa9", "#dba200", "#56b4e9", "#8a6f5c", "#7f8b99"]  # apart for the colour-blind, too
+ORDERED = ["#f2b134", "#ee7a4f", "#c9508f", "#7a5bd6"]  # falls in brightness: for what has an order
 RC = {
     **sns.axes_style("ticks"), "svg.hashsalt": "robust-transfer", "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
@@ -32,35 +39,50 @@ RC = {
 
 @dataclass(frozen=True)
 class Look:
-    """How a source is drawn and called."""
+    """How a source, a target or a number of blocks is drawn and called."""
 
     label: str
     colour: str
     marker: str
-    dash: tuple[float, ...] | str
+    dash: tuple[float, ...] = ()
+    hollow: bool = False
+
+
+FAMILIES = {  # of sources: colours at the smallest and the largest eps, marker, dash
+    "natural": ("#7a8594", "#a5adb8", "o", ()),
+    "l2": ("#f0a35e", "#e8590c", "s", ()),
+    "linf": ("#4fc3b5", "#0c8599", "D", ()),
+    "pgd1": ("#d6336c", "#e599b4", "^", (5, 1.5)),
+    "gaussian": ("#3b78d8", "#8fb3ee", "v", (1.5, 1.2)),
+    "random": ("#9775fa", "#b197fc", "X", (3, 1.6)),
+}
 
 
 def looks_of(sources: Sequence[tuple[str, str, str, float]]) -> dict[str, Look]:
-    """A look for each source: natural grey, L2 orange, Linf teal, darker with eps; random violet and dashed.
+    """A look for each source by its family, darker with eps in those of robust sources.
 
     Args:
-        sources: name, label, family (`natural`, `l2`, `linf` or `random`) and eps of each.
+        sources: name, label, family (a key of FAMILIES) and eps of each.
     """
-    ends = {
-        "natural": ("#7a8594", "#a5adb8"),
-        "random": ("#9775fa", "#b197fc"),
-        "l2": ("#f0a35e", "#e8590c"),
-        "linf": ("#4fc3b5", "#0c8599"),
-    }
-    markers = {"natural": "o", "random": "X", "l2": "s", "linf": "D"}
     looks = {}
-    for family, (start, end) in ends.items():
+    for family, (start, end, marker, dash) in FAMILIES.items():
         members = sorted((s for s in sources if s[2] == family), key=lambda s: s[3])
         shades = sns.blend_palette([start, end], max(2, len(members))).as_hex()
-        shades = shades[:1] if family in ("natural", "random") and len(members) == 1 else shades[-len(members) :]
+        shades = shades[-len(members) :] if family in ("l2", "linf") else shades
         for (name, label, _, _), colour in zip(members, shades, strict=False):
-            looks[name] = Look(label, colour, markers[family], (3, 1.6) if family == "random" else "")
+            looks[name] = Look(label, colour, marker, dash)
     return {name: looks[name] for name, *_ in sources}
+
+
+def looks_of_targets(targets: Sequence[str]) -> dict[str, Look]:
+    count = len(TARGETS)
+    return {t: Look(t, TARGETS[i % count], MARKERS[(i + i // count) % len(MARKERS)]) for i, t in enumerate(targets)}
+
+
+def looks_in_order(labels: Sequence[str]) -> dict[str, Look]:
+    """Of things that have an order, as numbers of blocks have."""
+    shades = sns.blend_palette(ORDERED, max(2, len(labels))).as_hex()
+    return {label: Look(label, shade, MARKERS[i % len(MARKERS)]) for i, (label, shade) in enumerate(zip(labels, shades, strict=False))}
 
 
 def drawing(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -83,169 +105,103 @@ def encode(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-@drawing
-def accuracy(summary: pd.DataFrame, looks: dict[str, Look], title: str) -> Figure:
-    """Test accuracy against the number of training images, one panel per number of blocks (Utrera et al. 2021, Figure 2a).
-
-    Args:
-        summary: of one target: source, blocks, n_images, mean, low, high. A source that has only `all` blocks, as random
-            initialisation has, is drawn in every panel.
-    """
-    panels = [b for b in dict.fromkeys(summary["blocks"]) if b != "all" or (summary["blocks"] != "all").sum() == 0 or _shared(summary)]
-    everywhere = [s for s in looks if set(summary.loc[summary["source"] == s, "blocks"]) == {"all"}]
-    rows = [summary[(summary["blocks"] == b) | (summary["source"].isin(everywhere))] for b in panels]
-    return _against_images(rows, [_blocks_title(b) for b in panels], looks, title, "test accuracy (%)")
-
-
-@drawing
-def difference(differences: pd.DataFrame, looks: dict[str, Look], title: str, ylabel: str = "points over natural") -> Figure:
-    """Robust minus natural on the same subsets against the number of training images (Utrera et al. 2021, Figure 2b).
-
-    Args:
-        differences: of one target: source, blocks, n_images, mean, low, high.
-    """
-    panels = list(dict.fromkeys(differences["blocks"]))
-    figure = _against_images(
-        [differences[differences["blocks"] == b] for b in panels], [_blocks_title(b) for b in panels], looks, title, ylabel
-    )
-    for ax in figure.axes:
-        _zero_line(ax)
-    return figure
-
-
-@drawing
-def epochs(summary: pd.DataFrame, looks: dict[str, Look], title: str) -> Figure:
-    """Test accuracy by epoch of fine-tuning, one panel per target (Utrera et al. 2021, Figure 3a).
-
-    Args:
-        summary: source, target, epoch, mean, low, high.
-    """
-    panels = list(dict.fromkeys(summary["target"]))
-    figure, axes = _facets(len(panels), title, sharey=False)
-    for ax, panel in zip(axes, panels, strict=True):
-        _lines(ax, summary[summary["target"] == panel], "epoch", looks)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        ax.set(title=panel, xlabel="epoch of fine-tuning", ylabel="test accuracy (%)")
-    return _finish(figure, looks, summary)
-
-
-@drawing
-def robustness(accuracies: pd.DataFrame, looks: dict[str, Look], title: str) -> Figure:
-    """Accuracy under attack against its radius, one panel per norm and set of models.
-
-    Args:
-        accuracies: panel (which models, on which images), source, norm, eps (pixel units of [0, 1]), accuracy.
-    """
-    pairs = list(dict.fromkeys(zip(accuracies["panel"], accuracies["norm"], strict=True)))
-    figure, axes = _facets(len(pairs), title, columns=2, height=2.7)
-    for ax, (panel, norm) in zip(axes, pairs, strict=True):
-        rows = accuracies[(accuracies["panel"] == panel) & (accuracies["norm"] == norm)]
-        _lines(ax, rows.rename(columns={"accuracy": "mean"}), "eps", looks)
-        radii = sorted(rows["eps"].unique())
-        ax.set_xticks(radii, [f"{e * 255:.3g}/255" if norm == "linf" and e else f"{e:g}" for e in radii])
-        ax.set(title=panel, xlabel=f"eps of the attack, {'L∞' if norm == 'linf' else 'L2'}", ylabel="accuracy (%)", ylim=(-3, 103))
-    return _finish(figure, looks, accuracies)
-
-
-@drawing
-def published(table: pd.DataFrame, title: str) -> Figure:
-    """The published difference of the L2 eps 3 source and natural (Utrera et al. 2021, Table 7), one line per target.
-
-    Args:
-        table: target, n_images, natural, l2_eps3.
-    """
-    colours = sns.color_palette("Set2", table["target"].nunique()).as_hex()
-    markers = "osD^vP"
-    looks = {t: Look(t.upper(), c, m, "") for t, c, m in zip(dict.fromkeys(table["target"]), colours, markers, strict=False)}
-    n = table["n_images"].where(table["n_images"] <= 25600, 51200)  # the whole training set, whose size differs
-    rows = table.assign(source=table["target"], mean=table["l2_eps3"] - table["natural"], n_images=n)
-    figure, [ax] = _facets(1, title, height=3.4)
-    _lines(ax, rows, "n_images", looks)
-    _image_axis(ax, sorted(rows["n_images"].unique()), slanted=False)
-    ax.set_xticklabels([*(text.get_text() for text in ax.get_xticklabels()[:-1]), "all"])
-    ax.set(xlabel="training images of the target", ylabel="points over natural")
-    _zero_line(ax)
-    return _finish(figure, looks, rows)
-
-
-def _shared(summary: pd.DataFrame) -> bool:
-    """Whether `all` blocks belong to more than the sources that have nothing else."""
-    counts = summary.groupby("source")["blocks"].nunique()
-    return bool((summary[summary["blocks"] == "all"]["source"].map(counts) > 1).any())
-
-
-def _blocks_title(blocks: str) -> str:
-    return {"0": "head only (0 blocks)", "1": "1 block", "all": "whole network"}.get(blocks, f"{blocks} blocks")
-
-
-def _facets(count: int, title: str, columns: int = 4, sharey: bool = True, height: float = 3.0) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels in rows of `columns`, its title at the upper left."""
-    columns = min(columns, max(1, count))
+def facets(count: int, title: str, columns: int = 4, sharey: bool = True, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of at most `columns`, evenly filled, its title at the upper left."""
     rows = -(-count // columns)
-    figure = Figure(figsize=(WIDTH, 0.95 + height * rows), layout="constrained")
+    columns = max(1, -(-count // max(1, rows)))
+    figure = canvas(title, 0.95 + height * rows)
+    return figure, grid(figure, count, columns, sharey)
+
+
+def canvas(title: str, height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.03)
     figure.suptitle(title, x=0.012, ha="left")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
-    axes = list(grid.flat)
+    return figure
+
+
+def grid(figure: Figure | SubFigure, count: int, columns: int, sharey: bool = True) -> list[Axes]:
+    """`count` panels in rows of `columns`."""
+    axes = list(figure.subplots(-(-count // columns), columns, squeeze=False, sharey=sharey).flat)
     for ax in axes[count:]:
         ax.set_visible(False)
-    return figure, axes[:count]
+    return axes[:count]
 
 
-def _against_images(panels: list[pd.DataFrame], titles: list[str], looks: dict[str, Look], title: str, ylabel: str) -> Figure:
-    figure, axes = _facets(len(panels), title)
-    for i, (ax, rows, name) in enumerate(zip(axes, panels, titles, strict=True)):
-        _lines(ax, rows, "n_images", looks)
-        _image_axis(ax, sorted(rows["n_images"].unique()))
-        ax.set(title=name, xlabel="training images of the target", ylabel=ylabel if i % 4 == 0 else "")
-    return _finish(figure, looks, pd.concat(panels))
+def lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look], key: str) -> None:
+    """A line of means for each value of `key`, with its interval as a band, or as a bar where there is one point.
 
-
-def _lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look]) -> None:
-    """A line of means per source, with its interval as a band, or as a bar where there is one point."""
-    shown = [name for name in looks if name in set(rows["source"])]
-    if rows[x].nunique() == 1:  # one point each: side by side
-        rows = rows.assign(**{x: rows[x] * 1.04 ** (rows["source"].map(shown.index) - (len(shown) - 1) / 2)})
-    sns.lineplot(
-        rows, x=x, y="mean", hue="source", style="source", hue_order=shown, style_order=shown, estimator=None, errorbar=None, legend=False,
-        palette={n: looks[n].colour for n in shown}, markers={n: looks[n].marker for n in shown}, dashes={n: looks[n].dash for n in shown},
-        markersize=6, ax=ax,
-    )  # fmt: skip
-    for name in shown:
-        own = rows[rows["source"] == name].sort_values(x)
+    Args:
+        rows: the columns x, key, mean, and low and high where there are intervals.
+    """
+    shown = [name for name in looks if name in set(rows[key])]
+    alone = rows[x].nunique() == 1  # one point each: side by side
+    for i, name in enumerate(shown):
+        look, own = looks[name], rows[rows[key] == name].sort_values(x)
+        at = own[x] * 1.04 ** (i - (len(shown) - 1) / 2) if alone else own[x]
+        ax.plot(at, own["mean"], **style(look))
         if "low" not in own or own["low"].isna().all():
             continue
-        colour = looks[name].colour
-        if len(own) == 1:
-            ax.errorbar(own[x], own["mean"], [own["mean"] - own["low"], own["high"] - own["mean"]], color=colour, capsize=4, fmt="none")
-        ax.fill_between(own[x], own["low"], own["high"], color=colour, alpha=0.16, linewidth=0)
+        if alone:
+            ax.errorbar(at, own["mean"], [own["mean"] - own["low"], own["high"] - own["mean"]], color=look.colour, capsize=4, fmt="none")
+        ax.fill_between(at, own["low"], own["high"], color=look.colour, alpha=0.16, linewidth=0)
 
 
-def _image_axis(ax: Axes, sizes: Sequence[int], slanted: bool | None = None) -> None:
-    """Logarithmic, with a tick at each configured number of images."""
-    slanted = len(sizes) > 5 if slanted is None else slanted
+def style(look: Look) -> dict[str, Any]:
+    face, edge, width = (PAPER, look.colour, 1.2) if look.hollow else (look.colour, PAPER, 0.8)
+    return {
+        "color": look.colour, "linestyle": (0, look.dash) if look.dash else "-", "marker": look.marker, "markerfacecolor": face,
+        "markeredgecolor": edge, "markeredgewidth": width, "markersize": 8 if look.marker in THIN else 6,
+    }  # fmt: skip
+
+
+def size_axis(ax: Axes, sizes: Sequence[str], slanted: bool | None = None) -> None:
+    """Logarithmic, with a tick at each number of images; `all`, whose number differs between targets, is the last."""
+    places = size_places(sizes)
+    slanted = len(places) > 5 if slanted is None else slanted
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(list(sizes)))
+    ax.xaxis.set_major_locator(FixedLocator(list(places.values())))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([f"{n:,}" if n < 10000 else f"{n / 1000:.3g}k" for n in sizes], rotation=45 if slanted else 0)
-    margin = 1.15 if len(sizes) > 1 else 1.3
-    ax.set_xlim(min(sizes) / margin, max(sizes) * margin)
+    ax.set_xticklabels([size_label(size, len(places)) for size in places])
+    if slanted:
+        ax.tick_params(axis="x", rotation=45)
+        for label in ax.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    margin = 1.15 if len(places) > 1 else 1.3
+    ax.set_xlim(min(places.values()) / margin, max(places.values()) * margin)
 
 
-def _zero_line(ax: Axes) -> None:
-    """What natural has, and which side of it is which."""
+def size_places(sizes: Sequence[str]) -> dict[str, float]:
+    """Where on the axis a size lies: at its number of images, `all` a step after the largest of these."""
+    ordered = sorted(set(sizes), key=size_order)
+    numbers = [float(size) for size in ordered if size != "all"] or [1.0]
+    step = numbers[-1] / numbers[-2] if len(numbers) > 1 else 2.0
+    return {size: numbers[-1] * step if size == "all" else float(size) for size in ordered}
+
+
+def size_label(size: str, count: int) -> str:
+    if size == "all":
+        return size
+    n = int(size)
+    return f"{n:,}" if n < (1000 if count > 5 else 10000) else f"{n / 1000:.3g}k"
+
+
+def zero_line(ax: Axes, name: str = "") -> None:
+    """What the reference has, called `name`, and which side of it is which."""
     low, high = ax.get_ylim()
-    margin = 0.12 * (high - low)
-    ax.set_ylim(min(low, -margin), max(high, margin))
+    span = max(high, 0) - min(low, 0)
+    if high - low < 0.01 * span:  # all values are one
+        low, high = low - 0.1 * span, high + 0.1 * span
+    ax.set_ylim(min(low, -0.12 * span), max(high, 0.12 * span))
     ax.axhline(0, color=INK, linewidth=1.2)
     offset, va = ((4, -3), "top") if high > -low else ((4, 3), "bottom")  # on the side where no lines are
-    ax.annotate("natural", (0, 0), xycoords=ax.get_yaxis_transform(), xytext=offset, textcoords="offset points", va=va, fontsize=7.5)
+    ax.annotate(name, (0, 0), xycoords=ax.get_yaxis_transform(), xytext=offset, textcoords="offset points", va=va, fontsize=7.5)
 
 
-def _finish(figure: Figure, looks: dict[str, Look], rows: pd.DataFrame) -> Figure:
-    """One legend below all panels."""
-    shown = [look for name, look in looks.items() if name in set(rows["source"])]
-    styles = [{"color": s.colour, "marker": s.marker, "linestyle": (0, s.dash) if s.dash else "-", "label": s.label} for s in shown]
-    handles = [Line2D([], [], markeredgecolor=PAPER, **style) for style in styles]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(7, len(handles)), handlelength=2.6, columnspacing=1.5)
-    return figure
+def legend(figure: Figure | SubFigure, looks: dict[str, Look], shown: Iterable[str], columns: int = 7, side: str = "left") -> None:
+    """Below all panels, what is shown; a second one may stand at the right of the first."""
+    wanted = set(shown)
+    handles = [Line2D([], [], label=look.label, **style(look)) for name, look in looks.items() if name in wanted]
+    figure.legend(
+        handles=handles, loc=f"outside lower {side}", ncols=max(1, min(columns, len(handles))), handlelength=2.6, columnspacing=1.5
+    )

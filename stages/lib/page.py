@@ -13,9 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from stages.lib import figures
+from stages.lib import figures, table7
 from stages.lib.claims import Claim
-from stages.lib.study import Answer, Study, at, block_text, images, signed
+from stages.lib.gallery import looks_of
+from stages.lib.paper import Numbers
+from stages.lib.study import Answer, Study, at, block_text, eps_text, images, signed
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 COLOURS = {figures.INK: "var(--ink)", figures.MUTED: "var(--muted)", figures.GRID: "var(--grid)", figures.PAPER: "var(--panel)"}
@@ -23,21 +25,24 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "seaborn", "scikit-learn"
 
 
 def render(
-    study: Study, *, answers: list[Answer], claims: list[Claim], svgs: dict[str, str], summary: pd.DataFrame, settings: dict[str, Any]
-) -> str:
-    """The page as text; `svgs` by name, `summary` with source, target, blocks, n_images, n, mean, low, high."""
+    study: Study, *, answers: list[Answer], claims: list[Claim], svgs: dict[str, str], paper: dict[str, Numbers],
+    tables: dict[str, pd.DataFrame], settings: dict[str, Any],
+) -> str:  # fmt: skip
+    """The page as text.
+
+    Args:
+        svgs: every figure by name; paper: the numbers of those of the paper, drawn or not.
+        tables: summary (source, target, blocks, n_images, n, mean, low, high) and table7.
+    """
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
     colours = {name: look.colour for name, look in looks_of(study).items()}
     return environment.get_template(TEMPLATE.name).render(
-        study=study, answers=answers, claims=claims, colours=colours, counts=verdicts(claims),
-        figures={name: inline(svg, name) for name, svg in svgs.items()}, numbers=numbers(study, summary),
-        parameters=as_yaml(settings), cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
+        study=study, answers=answers, claims=claims, colours=colours, counts=verdicts(claims), verdicts=verdicts, wins=wins(study, answers),
+        figures={name: inline(svg, name) for name, svg in svgs.items()}, paper=paper, numbers=numbers(study, tables["summary"]),
+        table7=table7.rows_of(tables["table7"]), order=table7.order_of(study), agreement=table7.agreement(tables["table7"]),
+        threats=threats(study), parameters=as_yaml(settings), cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
     )  # fmt: skip
-
-
-def looks_of(study: Study) -> dict[str, figures.Look]:
-    return figures.looks_of([(name, study.labels[name], study.family(name), study.eps(name)) for name in study.cards])
 
 
 def inline(svg: str, name: str) -> Markup:
@@ -62,6 +67,21 @@ def numbers(study: Study, summary: pd.DataFrame) -> list[dict[str, Any]]:
             top = max(cells, key=lambda s: cells[s]["mean"]) if len(cells) > 1 else None
             rows.append({"blocks": blocks, "n_images": n, "cells": cells, "top": top})
         found.append({"target": target, "rows": rows})
+    return found
+
+
+def wins(study: Study, answers: list[Answer]) -> dict[str, str | int]:
+    """Of the targets that are learned best from a robust source: how many, and the least and most points over natural."""
+    points = [a.difference.mean for a in answers if a.best in study.robust and a.difference.mean is not None]
+    return {"robust": len(points), "least": signed(min(points, default=0)), "most": signed(max(points, default=0))}
+
+
+def threats(study: Study) -> dict[str, str]:
+    """Of each source the ball, and how images were perturbed within it where that is known: `L2 0.5, PGD(3)`."""
+    found = {}
+    for name in study.cards:
+        ball = eps_text(study.norm(name), study.eps(name)) if study.eps(name) else "none"
+        found[name] = ", ".join([ball, *filter(None, [study.perturbation(name)])])
     return found
 
 

@@ -1,10 +1,12 @@
 """Reading what the stages before have written, for the report: of the configured sources and targets, never what else lies there."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from stages.lib import datasets, files, params
 from stages.lib.errors import RunError
@@ -13,28 +15,40 @@ from stages.lib.study import Study, block_order, eps_text, nearest_blocks
 from stages.lib.tables import ATTACKED, FINETUNED, ROBUSTNESS, RUNS
 
 SAMPLES = 12  # pictures of a split
+SHOWN = 96  # pixels a side of a picture on the page, at most
 
 
 def load_study(settings: dict[str, Any]) -> Study:
-    sources, targets, headline = settings["sources"], settings["targets"], settings["report"].headline
+    sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
     pairs = [(source, target) for source in sources for target in targets]
     runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
     attacked = [read_table(ROBUSTNESS / s / t / "robustness.parquet", list(ATTACKED)) for s, t in pairs]
     cards = {name: files.read_json(paths(name)[1]) for name in sources}
-    pretrained = [str(b) for b in settings["blocks"]]
-    return Study(
+    sizes = settings["draw_subsets"].n_images
+    study = Study(
         runs=in_order(runs, sources, targets),
         robustness=pd.concat([t for t in attacked if len(t)] or attacked[:1], ignore_index=True).drop_duplicates(),
         cards=cards,
-        labels=labels_of(cards, settings["report"].natural),
-        natural=settings["report"].natural,
+        labels=labels_of(cards, wanted.natural),
+        natural=wanted.natural,
+        exemplar=wanted.robust if wanted.robust in sources else None,
         targets=targets,
         textures=[name for name in targets if getattr(params.dataset_entry(name), "set", None) == "textures"],
         n_test={split: card.n for split, card in datasets.card_of(settings["source"].dataset).splits.items()},
-        blocks=nearest_blocks(pretrained, str(headline.blocks)),
-        n_images=min(settings["draw_subsets"].n_images, key=lambda n: (abs(n - headline.n_images), n)),
-        resamples=settings["report"].bootstrap,
+        blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
+        size=nearest_size(sizes, wanted.headline.n_images),
+        resamples=wanted.bootstrap,
+        whole={target: datasets.card_of(target).splits["train"].n for target in targets} if "all" in sizes else {},
+        epochs_at=[str(n) for n in wanted.epochs_at],
+        similar=[name for name in wanted.similar if name in targets],
+        published={column: name for column, name in wanted.published.items() if name in sources},
     )
+    return study if study.exemplar else replace(study, exemplar=next(iter(study.robust), None))
+
+
+def nearest_size(sizes: list[int | str], wanted: int) -> str:
+    """The configured number of images that is nearest to the wanted one, of two the smaller; `all` where there is no number."""
+    return str(min((n for n in sizes if n != "all"), key=lambda n: (abs(n - wanted), n), default="all"))
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -64,19 +78,37 @@ def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.D
 
 def labels_of(cards: dict[str, dict], natural: str) -> dict[str, str]:
     """`natural`, `random`, or the threat model; the name itself where two would be called the same."""
-    threats = {name: card["threat"] for name, card in cards.items()}
-    labels = {name: eps_text(**t) if t and t["eps"] > 0 and name != natural else name for name, t in threats.items()}
+    labels = {name: "natural" if name == natural else label_of(name, card) for name, card in cards.items()}
     return {name: label if list(labels.values()).count(label) == 1 else name for name, label in labels.items()}
 
 
+def label_of(name: str, card: dict[str, Any]) -> str:
+    """Without pre-training, `random`; else the threat model, with its perturbation where that is not PGD of many steps."""
+    threat = card["threat"]
+    if card["kind"] == "random":
+        return "random"
+    if not threat or not threat["eps"]:
+        return name
+    ball, how = eps_text(threat["norm"], threat["eps"]), threat.get("perturbation")
+    return f"{how}, {ball}" if how in ("PGD(1)", "Gaussian") else ball
+
+
 def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each split, the first image of each class, at most SAMPLES."""
+    """Of each split, the first image of each class, at most SAMPLES, reduced to a side of SHOWN; no split of a set without images."""
     splits = {}
     for split in sorted(datasets.card_of(name).splits, key=lambda s: (s != "train", s)):
         x, y = datasets.load(name, split)
         first = np.unique(y, return_index=True)[1][:SAMPLES]
-        splits[split] = (np.asarray(x[first]), y[first])
+        splits[split] = (reduced(np.asarray(x[first])), y[first])
     return splits
+
+
+def reduced(x: np.ndarray) -> np.ndarray:
+    """uint8 [n, H, W, channels] with a side of at most SHOWN pixels: a page with pictures of 224 x 224 would be large."""
+    if x.shape[1] <= SHOWN:
+        return x
+    small = [Image.fromarray(image.squeeze()).resize((SHOWN, SHOWN), Image.Resampling.BILINEAR) for image in x]
+    return np.stack([np.asarray(image).reshape(SHOWN, SHOWN, -1) for image in small])
 
 
 def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:

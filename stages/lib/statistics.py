@@ -59,7 +59,8 @@ def paired(left: pd.DataFrame, right: pd.DataFrame, on: list[str], value: str = 
     """`left` minus `right` on the same subsets: the rows of `left` that have a partner, with a column `difference`."""
     partner = right[[*on, value]].rename(columns={value: "_partner"})
     joined = left.merge(partner, on=on, how="inner", validate="many_to_one")
-    return joined.assign(difference=joined[value] - joined["_partner"]).drop(columns="_partner")
+    difference = (joined[value] - joined["_partner"]).round(9)  # what is equal differs by 0, not by a last binary digit
+    return joined.assign(difference=difference).drop(columns="_partner")
 
 
 def minus(rows: pd.DataFrame, sources: Sequence[str], reference: str, extra: Sequence[str] = ()) -> pd.DataFrame:

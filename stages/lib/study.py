@@ -15,7 +15,7 @@ from stages.lib import statistics
 
 ABSENT = "not in this configuration"
 MIN_SEEDS = 5  # with fewer, all seeds agree by chance in more than 1 of 16 cases: no verdict from those
-ALL = 1_000_000  # `all` blocks, where numbers of blocks are put in order
+ALL = 1_000_000_000  # `all`, where numbers of blocks or of images are put in order
 
 
 @dataclass(frozen=True)
@@ -34,45 +34,77 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Study:
-    """The results that claims are judged by, and the setting (blocks, n_images) at which they are compared."""
+    """The results that claims are judged by, and the setting (blocks, size) at which they are compared.
+
+    A subset's `size` is its number of images as text, or `all`: the whole training set, whose number differs between targets.
+    """
 
     runs: pd.DataFrame  # every evaluated epoch of every run
     robustness: pd.DataFrame  # accuracy under attack, per model, norm and eps
     cards: dict[str, dict[str, Any]]  # of each source: kind, threat, accuracy on the source data
     labels: dict[str, str]  # how a source is called in text and figures
     natural: str
+    exemplar: str | None  # the robust source that stands for adversarial training
     targets: list[str]
     textures: list[str]  # the targets that have their label in texture alone
     n_test: dict[str, int]  # images in each split of the source data
     blocks: str
-    n_images: int
+    size: str
     resamples: int
+    whole: dict[str, int] = field(default_factory=dict)  # images of each target's whole training set, where that is a size
+    epochs_at: list[str] = field(default_factory=list)  # sizes of the figures by epoch
+    similar: list[str] = field(default_factory=list)  # targets that resemble the source data
+    published: dict[str, str] = field(default_factory=dict)  # column of the paper's Table 7: the source that stands for it
     last: pd.DataFrame = field(init=False)  # of `runs`, the last epoch of each
 
     def __post_init__(self) -> None:
+        n = self.runs["n_images"]
+        size = n.astype(str).where(n != self.runs["target"].map(self.whole), "all")
+        object.__setattr__(self, "runs", self.runs.assign(size=size))
         object.__setattr__(self, "last", statistics.last_epoch(self.runs))
 
     @property
     def robust(self) -> list[str]:
-        return [name for name in self.cards if name != self.natural and self.eps(name) > 0]
+        """Trained adversarially with many steps; Section 7 alone is about the others that learn from perturbed images."""
+        return [name for name in self.cards if self.family(name) in ("l2", "linf")]
 
     @property
     def random(self) -> str | None:
         return next((name for name, card in self.cards.items() if card["kind"] == "random"), None)
 
     @property
-    def sizes(self) -> list[int]:
-        return sorted(int(n) for n in self.runs["n_images"].unique())
+    def sizes(self) -> list[str]:
+        return sorted(self.last["size"].unique(), key=size_order)
+
+    @property
+    def block_pair(self) -> tuple[str, str] | None:
+        """What Figures 4b and 11b subtract: three and one blocks; else the study's number of blocks and the next smaller one."""
+        numbers = sorted(at(self.last, source=self.natural)["blocks"].unique(), key=block_order)
+        if {"1", "3"} <= set(numbers):
+            return "3", "1"
+        place = numbers.index(self.blocks) if self.blocks in numbers else 0
+        return (numbers[place], numbers[place - 1]) if place else None
 
     def eps(self, name: str) -> float:
         return (self.cards[name]["threat"] or {}).get("eps", 0.0)
 
-    def family(self, name: str) -> str:
-        """What a source's colour goes by: `l2` or `linf` of a robust one, `random`, or `natural`."""
-        return self.cards[name]["threat"]["norm"] if name in self.robust else "random" if name == self.random else "natural"
+    def norm(self, name: str) -> str | None:
+        return (self.cards[name]["threat"] or {}).get("norm")
 
-    def of_norm(self, norm: str) -> list[str]:
-        return [name for name in self.robust if self.cards[name]["threat"]["norm"] == norm]
+    def perturbation(self, name: str) -> str | None:
+        """How the source's images were perturbed, where that is known: `PGD(3)`, `Gaussian`."""
+        return (self.cards[name]["threat"] or {}).get("perturbation")
+
+    def family(self, name: str) -> str:
+        """What a source's colour goes by: `natural`, `random`; `l2` or `linf` of a robust one; `pgd1` or `gaussian` of Section 7."""
+        if name == self.random:
+            return "random"
+        if name == self.natural or self.eps(name) == 0:
+            return "natural"
+        return {"PGD(1)": "pgd1", "Gaussian": "gaussian"}.get(self.perturbation(name), self.norm(name))
+
+    def of_family(self, family: str) -> list[str]:
+        return [name for name in self.cards if self.family(name) == family]
 
 
 def judge(low: float, high: float, expected: int = 1) -> str:
@@ -121,8 +153,12 @@ def block_order(blocks: str) -> int:
     return ALL if blocks == "all" else int(blocks)
 
 
-def images(n: int) -> str:
-    return f"{n:,} images"
+def size_order(size: str) -> int:
+    return ALL if size == "all" else int(size)
+
+
+def images(n: int | str) -> str:
+    return "all images" if n == "all" else f"{int(n):,} images"
 
 
 def block_text(blocks: str) -> str:
@@ -162,10 +198,10 @@ class Answer:
 
 
 def answers(study: Study) -> list[Answer]:
-    """One per target at the study's blocks and n_images; random initialisation takes part with its whole network."""
+    """One per target at the study's blocks and size; random initialisation takes part with its whole network."""
     found = []
     for target in study.targets:
-        rows = at(study.last, target=target, n_images=study.n_images)
+        rows = at(study.last, target=target, size=study.size)
         rows = rows[(rows["blocks"] == study.blocks) | (rows["source"] == study.random)]
         name = best(rows, list(study.cards))
         if name is None:
@@ -180,5 +216,6 @@ def answers(study: Study) -> list[Answer]:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """With its sign, and a true minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """With its sign, and a true minus; nothing has no sign."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if not float(text[1:]) else text

@@ -1,0 +1,80 @@
+"""Every figure of the report by the name of its files: samples, each target in full, the paper's figures, and attacks."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stages.lib import figures, paper_figures, pictures, results, source_figures
+from stages.lib.figures import Look
+from stages.lib.paper import Numbers
+from stages.lib.study import Study, at, block_text, images, kept_runs
+
+
+def all_figures(
+    study: Study, tables: dict[str, pd.DataFrame], paper: dict[str, Numbers], published: pd.DataFrame, datasets: Sequence[str]
+) -> Iterator[tuple[str, Figure]]:
+    """One at a time, as a figure takes memory until it is encoded.
+
+    Args:
+        tables: summary and differences per source, target, blocks and size; epochs, the same by epoch.
+        paper: the numbers of the paper's figures.
+        published: Table 7 as published.
+    """
+    looks = looks_of(study)
+    for name in datasets:
+        splits = results.samples_of(name)
+        if splits:
+            yield f"samples_{name}", pictures.samples(splits, f"{name}: first image of each class, with its label")
+    for name, numbers in paper.items():
+        if len(numbers.table):
+            yield name, paper_figures.draw(name, numbers, {look.label: look for look in looks.values()}, study.targets)
+    if not (paper["figure2"].table["series"] == "published").any():
+        title = "Published (Utrera et al., Table 7): L2 3 minus natural, ImageNet ResNet-50, 3 blocks"
+        yield "published", source_figures.published(published, title)
+    yield from _targets(study, tables, looks)
+    yield from _attacks(study, looks)
+
+
+def _targets(study: Study, tables: dict[str, pd.DataFrame], looks: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
+    """Each target with every source and every number of blocks."""
+    for target in study.targets:
+        title = f"{target}: test accuracy against number of training images"
+        yield f"accuracy_{target}", source_figures.accuracy(at(tables["summary"], target=target), looks, title)
+        gaps = at(tables["differences"], target=target)
+        if len(gaps):
+            yield f"difference_{target}", source_figures.difference(gaps, looks, f"{target}: robust minus natural on the same subsets")
+    by_epoch = tables["epochs"]
+    by_epoch = by_epoch[(by_epoch["blocks"] == study.blocks) | (by_epoch["source"] == study.random)]
+    title = f"Accuracy by epoch, every source: {images(study.size)}, {block_text(study.blocks)}"
+    yield "epochs", source_figures.epochs(by_epoch, looks, title)
+
+
+def _attacks(study: Study, looks: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
+    attacked = attacked_of(study)
+    if len(attacked):
+        kind = attacked["attack"].iloc[0].upper().replace("PGD", "PGD(")
+        yield "robustness", source_figures.robustness(attacked, looks, f"Accuracy under attack, {kind})")
+    for model, target in [("source", study.targets[0]), *(("finetuned", t) for t in study.targets)]:
+        groups = [g for name in study.cards for norm in ("l2", "linf") for g in results.example_group(name, target, model, norm)]
+        where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
+        if groups:
+            name = f"examples_{target}" if model == "finetuned" else "examples_source"
+            yield name, pictures.examples(pd.DataFrame(groups), looks, f"Adversarial examples: {where}")
+
+
+def attacked_of(study: Study) -> pd.DataFrame:
+    """Accuracy against eps of the sources on their own data, and per target of the fine-tuned models that kept weights."""
+    sources = at(study.robustness, model="source")
+    parts = [sources.assign(panel=sources["dataset"] + ", source models")]
+    for target in study.targets:
+        kept = kept_runs(study, target)
+        if len(kept):
+            blocks = at(kept, source=study.natural)["blocks"].max() if study.natural in set(kept["source"]) else kept["blocks"].iloc[0]
+            parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {block_text(blocks)}"))
+    shown = pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)
+    return shown.groupby(["panel", "norm", "attack", "source", "eps"], sort=False, as_index=False)["accuracy"].mean()
+
+
+def looks_of(study: Study) -> dict[str, Look]:
+    return figures.looks_of([(name, study.labels[name], study.family(name), study.eps(name)) for name in study.cards])
