@@ -199,3 +199,13 @@ def test_a_memory_map_is_trained_on_as_what_it_holds(tmp_path):
         losses[name] = []
         training.train(new_network(), images_, y, **SETTINGS, after_epoch=lambda done, state, kept=losses[name]: kept.append(done.loss))
     assert losses["map"] == losses["memory"]
+
+
+def test_attack_and_step_in_lower_precision_train_every_weight():
+    """The attack's gradients are of the images alone: what autocast keeps of it must not cut the step off from the weights."""
+    x, y = data()
+    before, network = new_network(), new_network()
+    training.train(network, x, y, **(SETTINGS | {"epochs": 1, "weight_decay": 0.0}), lower_precision=torch.bfloat16, perturb_at=l2_at)
+    same = [name for (name, new), old in zip(network.named_parameters(), before.parameters(), strict=True) if torch.equal(new, old)]
+    assert same == []
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
