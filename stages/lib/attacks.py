@@ -123,6 +123,23 @@ def gaussian(*, norm: str, eps: float, std: float) -> Perturb:
     return perturb
 
 
+def ramped(make: Callable[[float], Perturb], *, eps: float, hold: float, ramp: float) -> Callable[[float], Perturb]:
+    """An attack that grows: its eps is 0 for a fraction `hold` of the way, then rises linearly to `eps` over the fraction `ramp`.
+
+    Args:
+        make: the attack of a radius.
+
+    Returns:
+        the attack at a fraction of the way, in [0, 1).
+    """
+
+    def at(progress: float) -> Perturb:
+        risen = min(1.0, max(0.0, progress - hold) / ramp) if ramp else float(progress >= hold)
+        return make(eps * risen)
+
+    return at
+
+
 def loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Gradient of the summed cross-entropy by the images, [batch, C, H, W]: no gradient of a weight is computed.
 

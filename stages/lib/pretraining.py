@@ -133,10 +133,8 @@ def adversary(entry: Trained, settings: SourceSettings) -> training.PerturbAt | 
     if perturbation is None:
         return None
 
-    def perturb_at(progress: float) -> attacks.Perturb:
-        risen = min(1.0, max(0.0, progress - attack.eps_hold) / attack.eps_ramp) if attack.eps_ramp else float(progress >= attack.eps_hold)
-        ball = {"norm": entry.threat.norm, "eps": entry.threat.eps * risen}
-        make = attacks.gaussian if perturbation.kind == "gaussian" else attacks.pgd
-        return make(**ball, **perturbation.model_dump(exclude={"kind"}))
+    def make(eps: float) -> attacks.Perturb:
+        kind = attacks.gaussian if perturbation.kind == "gaussian" else attacks.pgd
+        return kind(norm=entry.threat.norm, eps=eps, **perturbation.model_dump(exclude={"kind"}))
 
-    return perturb_at
+    return attacks.ramped(make, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
