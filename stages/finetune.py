@@ -6,6 +6,7 @@ models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch o
 """
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,7 @@ def main(source: str, target: str) -> None:
         compute_missing(job, planned, kept, subsets, journal)
         files.write_json(out / "settings.json", settings.model_dump())
         files.write_parquet(out / "runs.parquet", table(planned))
-        for cell in kept:
-            weights = cells.path_of("finetune", cell.key, ".safetensors").read_bytes()
-            files.write_bytes(out / f"{cell.blocks}_{cell.n_images}_{cell.seed}.safetensors", weights)
+        write_weights(out, kept)
 
 
 def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings) -> Job:
@@ -98,6 +97,14 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: di
 def table(planned: list[Cell]) -> pd.DataFrame:
     rows = [described(cell) | row | {"cell": cell.key[:16]} for cell in planned for row in cells.load("finetune", cell.key)["rows"]]
     return pd.DataFrame(rows)[list(RUNS)].astype(RUNS)
+
+
+def write_weights(out: Path, kept: list[Cell]) -> None:
+    weights = {out / f"{cell.blocks}_{cell.n_images}_{cell.seed}.safetensors": cell.key for cell in kept}
+    for path, key in weights.items():
+        files.write_bytes(path, cells.path_of("finetune", key, ".safetensors").read_bytes())
+    for path in set(out.glob("*.safetensors")) - set(weights):
+        path.unlink()  # of an earlier run by hand; DVC begins with an empty folder
 
 
 def described(cell: Cell) -> dict:

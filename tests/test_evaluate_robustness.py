@@ -1,5 +1,8 @@
 """Robustness as a stage: a row for each model, norm and radius, and pictures of what the attack does."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +10,7 @@ from torch import nn
 
 from stages import evaluate_robustness, finetune, source
 from stages.lib import cells, finetuning, sources, tables
-from stages.lib.datasets import load
+from stages.lib.datasets import IMAGES, load
 
 
 def accuracy(network, x, y) -> float:
@@ -87,3 +90,32 @@ def test_random_without_kept_weights_gives_an_empty_table(ready):
 
 def test_the_source_is_attacked_once_for_all_its_targets(ready):
     assert len(list(cells.folder("robustness").rglob("*.json"))) == 2 * 2  # models x norms
+
+
+def test_without_radii_there_is_clean_accuracy_alone_and_no_picture(ready):
+    before = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0").reset_index(drop=True)
+    ready.edit("params.yaml", evaluate_robustness__l2=[], evaluate_robustness__linf=[])
+    evaluate_robustness.main("l2_eps0_5", "digits")
+    pd.testing.assert_frame_equal(pd.read_parquet(OUT / "robustness.parquet"), before)
+    assert not np.load(OUT / "examples.npz").files
+
+
+def without_images(folder) -> None:
+    shutil.rmtree(folder)
+
+
+def without_splits(folder) -> None:
+    """As the card of a folder that is not on this machine."""
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"splits": {}}))
+
+
+@pytest.mark.parametrize("lose", [without_images, without_splits])
+def test_a_source_whose_data_are_not_at_hand_is_left_out(lose, ready):
+    lose(IMAGES / "glyphs")
+    ready.edit("params.yaml", finetune__keep__n_seeds=0)
+    finetune.main("l2_eps0_5", "digits")
+    evaluate_robustness.main("l2_eps0_5", "digits")
+    table = pd.read_parquet(OUT / "robustness.parquet")
+    assert table.empty
+    assert dict(table.dtypes.astype(str)) == tables.ATTACKED

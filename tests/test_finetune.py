@@ -1,11 +1,12 @@
 """Fine-tuning as a stage: the table, kept weights, what is computed again and what is not, and what goes wrong."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from torch import nn
 
-from stages import draw_subsets, evaluate_robustness, finetune, source
-from stages.lib import cells, datasets, files, finetuning, grid, params, pool, sources, tables
+from stages import draw_subsets, evaluate_robustness, finetune, source, upscale
+from stages.lib import cells, datasets, finetuning, grid, params, pool, sources, tables
 from stages.lib.errors import RunError
 
 OUT = finetune.FINETUNED / "natural" / "digits"
@@ -40,6 +41,13 @@ def test_random_is_trained_whole(ready):
 def test_weights_are_kept_where_the_settings_say_so(ready):
     finetune.main("natural", "digits")
     assert sorted(p.name for p in OUT.glob("*.safetensors")) == ["1_40_20000000.safetensors"]
+
+
+def test_weights_that_are_no_longer_kept_go(ready):
+    finetune.main("natural", "digits")
+    ready.edit("params.yaml", finetune__keep__n_images=[20])
+    finetune.main("natural", "digits")
+    assert sorted(p.name for p in OUT.glob("*.safetensors")) == ["1_20_20000000.safetensors"]
 
 
 def test_fewer_blocks_afterwards_compute_nothing_and_more_compute_the_new_ones_only(ready):
@@ -98,27 +106,38 @@ def test_longest_runs_come_first(ready):
     assert order == sorted(order, reverse=True)
 
 
+AS_RELEASED = {"frozen_batchnorm": "batch", "augmentation": "published", "normalisation": {"natural": "target"}, "head_init": "normal"}
 POLICIES = {
-    "as released": {"frozen_batchnorm": "batch", "augmentation": "published", "normalisation": {"natural": "target"}, "resolution": 8},
-    "adapted": {"frozen_batchnorm": "adapted"},
-    "low resolution": {"resolution": 4},
-    "by target": {"normalisation": "target"},
+    "as a rule": ("natural", "digits", {"frozen_batchnorm": "source"}),
+    "as released, grey": ("natural", "digits", AS_RELEASED),
+    "as released, colour": ("natural", "glyphs", AS_RELEASED),
+    "adapted, at a low resolution": ("natural", "digits", {"frozen_batchnorm": "adapted", "resolution": 4}),
+    "adapted, augmented": ("natural", "glyphs", {"frozen_batchnorm": "adapted", "augmentation": "published"}),
+    "normalised by the target": ("natural", "digits", {"normalisation": "target"}),
+    "whole network": ("natural", "digits", AS_RELEASED | {"blocks": "all"}),
+    "from random weights": ("random", "glyphs", {"normalisation": "target", "augmentation": "published", "resolution": 8}),
 }
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     """Whatever the run changed besides the trained weights: statistics of the frozen part, normalisation, resolution."""
-    ready.edit("params.yaml", blocks=[1], **{f"finetune__{key}": value for key, value in POLICIES[name].items()})
-    finetune.main("natural", "digits")
-    table = pd.read_parquet(OUT / "runs.parquet")
-    [model] = [m for m in evaluate_robustness.models_of("natural", "digits") if m.kind == "finetuned"]
+    source_name, target, changes = POLICIES[name]
+    draw_subsets.main(target)
+    ready.edit("params.yaml", blocks=changes.get("blocks", 1), **{f"finetune__{k}": v for k, v in changes.items() if k != "blocks"})
+    finetune.main(source_name, target)
+    table = pd.read_parquet(tables.FINETUNED / source_name / target / "runs.parquet")
+    [model] = [m for m in evaluate_robustness.models_of(source_name, target) if m.kind == "finetuned"]
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
     network = evaluate_robustness.network_of(model)
-    x, y = datasets.load("digits", "test")
     seen = finetuning.Model(nn.Identity(), network, finetuning.View(16, model.resolution))
-    assert finetuning.accuracy(seen, x, y) == pytest.approx(ended)
-    assert sources.card_of("natural").sha256 == files.sha256_of(sources.paths("natural")[0])
+    assert finetuning.accuracy(seen, *datasets.load(target, "test")) == pytest.approx(ended)
+
+
+def test_a_size_without_epochs_is_refused(ready):
+    ready.edit("params.yaml", finetune__epochs={30: 2, "all": 1})
+    with pytest.raises(RunError, match=r"^params\.yaml: finetune\.epochs holds from 30 images on; allowed: from 20 or fewer"):
+        finetune.main("natural", "digits")
 
 
 def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_target(ready):
@@ -140,3 +159,17 @@ def test_epochs_follow_table_4(ready):
     table = pd.read_parquet(OUT / "runs.parquet")
     assert table.groupby("n_images").epoch.unique().map(list).to_dict() == {20: [1, 2], 40: [1, 3], 1000: [1]}
     assert table.groupby("n_images").seed.nunique().to_dict() == {20: 2, 40: 2, 1000: 1}
+
+
+def test_images_stored_at_their_own_size_give_the_runs_of_up_scaled_ones(ready):
+    finetune.main("natural", "digits")
+    expected = pd.read_parquet(OUT / "runs.parquet")
+    assert datasets.load("digits", "train")[0].shape[1:] == (16, 16, 1)
+    ready.edit("params.yaml", upscale__store="native")
+    upscale.main("digits")
+    assert datasets.load("digits", "train")[0].shape[1:] == (8, 8, 1)
+    finetune.main("natural", "digits")
+    found = pd.read_parquet(OUT / "runs.parquet")
+    assert not set(found.cell) & set(expected.cell)
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=0.02)  # Pillow rounds a little otherwise
+    np.testing.assert_allclose(found.test_accuracy, expected.test_accuracy, atol=1)
