@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
-from stages.lib import datasets, tables
+from stages import report
+from stages.lib import datasets, journal, tables
 from stages.lib.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,3 +170,14 @@ def accuracy(published: pd.Series, source: str) -> float:
 def at_epoch(last: float, epoch: int, of: int) -> float:
     """A curve that has reached its end at the last epoch."""
     return last if epoch == of else last * (1 - 0.6 * np.exp(-epoch / of * 6))
+
+
+def reported(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The reports/ of a folder that `make` fills."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.setattr(journal, "LIVE_AFTER_S", 1000)
+        make(folder)
+        report.main()
+    return folder / "reports"
