@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
-from stages.lib import datasets, tables
+from stages import report
+from stages.lib import datasets, journal, tables
+from stages.lib.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = 12
+NOTHING = pd.DataFrame(columns=list(tables.ATTACKED))
 FIRST_SEED, SEED_STEP = 20000000, 100000
 WHOLE = {"cifar100": 50000, "cifar10": 50000, "svhn": 73257, "fmnist": 60000, "kmnist": 60000, "mnist": 60000}
 SIZES = [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600]  # Table 4 of Utrera et al., besides `all`
@@ -29,6 +34,38 @@ COLUMNS = {"torchvision_resnet50": "natural", "utrera_l2_eps3": "l2_eps3", "utre
 PUBLISHED_TOP1 = {"torchvision_resnet50": 76.13, "utrera_l2_eps3": 57.90, "utrera_linf_eps4_255": 62.42, "utrera_linf_eps8_255": 47.91}
 OF_BLOCKS = {"0": -6.0, "1": -1.5, "3": 0.0, "9": -3.0, "all": 0.0}  # points, against three blocks
 OURS, ROBUST = 0.5, 0.25  # points that a cell of ours lies above the published one, and one of a robust source besides
+
+
+def study(
+    lead: Callable, seeds: int | Callable = 6, targets: tuple = ("digits",), sizes: tuple = (50, 200), blocks: tuple = ("1",),
+    epochs: tuple = (1, 11), threats: dict | None = None, cards: dict | None = None, robustness: pd.DataFrame = NOTHING, **more: object,
+) -> Study:  # fmt: skip
+    """Natural has 60 + seed; `lead(source, target, blocks, n_images, epoch)` is what another source has more, or None: no run.
+
+    Args:
+        seeds: how many, or `seeds(source, target, n_images)`.
+        threats: of each source besides natural; cards: of all, in their place.
+    """
+    threats = {"l2": {"norm": "l2", "eps": 0.5}, "linf": {"norm": "linf", "eps": 8 / 255}} if threats is None else threats
+    cards = cards or {"natural": short_card(None), **{name: short_card(threat) for name, threat in threats.items()}}
+    rows = []
+    for source, target, n, epoch in product(cards, targets, sizes, epochs):
+        for b in ["all"] if source == "random" else blocks:
+            above = 0.0 if source == "natural" and len(blocks) == 1 else lead(source, target, b, n, epoch)
+            count = seeds(source, target, n) if callable(seeds) else seeds
+            if above is not None:
+                rows += [(source, target, b, n, seed, epoch, 60.0 + seed + above, f"{seed}") for seed in range(count)]
+    runs = pd.DataFrame(rows, columns=["source", "target", "blocks", "n_images", "seed", "epoch", "test_accuracy", "cell"])
+    known = {
+        "natural": "natural", "exemplar": next((s for s in cards if s not in ("natural", "random")), None), "targets": list(targets),
+        "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]), "resamples": 200,
+        "labels": {name: name for name in cards},
+    }  # fmt: skip
+    return Study(runs=runs, robustness=robustness, cards=cards, **(known | more))
+
+
+def short_card(threat: dict | None = None, kind: str = "trained", **accuracy: float) -> dict:
+    return {"kind": kind, "threat": threat, "accuracy": accuracy}
 
 
 def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits: dict[str, int] | None = None) -> None:
@@ -133,3 +170,14 @@ def accuracy(published: pd.Series, source: str) -> float:
 def at_epoch(last: float, epoch: int, of: int) -> float:
     """A curve that has reached its end at the last epoch."""
     return last if epoch == of else last * (1 - 0.6 * np.exp(-epoch / of * 6))
+
+
+def reported(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The reports/ of a folder that `make` fills."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.setattr(journal, "LIVE_AFTER_S", 1000)
+        make(folder)
+        report.main()
+    return folder / "reports"

@@ -4,13 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import made
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made import PIXELS
 
 from stages import report
-from stages.lib import datasets, journal
+from stages.lib import datasets, journal, tables
 from stages.lib.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +23,7 @@ BASE = {  # accuracy on digits, on textures; each at 50 images and the last epoc
 }  # fmt: skip
 ON_SOURCE = {"natural": (99.0, 80.0), "l2_eps0_5": (93.0, 90.0), "linf_eps8_255": (91.0, 89.0), "random": None}
 THREATS = {"l2_eps0_5": {"norm": "l2", "eps": 0.5}, "linf_eps8_255": {"norm": "linf", "eps": 8 / 255}}
-PIXELS = 12
+IN_EVERY_REPORT = {"figure2", "figure3_10", "figure4", "figure5", "epochs"}
 
 
 @pytest.fixture
@@ -37,63 +39,29 @@ def workspace(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One such folder with its report, for the tests that only look."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("finished")
-        patch.chdir(folder)
-        patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(journal, "LIVE_AFTER_S", 1000)
-        make(folder)
-        report.main()
-    return folder / "reports"
+    return made.reported(tmp_path_factory.mktemp("finished"), make)
 
 
 def make(folder: Path) -> None:
-    for name in ("data/catalog.yaml", "models/catalog.yaml", "reports/reference/utrera_table7.csv"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+    for path in (ROOT / "data/catalog.yaml", ROOT / "models/catalog.yaml", *(ROOT / "reports/reference").glob("*.csv")):
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     settings |= {"sources": list(BASE), "targets": ["digits", "textures"], "datasets": ["glyphs", "digits", "textures"], "blocks": [0, 1]}
     settings["draw_subsets"] |= {"n_images": SIZES, "n_seeds": len(SEEDS)}
-    settings["report"] |= {"natural": "natural", "bootstrap": 500, "headline": {"n_images": 100, "blocks": 1}}
+    settings["report"] |= {"natural": "natural", "robust": "l2_eps0_5", "bootstrap": 500, "headline": {"n_images": 100, "blocks": 1}}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     for name in settings["datasets"]:
-        make_images(folder / "data/images" / name, name)
+        splits = dict.fromkeys(("train", "test", "test_decorrelated") if name == "glyphs" else ("train", "test"), 1000)
+        made.images(folder / "data/images" / name, name, channels=1 if name == "digits" else 3, splits=splits)
     for source in BASE:
-        make_card(folder / "models/sources" / f"{source}.json", source)
+        accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
+        card = made.card(source, "random" if source == "random" else "trained", THREATS.get(source), accuracy)
+        made.write_json(folder / "models/sources" / f"{source}.json", card)
         for index, target in enumerate(settings["targets"]):
             make_runs(folder / "models/finetuned" / source / target / "runs.parquet", source, target, BASE[source][index])
             make_robustness(folder / "models/robustness" / source / target, source, target)
-
-
-def make_images(folder: Path, name: str) -> None:
-    channels, random = (1 if name == "digits" else 3), np.random.default_rng(0)
-    splits = ("train", "test", "test_decorrelated") if name == "glyphs" else ("train", "test")
-    for split in splits:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / f"{split}_x.npy", random.integers(0, 256, (20, PIXELS, PIXELS, channels), dtype=np.uint8))
-        np.save(folder / f"{split}_y.npy", np.arange(20) % 10)
-    card = {
-        "name": name,
-        "classes": 10,
-        "channels": channels,
-        "image_size": PIXELS,
-        "stored_size": PIXELS,
-        "mean": [0.5] * 3,
-        "std": [0.2] * 3,
-    }
-    counts = {split: {"n": 1000, "sha256": "0" * 64} for split in splits}
-    (folder / "card.json").write_text(json.dumps(card | {"splits": counts}))
-
-
-def make_card(path: Path, source: str) -> None:
-    accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
-    card = {
-        "name": source, "kind": "random" if source == "random" else "trained", "architecture": "small_resnet", "classes": 24,
-        "dataset": "glyphs" if accuracy else None, "threat": THREATS.get(source), "origin": "", "sha256": "abcdef012345" + "0" * 52,
-        "mean": [0.5] * 3, "std": [0.2] * 3, "accuracy": accuracy,
-    }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(card))
 
 
 def make_runs(path: Path, source: str, target: str, base: float) -> None:
@@ -106,9 +74,8 @@ def make_runs(path: Path, source: str, target: str, base: float) -> None:
                 for epoch in (1, 11, 20):
                     lead = (base - natural) * (1 - 0.25 * k)
                     accuracy = natural + lead + 4 * k + i + (2 if blocks == "1" else 0) - {1: 30, 11: 5, 20: 0}[epoch]
-                    rows.append((source, target, blocks, n, seed, epoch, accuracy, 99.0, 0.1, f"{len(rows) // 3:016x}{source}{target}"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=report.results.RUNS).sample(frac=1, random_state=0).to_parquet(path)
+                    rows.append((source, target, blocks, n, seed, epoch, accuracy))
+    made.runs(rows, path)
 
 
 def make_robustness(folder: Path, source: str, target: str) -> None:
@@ -123,7 +90,7 @@ def make_robustness(folder: Path, source: str, target: str) -> None:
         for norm, eps in radii
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=report.results.ATTACKED).to_parquet(folder / "robustness.parquet")
+    pd.DataFrame(rows, columns=tables.ATTACKED).to_parquet(folder / "robustness.parquet")
     np.savez(folder / "examples.npz", **make_examples(pretrained))
 
 
@@ -146,7 +113,7 @@ def test_the_tables_hold_the_known_means_of_the_last_epoch(finished):
     assert row["n"] == 6
     assert row["mean"] == pytest.approx(64 + 7.5 + 4 + 2.5 + 2)  # natural, lead at 100 images, size, mean of 0..5, blocks
     assert row["low"] < row["mean"] < row["high"]
-    assert pd.read_csv(finished / "tables/runs.csv").columns[:7].tolist() == list(report.results.RUNS)[:7]
+    assert pd.read_csv(finished / "tables/runs.csv").columns[:7].tolist() == list(tables.RUNS)[:7]
 
 
 def test_paired_differences_cancel_what_the_seeds_share(finished):
@@ -180,11 +147,28 @@ def test_the_page_is_self_contained(finished):
 
 def test_every_figure_is_saved_as_svg_and_png(finished):
     names = {path.stem for path in (finished / "figures").iterdir()}
-    assert names == {
+    assert names == IN_EVERY_REPORT | {
         "samples_glyphs", "samples_digits", "samples_textures", "accuracy_digits", "accuracy_textures", "difference_digits",
-        "difference_textures", "published", "epochs", "robustness", "examples_source", "examples_digits", "examples_textures",
+        "difference_textures", "published", "figure11_natural", "figure11_linf_eps8_255", "robustness", "examples_source",
+        "examples_digits", "examples_textures",
     }  # fmt: skip
     assert all((finished / f"figures/{name}.{kind}").stat().st_size > 1000 for name in names for kind in ("svg", "png"))
+
+
+def test_the_page_says_what_is_not_drawn(finished):
+    text = " ".join((finished / "report.html").read_text().split())
+    assert "Figure 8 is not drawn: this configuration lacks a PGD(1) source and a Gaussian source." in text
+    assert "Figure 5 lacks two radii of a norm." in text
+    assert "No published value is shown: no source of report.published is configured." in text
+
+
+def test_the_numbers_of_each_figure_are_a_table(finished):
+    for name in IN_EVERY_REPORT - {"epochs"}:
+        table = pd.read_csv(finished / f"tables/{name}.csv")
+        assert {"panel", "series", "target", "n_images", "n", "mean", "low", "high"} <= set(table.columns)
+    found = pd.read_csv(finished / "tables/figure2.csv").set_index(["series", "target", "n_images"])
+    assert found.loc[("robust minus natural", "digits", 100), ["n", "mean", "low", "high"]].tolist() == [6, 7.5, 7.5, 7.5]
+    assert found.loc[("robust minus natural", "textures", 200), "mean"] == -9.0
 
 
 def test_metrics_have_no_dots_in_their_keys_and_the_best_robust_difference(finished):
@@ -206,11 +190,11 @@ def test_verdicts_follow_the_results(finished):
     found = {(row.claim, row.comparison.split(",")[0].split(":")[0]): row.verdict for row in claims.itertuples()}
     assert found[1, "digits"] == "supports"
     assert found[1, "textures"] == "contradicts"
-    assert found[2, "digits"] == "supports"
-    assert found[2, "textures"] == "open"
-    assert found[7, "textures"] == "supports"
-    assert set(claims["claim"]) == set(range(1, 10))
-    assert (claims.loc[claims["claim"] == 6, "verdict"] == "supports").all()
+    assert found[3, "digits"] == "supports"
+    assert found[3, "textures"] == "open"
+    assert found[10, "textures"] == "supports"
+    assert set(claims["claim"]) == set(range(1, 17))
+    assert (claims.loc[claims["claim"] == 15, "verdict"] == "supports").all()
 
 
 def test_the_same_inputs_give_the_same_bytes(workspace):
@@ -232,8 +216,8 @@ def test_results_of_a_source_that_is_no_longer_configured_are_not_read(workspace
         "8/255" not in Path("reports/report.html").read_text().split("<article")[0].split("samples")[0].split("<h1>")[1].split("</h1>")[0]
     )
     claims = pd.read_csv("reports/tables/claims.csv").set_index("claim")
-    assert claims.loc[5, "note"] == "not in this configuration"
-    assert (claims.loc[[8], "note"] == "not in this configuration").all()
+    assert claims.loc[6, "note"] == "not in this configuration"
+    assert (claims.loc[[14], "note"] == "not in this configuration").all()
 
 
 def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
@@ -256,7 +240,7 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
         np.savez(path.with_name("examples.npz"))
     report.main()
     claims = pd.read_csv("reports/tables/claims.csv").set_index("claim")
-    assert claims.loc[9, "note"] == "not in this configuration"
+    assert claims.loc[16, "note"] == "not in this configuration"
     assert Path("reports/figures/robustness.svg").is_file()
     assert not list(Path("reports/figures").glob("examples*"))
 
@@ -265,7 +249,7 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
     "missing",
     ["models/finetuned/natural/digits/runs.parquet", "models/robustness/random/textures/robustness.parquet",
      "models/robustness/natural/digits/examples.npz", "models/sources/natural.json", "data/images/glyphs/card.json",
-     "reports/reference/utrera_table7.csv"],
+     "reports/reference/utrera_table7.csv", "reports/reference/shafahi_tables.csv"],
 )  # fmt: skip
 def test_a_missing_file_is_named_in_one_line(workspace, missing):
     Path(missing).unlink()
@@ -295,3 +279,51 @@ def test_samples_are_the_first_image_of_each_class(workspace):
     shown, labels = report.results.samples_of("digits")["train"]
     assert labels.tolist() == list(range(10))
     assert np.array_equal(shown, x[:10])
+
+
+def test_every_training_image_is_a_size_of_its_own_in_each_target(workspace):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["draw_subsets"]["n_images"] = [50, "all"]
+    settings["report"]["headline"]["n_images"] = 7
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    for target, whole in (("digits", 100), ("textures", 200)):
+        card = Path(f"data/images/{target}/card.json")
+        content = json.loads(card.read_text())
+        content["splits"]["train"]["n"] = whole
+        card.write_text(json.dumps(content))
+        for path in Path("models/finetuned").glob(f"*/{target}/runs.parquet"):
+            runs = pd.read_parquet(path)
+            runs[runs["n_images"].isin([50, whole])].to_parquet(path)
+    report.main()
+    gaps = pd.read_csv("reports/tables/figure2.csv").set_index(["series", "target", "n_images"])
+    assert gaps.loc[("robust minus natural", "digits", 100), "mean"] == 7.5
+    assert gaps.loc[("robust minus natural", "textures", 200), "mean"] == -9.0
+    claims = pd.read_csv("reports/tables/claims.csv")
+    assert claims.loc[claims["claim"] == 2, "comparison"].str.contains("all images").all()
+    assert "With 50 images" in Path("reports/report.html").read_text()
+    settings["draw_subsets"]["n_images"] = "all"
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    for path in Path("models/finetuned").glob("*/*/runs.parquet"):
+        runs = pd.read_parquet(path)
+        runs[runs["n_images"] > 50].to_parquet(path)
+    report.main()
+    assert "With all images" in Path("reports/report.html").read_text()
+
+
+def test_a_robust_source_that_is_not_configured_has_the_first_that_is_in_its_place(workspace):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["sources"] = ["natural", "linf_eps8_255"]
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    report.main()
+    claims = pd.read_csv("reports/tables/claims.csv")
+    assert claims.loc[claims["claim"] == 1, "comparison"].str.contains("L∞ 8/255 minus natural").all()
+
+
+def test_seeds_that_are_missing_are_counted(workspace):
+    path = Path("models/finetuned/l2_eps0_5/digits/runs.parquet")
+    runs = pd.read_parquet(path)
+    runs[~((runs["n_images"] == 100) & (runs["seed"].isin(SEEDS[:2])))].to_parquet(path)
+    report.main()
+    gaps = pd.read_csv("reports/tables/figure2.csv").set_index(["series", "target", "n_images"])
+    assert gaps.loc[("robust minus natural", "digits", 100), ["n", "mean"]].tolist() == [4, 7.5]
+    assert gaps.loc[("robust minus natural", "digits", 50), "n"] == 6

@@ -102,6 +102,7 @@ def encode(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context(RC):
         figure.savefig(buffer, format=kind, metadata=metadata, dpi=160)
+    figure.set_layout_engine("none")  # it is laid out: the next file needs not do it again
     return buffer.getvalue()
 
 

@@ -17,7 +17,7 @@ from stages.lib import figures, table7
 from stages.lib.claims import Claim
 from stages.lib.gallery import looks_of
 from stages.lib.paper import Numbers
-from stages.lib.study import Answer, Study, at, block_text, eps_text, images, signed
+from stages.lib.study import Answer, Evidence, Study, at, block_text, eps_text, images, signed
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 COLOURS = {figures.INK: "var(--ink)", figures.MUTED: "var(--muted)", figures.GRID: "var(--grid)", figures.PAPER: "var(--panel)"}
@@ -70,10 +70,10 @@ def numbers(study: Study, summary: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def wins(study: Study, answers: list[Answer]) -> dict[str, str | int]:
-    """Of the targets that are learned best from a robust source: how many, and the least and most points over natural."""
-    points = [a.difference.mean for a in answers if a.best in study.robust and a.difference.mean is not None]
-    return {"robust": len(points), "least": signed(min(points, default=0)), "most": signed(max(points, default=0))}
+def wins(study: Study, answers: list[Answer]) -> list[Evidence]:
+    """What the best robust source has over natural, of the targets that are learned best from one; the least first."""
+    found = [a.difference for a in answers if a.best in study.robust and a.difference.mean is not None]
+    return sorted(found, key=lambda difference: difference.mean)
 
 
 def threats(study: Study) -> dict[str, str]:

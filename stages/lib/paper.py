@@ -91,13 +91,13 @@ def figure5(study: Study) -> Numbers:
 def figure8(study: Study) -> Numbers:
     """(a) PGD(k), (b) PGD(1) and (c) Gaussian minus natural."""
     title = f"Figure 8: kinds of perturbation while the source was trained, {block_text(study.blocks)} fine-tuned"
-    one, noise = study.of_family("pgd1"), study.of_family("gaussian")
-    missing = ([] if one else ["a PGD(1) source"]) + ([] if noise else ["a Gaussian source"])
-    many = many_steps(study)
-    if not (one or noise) or many is None:
-        return Numbers(title, _join(), missing if many else ["a robust source"])
+    many, one, noise = many_steps(study), study.of_family("pgd1"), study.of_family("gaussian")
+    kinds = {"a robust source": many, "a PGD(1) source": one, "a Gaussian source": noise}
+    missing = [kind for kind, found in kinds.items() if not found]
+    if not (one or noise):
+        return Numbers(title, _join(), missing)
     rows = at(study.last, blocks=study.blocks)
-    shown = [("a", many), *(("b", name) for name in one), *(("c", name) for name in noise)]
+    shown = [*((("a", many),) if many else ()), *(("b", name) for name in one), *(("c", name) for name in noise)]
     return Numbers(title, _join(*(_difference(study, rows, panel, name, study.natural) for panel, name in shown)), missing)
 
 

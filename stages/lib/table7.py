@@ -99,8 +99,3 @@ def delta(study: Study, published: pd.DataFrame) -> pd.DataFrame:
     if gap.empty:
         return ours[:0].assign(mean=np.empty(0))
     return ours.merge(gap.reset_index(), on=["target", "n_images"])
-
-
-def columns_of(study: Study) -> list[str]:
-    """The published columns that sources of ours stand for, in the paper's order."""
-    return [name for name in COLUMNS if name in study.published]
