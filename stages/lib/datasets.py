@@ -8,7 +8,7 @@ to `images.prepare`, which up-scales on the device what is stored smaller.
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib import files
 from stages.lib.errors import RunError
@@ -41,7 +41,12 @@ class Card(BaseModel):
 
 
 def card_of(name: str) -> Card:
-    return Card(**files.read_json(IMAGES / name / "card.json"))
+    """Raises RunError when the card is missing or is not one."""
+    path = IMAGES / name / "card.json"
+    try:
+        return Card(**files.read_json(path))
+    except (ValidationError, TypeError) as error:
+        raise RunError(f"{path}: no card of a dataset ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
 
 def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.ndarray]:
