@@ -97,7 +97,7 @@ def test_a_fault_of_the_server_is_one_line_and_leaves_no_output(workspace, serve
     publish(workspace, server, "cifar10")
     workspace.edit("params.yaml", download__timeout_s=0.2)
     server.plans["cifar10/cifar-10-python.tar.gz"] = [word]
-    with pytest.raises(RunError, match=r"put the file at data/raw/cifar10/cifar-10-python\.tar\.gz by hand") as error:
+    with pytest.raises(RunError, match=r"Put the file at data/raw/cifar10/cifar-10-python\.tar\.gz by hand") as error:
         download.main("cifar10")
     assert "\n" not in str(error.value)
     assert server.address("cifar10/cifar-10-python.tar.gz") in str(error.value)

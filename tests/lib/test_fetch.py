@@ -163,7 +163,7 @@ def test_a_killed_download_goes_on_in_the_next_process(server, tmp_path, state):
         ("429", 3, "the server answered 429, 3 times"),
         ("cut:0", 3, "no answer (ProtocolError), 3 times"),
         ("page", 1, "an HTML page instead of the file"),
-        ("other", 1, f"its sha256 is {hashlib.sha256(CONTENT[::-1]).hexdigest()}; allowed: {SHA256}. Nothing is kept"),
+        ("other", 1, f"sha256 is {hashlib.sha256(CONTENT[::-1]).hexdigest()}; allowed: {SHA256}; nothing is kept"),
     ],
 )
 @pytest.mark.parametrize("earlier", [None, b"what an earlier run has brought"], ids=["nothing before", "a file before"])
@@ -173,7 +173,7 @@ def test_a_fault_is_one_line_and_leaves_what_was_there(server, tmp_path, state, 
         (tmp_path / NAME).write_bytes(earlier)
     line = refusal(file(server.address(NAME), **KNOWN), tmp_path / NAME)
     assert f"{server.address(NAME)}: {said}" in line
-    assert line.endswith(f"; put the file at {tmp_path / NAME} by hand, or correct its entry in the catalog")
+    assert line.endswith(f". Put the file at {tmp_path / NAME} by hand, or correct its entry in the catalog")
     assert (f"{tmp_path / NAME}: it has 31 bytes; allowed: {len(CONTENT)}; " in line) == bool(earlier)
     assert len(server.asked_for(NAME)) == times
 
@@ -182,8 +182,8 @@ def test_a_fault_is_one_line_and_leaves_what_was_there(server, tmp_path, state, 
     ("known", "said"),
     [
         ({"size": 17}, f"it has {len(CONTENT)} bytes; allowed: 17"),
-        ({"sha256": "01234567"}, f"its sha256 is {SHA256}; allowed: 01234567"),
-        ({"md5": "0" * 32}, f"its md5 is {MD5}; allowed: {'0' * 32}"),
+        ({"sha256": "01234567"}, f"sha256 is {SHA256}; allowed: 01234567"),
+        ({"md5": "0" * 32}, f"md5 is {MD5}; allowed: {'0' * 32}"),
     ],
 )
 def test_each_checksum_is_compared(server, tmp_path, state, known, said):
