@@ -20,7 +20,7 @@ from stages.lib.journal import execution
 from stages.lib.progress import bar
 from stages.lib.settings import UpscaleSettings
 
-CHUNK = 128  # images at a time: 19 MB at 224 x 224
+CHUNK = 32  # images at a time: 5 MB at 224 x 224, and a few times that on the way
 
 
 def main(dataset: str) -> None:
@@ -84,7 +84,7 @@ def resize(x: np.ndarray, size: int) -> np.ndarray:
 def mean_and_std(counts: np.ndarray) -> tuple[list[float], list[float]] | tuple[None, None]:
     """Per channel, of three, in [0, 1]: a grey image counts as three equal ones. Of the images as they are stored.
 
-    Bilinear up-scaling leaves the mean as it is but for the border, and takes off the std what it smooths.
+    Up-scaling leaves the mean as it is and takes from the std what it smooths (glyphs, from 32 to 224 pixels: 1.6 %).
     """
     if not counts.any():
         return None, None

@@ -41,7 +41,7 @@ class Server:
     def __init__(self, files: dict[str, bytes]):
         self.files = dict(files)
         self.plans: dict[str, list[str]] = {}
-        self.requests: list[Request] = []
+        self.asked: list[Request] = []
         self.etags: dict[str, str] = {}  # others than `"1"`
         self.environment = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # for processes that ask it
 
@@ -68,18 +68,20 @@ class Server:
     def listed(self, files: dict[str, bytes], within: str = "") -> list[dict]:
         """Serve more files, below the folder `within`, and give them as an entry of a catalog lists them."""
         self.files |= {f"{within}{name}": content for name, content in files.items()}
-        return [
-            {"name": name, "mirrors": [self.address(f"{within}{name}")], "size": len(content),
-             "md5": md5(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        ]  # fmt: skip
+        return [self.entry(f"{within}{name}", name=name) for name in files]
 
-    def asked(self, name: str) -> list[Request]:
-        return [request for request in self.requests if request.name == name]
+    def entry(self, place: str, **changes: object) -> dict:
+        """A file as a catalog lists it."""
+        content = self.files[place]
+        known = {"size": len(content), "md5": md5(content), "sha256": sha256(content)}
+        return {"name": place, "mirrors": [self.address(place)]} | known | changes
+
+    def asked_for(self, name: str) -> list[Request]:
+        return [request for request in self.asked if request.name == name]
 
     def next_word(self, name: str) -> str:
         plan = self.plans.get(name, ["whole"])
-        return plan[min(len(self.asked(name)), len(plan) - 1)]
+        return plan[min(len(self.asked_for(name)), len(plan) - 1)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         served, name = self.server.served, self.path.strip("/")
         stored = name.removeprefix("elsewhere/")
         word, _, detail = served.next_word(stored).partition(":") if name == stored else ("whole", "", "")
-        served.requests.append(Request(name, self.headers))
+        served.asked.append(Request(name, self.headers))
         self.close_connection = True
         if stored not in served.files:
             self.send(404, b"no such file")
@@ -134,6 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         pass
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def md5(content: bytes) -> str:

@@ -76,7 +76,7 @@ def test_a_published_set_arrives_and_is_read(workspace, server, name):
     made = publish(workspace, server, name)
     download.main(name)
     assert inside(workspace, name) == made
-    assert all(len(server.asked(f"{name}/{file}")) == 1 for file in made)
+    assert all(len(server.asked_for(f"{name}/{file}")) == 1 for file in made)
     upscale.main(name)
     card = card_of(name)
     assert {split: part.n for split, part in card.splits.items()} == {"train": 100, "test": 100}
@@ -97,7 +97,7 @@ def test_a_fault_of_the_server_is_one_line_and_leaves_no_output(workspace, serve
     publish(workspace, server, "cifar10")
     workspace.edit("params.yaml", download__timeout_s=0.2)
     server.plans["cifar10/cifar-10-python.tar.gz"] = [word]
-    with pytest.raises(RunError, match=r"put the file at data/raw/cifar10/cifar-10-python\.tar\.gz by hand") as error:
+    with pytest.raises(RunError, match=r"Put the file at data/raw/cifar10/cifar-10-python\.tar\.gz by hand") as error:
         download.main("cifar10")
     assert "\n" not in str(error.value)
     assert server.address("cifar10/cifar-10-python.tar.gz") in str(error.value)
@@ -125,7 +125,7 @@ def test_a_cifar_archive_without_a_checksum_is_refused_before_it_is_brought(work
     workspace.edit("data/catalog.yaml", cifar10__files=[{key: entry["files"][0][key] for key in ("name", "mirrors")}])
     with pytest.raises(RunError, match=r"data/catalog\.yaml: cifar10\.files: cifar-10-python\.tar\.gz holds pickles"):
         download.main("cifar10")
-    assert not server.requests
+    assert not server.asked
 
 
 # With DVC
@@ -144,7 +144,7 @@ def test_a_file_put_there_by_hand_is_verified_and_used_without_a_network(empty, 
     server.plans = {f"kmnist/{name}": ["500"] for name in made}
     put(empty, "kmnist", made)
     empty.dvc("repro", "upscale@kmnist")
-    assert not server.requests
+    assert not server.asked
     assert inside(empty, "kmnist") == made
     assert json.loads(empty.text("data/images/kmnist/card.json"))["splits"]["train"]["n"] == 100
     assert empty.repro("upscale@kmnist") == []
@@ -164,7 +164,7 @@ def test_a_damaged_file_put_there_by_hand_is_told_and_brought_again(empty, serve
     assert inside(empty, "kmnist")[labels] == b"damaged"
     empty.dvc("repro", "download@kmnist")
     assert inside(empty, "kmnist") == made
-    assert {request.name for request in server.requests} == {f"kmnist/{labels}"}
+    assert {request.name for request in server.asked} == {f"kmnist/{labels}"}
 
 
 def test_another_entry_under_the_same_name_keeps_nothing_of_the_first(empty, server):

@@ -34,9 +34,9 @@ def problem_of(path: Path, found: Digests, file: File) -> str | None:
     if file.size is not None and found.size != file.size:
         return f"it has {found.size} bytes; allowed: {file.size}"
     if not found.sha256.startswith(file.sha256 or ""):
-        return f"its sha256 is {found.sha256}; allowed: {file.sha256}"
+        return f"sha256 is {found.sha256}; allowed: {file.sha256}"
     if file.md5 is not None and found.md5 != file.md5:
-        return f"its md5 is {found.md5}; allowed: {file.md5}"
+        return f"md5 is {found.md5}; allowed: {file.md5}"
     return None
 
 

@@ -99,7 +99,7 @@ def fetch(
                 return _from_mirror(mirror, file, destination, part, timeout_s, attempts, progress, wait)
             except _LastingError as error:
                 wrong.append(f"{mirror}: {error}")
-        raise RunError(f"{'; '.join(wrong)}; put the file at {destination} by hand, or correct its entry in the catalog")
+        raise RunError(f"{'; '.join(wrong)}. Put the file at {destination} by hand, or correct its entry in the catalog")
 
 
 def _present(destination: Path, file: File) -> Digests | str | None:
@@ -219,10 +219,10 @@ def _verified(path: Path, file: File, promised: str | None) -> Digests:
     """Raises _LastingError for a file that is not the one of the catalog or, where that says nothing, of the server's promise."""
     found = digests_of(path)
     if problem := problem_of(path, found, file):
-        raise _LastingError(f"{problem}. Nothing is kept")
+        raise _LastingError(f"{problem}; nothing is kept")
     if not is_known(file):
         if promised not in (None, found.sha256):
-            raise _LastingError(f"its sha256 is {found.sha256}; the server promised {promised}. Nothing is kept")
+            raise _LastingError(f"sha256 is {found.sha256}; the server promised {promised}; nothing is kept")
         _say_checksum(file, found)
     return found
 

@@ -43,6 +43,14 @@ def test_a_card_that_is_missing_is_one_line():
         datasets.card_of("it")
 
 
+@pytest.mark.parametrize("content", [{}, {"name": "it", "classes": 2}, [1]])
+def test_a_card_of_another_form_is_one_line(content):
+    files.write_json(datasets.IMAGES / "it" / "card.json", content)
+    with pytest.raises(RunError, match=r"data/images/it/card\.json: no card of a dataset") as error:
+        datasets.card_of("it")
+    assert "\n" not in str(error.value)
+
+
 def test_a_card_comes_back():
     splits = {"train": datasets.SplitCard(n=3, sha256="0")}
     card = datasets.Card(name="it", classes=2, channels=1, image_size=8, stored_size=8, mean=[0.1] * 3, std=[0.2] * 3, splits=splits)
