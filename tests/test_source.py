@@ -173,7 +173,7 @@ def test_a_wrong_sha256_a_missing_file_and_a_wrong_architecture_are_named(glyphs
     path = glyphs.folder / "brought.safetensors"
     save_file(networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).state_dict(), path)
     fetched_entry(glyphs, path, "0" * 64)
-    with pytest.raises(RunError, match=rf"{path}: its sha256 is .*0000.*models/fetched/brought.safetensors"):
+    with pytest.raises(RunError, match=rf"{path}: sha256 is .*0000.*models/fetched/brought.safetensors"):
         source.main("brought")
     fetched_entry(glyphs, path, files.sha256_of(path), "resnet18")
     with pytest.raises(
@@ -208,7 +208,7 @@ def test_checkpoints_over_http_become_sources_with_their_own_normaliser(name, gl
         glyphs.edit("models/catalog.yaml", brought=entry)
         source.main("brought")
         source.main("brought")
-        assert len(server.asked(name)) == 1, "the file stays where it is"
+        assert len(server.asked_for(name)) == 1, "the file stays where it is"
     mean, std = ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3]) if "robust" in name else ([0.5] * 3, [0.25] * 3)
     card = sources.card_of("brought")
     assert card.mean == pytest.approx(mean)
