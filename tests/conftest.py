@@ -28,6 +28,12 @@ MINIATURE = {
     "report": {"bootstrap": 200, "headline": {"n_images": 20, "blocks": 1}, "epochs_at": [20]},
 }
 
+LONGEST = ["test_profiles", "test_pipeline", "test_source"]  # begun first, so that no worker is busy alone at the end
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 class Repository:
     """A folder with the pipeline, and commands that run in it as a person would run them."""

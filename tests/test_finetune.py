@@ -135,7 +135,7 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
 
 
 def test_a_size_without_epochs_is_refused(ready):
-    ready.edit("params.yaml", finetune__epochs={30: 2, "all": 1})
+    ready.edit("params.yaml", finetune__epochs={"from_30": 2, "all": 1})
     with pytest.raises(RunError, match=r"^params\.yaml: finetune\.epochs holds from 30 images on; allowed: from 20 or fewer"):
         finetune.main("natural", "digits")
 
