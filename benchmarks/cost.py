@@ -65,13 +65,14 @@ def cached(settings: Params) -> bool:
 
 
 def seconds_per_image(run: Callable[[], object], batch: int, device: torch.device) -> float:
-    run()
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < SECONDS:
+    started, done = 0.0, -batch  # the first run warms up
+    while done <= 0 or time.perf_counter() - started < SECONDS:
         run()
         if device.type == "cuda":
             torch.cuda.synchronize()
         done += batch
+        if done == 0:
+            started = time.perf_counter()
     return (time.perf_counter() - started) / done
 
 
