@@ -7,6 +7,7 @@ whose key is in the store is not computed again, whichever experiment or interru
 import hashlib
 import math
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: 
         keep: keys of the cells whose weights are kept.
     """
     sweep_activations()
-    folder = cells.folder("activations") / str(os.getpid())
+    folder = activations_of(os.getpid())
     workers = {"processes": pool.workers(), "initialise": _begin, "arguments": (job, folder), "preload": PRELOAD}
     tasks = [(cell, subsets[f"{cell.n_images}_{cell.seed}"], cell.key in keep) for cell in absent]
     try:
@@ -142,10 +143,16 @@ def rows_of(absent: list[Cell], subsets: dict[str, np.ndarray], blocks: Blocks) 
     return np.unique(np.concatenate([subsets[f"{cell.n_images}_{cell.seed}"] for cell in absent if cell.blocks == blocks]))
 
 
+def activations_of(pid: int) -> Path:
+    """Where a grid keeps activations while it runs; with the name of the machine, as several may share the disk."""
+    return cells.folder("activations") / f"{platform.node()}-{pid}"
+
+
 def sweep_activations() -> None:
-    """Remove activations whose grid was killed: their folder is named after a process that no longer lives."""
+    """Remove activations whose grid was killed: their folder is named after a process of this machine that no longer lives."""
     for left in cells.folder("activations").glob("*"):
-        if not psutil.pid_exists(int(left.name)):
+        machine, _, pid = left.name.rpartition("-")
+        if machine == platform.node() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 

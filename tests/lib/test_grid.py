@@ -178,12 +178,14 @@ def test_activations_are_gone_when_the_grid_is_done(job):
 def test_activations_of_a_grid_that_was_killed_are_swept_and_those_of_a_live_one_are_not(job):
     with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
         ended.wait()
-    left, live = (cells.folder("activations") / str(pid) for pid in (ended.pid, os.getppid()))
-    left.mkdir(parents=True)
-    live.mkdir()
+    left, live = (grid.activations_of(pid) for pid in (ended.pid, os.getppid()))
+    elsewhere = left.with_name(f"another-machine-{ended.pid}")
+    for folder in (left, live, elsewhere):
+        folder.mkdir(parents=True)
     grid.sweep_activations()
     assert not left.exists()
     assert live.exists()
+    assert elsewhere.exists()
 
 
 def test_the_most_expensive_cells_come_first(job):
