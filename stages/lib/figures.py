@@ -203,6 +203,6 @@ def legend(figure: Figure | SubFigure, looks: dict[str, Look], shown: Iterable[s
     """Below all panels, what is shown; a second one may stand at the right of the first."""
     wanted = set(shown)
     handles = [Line2D([], [], label=look.label, **style(look)) for name, look in looks.items() if name in wanted]
-    figure.legend(
-        handles=handles, loc=f"outside lower {side}", ncols=max(1, min(columns, len(handles))), handlelength=2.6, columnspacing=1.5
-    )
+    columns = max(1, min(columns, len(handles)))
+    by_column = [handle for first in range(columns) for handle in handles[first::columns]]  # as matplotlib fills a legend
+    figure.legend(handles=by_column, loc=f"outside lower {side}", ncols=columns, handlelength=2.6, columnspacing=1.5)

@@ -54,7 +54,7 @@ def examples(groups: pd.DataFrame, looks: dict[str, Look], title: str, per_norm:
                     _triple(figure, (x, height - 0.74 - row * (size + 0.26)), size, group=here.loc[name], k=k, scale=scale)
     for row, name in enumerate(names):
         y = height - 0.74 - row * (size + 0.26) - size / 2
-        _write(figure, 0.1, y, looks[name].label, va="center", color=looks[name].colour, fontweight="bold")
+        _write(figure, 0.1, y, looks[name].label.replace(", ", ",\n"), va="center", color=looks[name].colour, fontweight="bold")
     return figure
 
 

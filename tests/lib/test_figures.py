@@ -89,3 +89,13 @@ def test_drawing_leaves_matplotlib_as_it_was():
     figures.encode(one_panel(), "svg")
     assert dict(matplotlib.rcParams) == before
     assert matplotlib._pylab_helpers.Gcf.get_all_fig_managers() == []
+
+
+@pytest.mark.parametrize("count", [3, 7, 8, 9, 15])
+def test_a_legend_reads_row_by_row(count):
+    names = [f"line {i}" for i in range(count)]
+    figure, _ = figures.facets(1, "title")
+    figures.legend(figure, figures.looks_in_order(names), names)
+    figure.canvas.draw()
+    places = {text.get_text(): text.get_window_extent() for text in figure.legends[0].get_texts()}
+    assert sorted(names, key=lambda name: (-round(places[name].y0), places[name].x0)) == names
