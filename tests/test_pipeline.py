@@ -161,6 +161,24 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(finished, empty):
         assert empty.text(path) == finished.text(path), path
 
 
+def test_runs_of_a_cluster_s_jobs_are_taken_from_the_store(empty):
+    """The README's recipe: data and sources, then a job for each source and target, then the rest."""
+    assert {stage.split("@")[0] for stage in empty.repro("draw_subsets", "source")} == {
+        "check", "download", "upscale", "draw_subsets", "source"
+    }  # fmt: skip
+    for source in ("natural", "l2_eps0_5", "random"):
+        empty.stage("finetune", source, "digits")
+    done = empty.dvc("repro")
+    assert {"finetune@natural-digits", "report"} <= set(ran(done.stdout))
+    assert "finetune@natural-digits: all 8 runs are in the store" in done.stdout + done.stderr
+
+
+def test_the_report_needs_no_robust_source(copy):
+    copy.edit("params.yaml", sources=["natural", "random"])
+    assert "report" in copy.repro()
+    assert "natural" in (copy.folder / "reports/report.html").read_text()
+
+
 def test_bad_settings_stop_before_anything_is_lost(copy):
     before = {path: path.read_bytes() for path in (copy.folder / "models").rglob("*") if path.is_file()}
     for setting in ("finetune.epoch=3", "sources=[natural,naturl]", "blocks=99", "draw_subsets.n_images=[5000]", "targets=[nowhere]"):
