@@ -59,9 +59,9 @@ def main(source: str, target: str) -> None:
 def attack_missing(title: str, keys: dict[tuple[Model, str], str], settings: EvaluateRobustnessSettings) -> None:
     """Attack each model with each norm, over a pool of processes, where the store has no result yet."""
     tasks = [(*pair, key, settings) for pair, key in keys.items() if cells.load("robustness", key, say) is None]
-    with bar(title=title, total=len(keys), unit="attack") as progress:
+    with bar(title=title, total=len(keys), unit="attack") as progress, pool.Pool(pool.settle_in, preload=PRELOAD) as workers:
         progress.update(len(keys) - len(tasks))
-        for _, _, error in pool.run_all(attack, tasks, processes=pool.workers(), initialise=pool.settle_in, preload=PRELOAD):
+        for _, _, error in workers.run_all(attack, tasks):
             progress.update()
             if error is not None:
                 raise error

@@ -81,7 +81,7 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: di
     failed = []
     with bar(title=f"finetune@{job.source}-{job.target}", total=len(planned), unit="run") as progress:
         progress.update(len(planned) - len(absent))
-        for cell, error in grid.compute(job, absent, subsets, keep):
+        for cell, error in grid.compute(job, planned, absent, subsets, keep):
             progress.update()
             if error is None:
                 result = cells.load("finetune", cell.key)

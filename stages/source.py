@@ -76,7 +76,7 @@ def accuracies(network: nn.Sequential, dataset: str) -> dict[str, float]:
     card = card_of(dataset)
     if card.classes != network.head.out_features:
         return {}
-    model = finetuning.Model(nn.Identity(), network.to(training.best_device()), finetuning.View(card.image_size))
+    model = finetuning.Model(None, network.to(training.best_device()), finetuning.View(card.image_size))
     measured = {split: finetuning.accuracy(model, *load(dataset, split)) for split in card.splits if split != "train"}
     network.cpu()
     return measured

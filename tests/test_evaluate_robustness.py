@@ -74,7 +74,9 @@ def test_examples_stay_within_the_ball_and_the_pixel_range(ready):
 def test_a_second_run_attacks_nothing_and_writes_the_same(ready, monkeypatch):
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
     monkeypatch.setattr(
-        evaluate_robustness.pool, "run_all", lambda function, tasks, **k: pytest.fail("attacked again") if tasks else iter(())
+        evaluate_robustness.pool.Pool,
+        "run_all",
+        lambda self, function, tasks: pytest.fail("attacked again") if tasks else iter(()),
     )
     evaluate_robustness.main("l2_eps0_5", "digits")
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before

@@ -95,14 +95,17 @@ def test_runs_that_diverge_are_listed_and_the_others_are_kept(ready, monkeypatch
     assert len(pd.read_parquet(OUT / "runs.parquet")) == 4 * 6
 
 
-def test_longest_runs_come_first(ready):
+def test_longest_runs_come_first(ready, monkeypatch):
     order = []
-    original = grid.pool.run_all
-    try:
-        grid.pool.run_all = lambda function, tasks, **k: order.extend(t[0].n_images for t in tasks) or original(function, tasks, **k)
-        finetune.main("random", "digits")
-    finally:
-        grid.pool.run_all = original
+    original = grid.pool.Pool.run_all
+
+    def watched(self, function, tasks):
+        order.extend(task.cells[0].n_images for task in tasks if isinstance(task, grid.Task))
+        return original(self, function, tasks)
+
+    monkeypatch.setattr(grid.pool.Pool, "run_all", watched)
+    finetune.main("random", "digits")
+    assert order
     assert order == sorted(order, reverse=True)
 
 

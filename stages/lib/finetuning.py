@@ -1,20 +1,24 @@
-"""Fine-tuning one cell: the head and the last blocks of a source, on one subset of a target, from one seed.
+"""Fine-tuning: the head and the last blocks of a source, on one subset of a target, from one seed; or several such runs at once.
 
 Where the frozen part keeps the source's batch norm statistics and nothing is augmented, it maps an image to the same
 activation in every epoch, run and seed. Then the grid computes it once for all runs, and `finetune` sees activations;
 otherwise `finetune` sees images, and takes the frozen part along. The loop is the same. What stays the same within one run
 alone, such as activations under statistics that were adapted to its subset, is computed once for that run.
+
+Runs on as many images that differ in subset and seed alone can be trained together, as one network with the channels of
+all (`stacking`): each goes its own way, and a small network costs a processor less in company.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd  # the function: the class imports a compiler, which takes two seconds
 
-from stages.lib import augmentation, images, networks, training
+from stages.lib import augmentation, images, networks, stacking
 
 BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
 HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # of a run's images or activations that are held; of more, batches are read or computed
@@ -40,8 +44,18 @@ class EvaluatedEpoch:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What differs between runs that are trained together."""
+
+    network: nn.Module  # the part that is trained; its batch norm uses batch statistics while it trains
+    chosen: np.ndarray  # int64 [n_images], the subset, as rows of `Inputs.train_x`
+    seed: int  # of the order of the images, their augmentation, and dropout
+    frozen: nn.Module | None = None  # what images go through before `network`, without gradients; nothing for None
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """What a cell trains and tests on: images (uint8), or activations of the frozen part (float)."""
+    """What runs train and test on: images (uint8 NHWC), or activations of the frozen part (float32; NHWC where they have pixels)."""
 
     train_x: np.ndarray  # [n_train, ...]
     train_y: np.ndarray  # [n_train]
@@ -52,27 +66,35 @@ class Inputs:
 class Model:
     """A network cut into a frozen and a trained part, which takes images or activations."""
 
-    def __init__(self, frozen: nn.Module, trained: nn.Module, view: View):
-        self.frozen, self.trained, self.view = frozen, trained, view
-        self.device = next(trained.parameters()).device
-
-    def train(self, frozen: bool) -> None:
-        """`frozen`: whether the frozen part, too, normalises with the statistics of each batch."""
-        self.trained.train()
-        self.frozen.train(frozen)
+    def __init__(self, frozen: nn.Module | None, trained: nn.Module, view: View):
+        self.frozen, self.trained, self.view = frozen or nn.Identity(), trained, view
+        self.device = networks.device_of(trained)
 
     def eval(self) -> None:
         self.trained.eval()
         self.frozen.eval()
 
-    def __call__(self, x: np.ndarray | Tensor, drawn: augmentation.Drawn | None = None) -> Tensor:
-        """Logits [batch, classes]; `drawn`: what the augmentation does to each image."""
+    def features(self, x: np.ndarray | Tensor, drawn: augmentation.Drawn | None = None) -> Tensor:
+        """What the trained part takes, [batch, C, ...] with channels last in memory; `drawn`: what happens to each image first."""
         if x.dtype not in (np.uint8, torch.uint8):
-            return self.trained(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
+            return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
         with torch.no_grad():
             batch = images.prepare(x, self.device, self.view.size, self.view.resolution)
-            batch = self.frozen(batch if drawn is None else augmentation.apply(batch, drawn))
-        return self.trained(batch)
+            return self.frozen(batch if drawn is None else augmentation.apply(batch, drawn))
+
+    def __call__(self, x: np.ndarray | Tensor) -> Tensor:
+        """Logits [batch, classes]."""
+        return self.trained(self.features(x))
+
+
+def packed(activations: Tensor) -> Tensor:
+    """As activations are kept: where they have pixels, [batch, H, W, C]."""
+    return activations.movedim(1, -1).contiguous()
+
+
+def unpacked(activations: Tensor) -> Tensor:
+    """As a network takes them: [batch, C, H, W], channels last in memory, or [batch, C]."""
+    return activations.movedim(-1, 1)
 
 
 def start(
@@ -108,12 +130,12 @@ def frozen_activations(
     view: View = View(),
     rows: np.ndarray | None = None,  # of x, in any order; None: all
 ) -> Iterator[np.ndarray]:
-    """Activations of the frozen part in eval mode, float32 [batch, ...], batch by batch: x may be larger than memory."""
+    """Activations of the frozen part in eval mode, float32 [batch, ..., C], batch by batch: x may be larger than memory."""
     frozen.eval().to(memory_format=torch.channels_last)
     device = networks.device_of(frozen)
     rows = np.arange(len(x)) if rows is None else rows
     for i in range(0, len(rows), BATCH):
-        yield frozen(images.prepare(x[rows[i : i + BATCH]], device, view.size, view.resolution)).contiguous().cpu().numpy()
+        yield packed(frozen(images.prepare(x[rows[i : i + BATCH]], device, view.size, view.resolution))).cpu().numpy()
 
 
 def activation_shape(frozen: nn.Module, x: np.ndarray, view: View) -> tuple[int, ...]:
@@ -142,9 +164,22 @@ def adapt(frozen: nn.Module, x: np.ndarray, rows: np.ndarray, view: View, batch_
 
 
 def finetune(
-    network: nn.Module,
+    network: nn.Module, inputs: Inputs, chosen: np.ndarray, *, seed: int, frozen: nn.Module | None = None, **settings
+) -> Iterator[EvaluatedEpoch]:
+    """One run alone (`Run`), with the settings of `finetune_together`.
+
+    Raises:
+        FloatingPointError: when the loss is no longer finite.
+    """
+    for (row,) in finetune_together([Run(network, chosen, seed, frozen)], inputs, **settings):
+        if isinstance(row, FloatingPointError):
+            raise row
+        yield row
+
+
+def finetune_together(
+    runs: Sequence[Run],
     inputs: Inputs,
-    chosen: np.ndarray,  # int64 [n_images]
     *,
     epochs: int,
     eval_every: int,
@@ -152,68 +187,92 @@ def finetune(
     lr: float,
     momentum: float,
     weight_decay: float,
-    seed: int,
     view: View = View(),
-    frozen: nn.Module | None = None,
     frozen_batchnorm: str = "source",
-) -> Iterator[EvaluatedEpoch]:
+) -> Iterator[list[EvaluatedEpoch | FloatingPointError]]:
     """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
 
     Args:
-        network: the part that is trained; its batch norm uses batch statistics while it trains.
+        runs: with subsets of one size; several must be `stacking.stackable`.
         inputs: images, or activations of the frozen part.
-        chosen: the subset, as rows of `inputs.train_x`.
-        seed: of the order of the images, their augmentation, and dropout.
-        frozen: what images go through before `network`, without gradients; nothing for None.
         frozen_batchnorm: `source` keeps the statistics of the frozen part; `adapted` estimates them on the subset before the first
             epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.
 
     Yields:
-        the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last.
-
-    Raises:
-        FloatingPointError: when the loss is no longer finite.
+        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last; for a run whose loss was
+        not finite in some epoch, from there on an error that says so.
     """
-    torch.manual_seed(seed)  # of dropout
-    model = Model(frozen or nn.Identity(), network, view)
-    device, n = model.device, len(chosen)
-    if frozen_batchnorm == "adapted":
-        adapt(model.frozen, inputs.train_x, chosen, view, batch_size)
-    train_x, rows, test_x = inputs.train_x, chosen, inputs.test_x
-    if frozen is not None and frozen_batchnorm != "batch":  # then the frozen part stays as it is from here on
-        test_x, _ = settled(model, test_x, np.arange(len(test_x)))
-        train_x, rows = (train_x, rows) if view.augmented else settled(model, train_x, rows)
-    train_x, train_y = Rows(train_x, rows, device), torch.from_numpy(inputs.train_y[chosen]).to(device)
-    optimiser = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
-    order = torch.Generator().manual_seed(seed)
+    torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
+    models = [Model(run.frozen, run.network.to(memory_format=torch.channels_last), view) for run in runs]
+    n, device = len(runs[0].chosen), models[0].device
+    tests, trains = [], []
+    for run, model in zip(runs, models, strict=True):
+        if frozen_batchnorm == "adapted":
+            adapt(model.frozen, inputs.train_x, run.chosen, view, batch_size)
+        train_x, rows, test_x = inputs.train_x, run.chosen, inputs.test_x
+        if run.frozen is not None and frozen_batchnorm != "batch":  # then the frozen part stays as it is from here on
+            test_x, _ = settled(model, test_x, np.arange(len(test_x)))
+            train_x, rows = (train_x, rows) if view.augmented else settled(model, train_x, rows)
+        tests.append(test_x)
+        trains.append(Rows(train_x, rows, device, HELD_BYTES[device.type] // len(runs)))
+    labels = torch.from_numpy(np.stack([inputs.train_y[run.chosen] for run in runs])).to(device)  # [runs, n]
+    network = stacking.stack([model.trained for model in models])
+    learner = Sgd(network, momentum, weight_decay)
+    orders = [torch.Generator().manual_seed(run.seed) for run in runs]
+    first_bad, bad_loss = torch.zeros(len(runs), dtype=torch.int64, device=device), torch.zeros(len(runs), device=device)
     for epoch in range(epochs):
-        model.train(frozen=frozen_batchnorm == "batch")
+        network.train()
+        for model in models:
+            model.frozen.train(frozen_batchnorm == "batch")
         cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
-        training.set_lr(optimiser, lr * 0.1**cuts)
-        drawn = augmentation.draw(n, seed, epoch) if view.augmented else None
-        total_loss = torch.zeros((), device=device)
-        correct = torch.zeros((), device=device)
-        for batch in batches(torch.randperm(n, generator=order), batch_size):
-            logits = model(train_x[batch], drawn and drawn[batch])
-            loss = nn.functional.cross_entropy(logits, train_y[batch])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            total_loss += loss.detach() * len(batch)
-            correct += (logits.argmax(1) == train_y[batch]).sum()
-        if not torch.isfinite(total_loss):
-            raise FloatingPointError(f"the loss is {total_loss.item()} in epoch {epoch + 1}")
+        drawn = [augmentation.draw(n, run.seed, epoch) if view.augmented else None for run in runs]
+        total_loss = torch.zeros(len(runs), device=device)
+        correct = torch.zeros(len(runs), device=device)
+        permutations = torch.stack([torch.randperm(n, generator=order) for order in orders])
+        for batch in batches(permutations, batch_size):  # [runs, batch]
+            parts = zip(models, trains, drawn, batch, strict=True)
+            features = [model.features(x[rows], d and d[rows]) for model, x, d, rows in parts]
+            logits = network(features[0] if len(runs) == 1 else torch.cat(features, 1))
+            logits = logits.unflatten(1, (len(runs), -1)).transpose(0, 1).flatten(0, 1)  # [runs * batch, classes]
+            y = labels.gather(1, batch.to(device)).flatten()
+            losses = nn.functional.cross_entropy(logits, y, reduction="none").unflatten(0, (len(runs), -1)).mean(1)
+            learner.step(losses.sum(), lr * 0.1**cuts)
+            total_loss += losses.detach() * batch.shape[1]
+            correct += (logits.argmax(1) == y).unflatten(0, (len(runs), -1)).sum(1)
+        bad = ~torch.isfinite(total_loss) & (first_bad == 0)
+        first_bad, bad_loss = torch.where(bad, epoch + 1, first_bad), torch.where(bad, total_loss, bad_loss)
         if epoch % eval_every == 0 or epoch + 1 == epochs:
-            test_accuracy = accuracy(model, test_x, inputs.test_y)
-            yield EvaluatedEpoch(epoch + 1, test_accuracy, (100 * correct / n).item(), (total_loss / n).item())
+            at_epoch = zip(first_bad.tolist(), bad_loss.tolist(), strict=True)
+            failed = [FloatingPointError(f"the loss is {loss} in epoch {number}") if number else None for number, loss in at_epoch]
+            learned = torch.stack([100 * correct / n, total_loss / n], 1).tolist()
+            yield [
+                error or EvaluatedEpoch(epoch + 1, accuracy(model, test_x, inputs.test_y), *row)
+                for error, model, test_x, row in zip(failed, models, tests, learned, strict=True)
+            ]
+            if all(failed):
+                return
+
+
+class Sgd:
+    """Steps of stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD` takes them."""
+
+    def __init__(self, network: nn.Module, momentum: float, weight_decay: float):
+        self.weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.velocities: list[Tensor | None] = [None] * len(self.weights)
+        self.constants = {"momentum": momentum, "weight_decay": weight_decay, "dampening": 0.0, "nesterov": False, "maximize": False}
+
+    def step(self, loss: Tensor, lr: float) -> None:
+        gradients = list(torch.autograd.grad(loss, self.weights))
+        with torch.no_grad():
+            sgd(self.weights, gradients, self.velocities, foreach=True, lr=lr, **self.constants)
 
 
 class Rows:
     """Some rows of an array, held on the device where they find room, else read from the array as they are asked for."""
 
-    def __init__(self, x: np.ndarray, rows: np.ndarray, device: torch.device):
+    def __init__(self, x: np.ndarray, rows: np.ndarray, device: torch.device, held_bytes: int):
         self.x, self.rows = x, rows
-        if x.nbytes // len(x) * len(rows) <= HELD_BYTES[device.type]:
+        if x.nbytes // len(x) * len(rows) <= held_bytes:
             self.x, self.rows = torch.from_numpy(x[rows]).to(device), None
 
     def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor:  # int64 [batch], counted in `rows`
@@ -228,9 +287,10 @@ def settled(model: Model, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, 
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """The order in parts of `batch_size`; a last part of one image joins the one before, as batch norm needs two values."""
-    parts = list(order.split(batch_size))
-    return [*parts[:-2], torch.cat(parts[-2:])] if len(parts) > 1 and len(parts[-1]) == 1 else parts
+    """An order, or several at once ([..., n]), in parts of `batch_size`; a last part of one image joins the one before, as batch
+    norm needs two values."""
+    parts = list(order.split(batch_size, -1))
+    return [*parts[:-2], torch.cat(parts[-2:], -1)] if len(parts) > 1 and parts[-1].shape[-1] == 1 else parts
 
 
 @torch.no_grad()

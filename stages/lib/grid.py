@@ -1,28 +1,30 @@
 """The grid of fine-tuning runs: what cells there are, which are missing, and computing those over a pool of processes.
 
 A cell is one run: (source, target, blocks, n_images, seed). Its key is the hash of all that decides its result; a cell
-whose key is in the store is not computed again, whichever experiment or interrupted run it comes from.
+whose key is in the store is not computed again, whichever experiment or interrupted run it comes from. Cells that differ by
+seed alone are computed together where that is faster: they are a batch.
 """
 
 import hashlib
 import math
-import os
-import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 
-from stages.lib import cells, code, datasets, files, pool
+from stages.lib import activations, cells, code, datasets, files, pool
+from stages.lib.activations import Entry
+from stages.lib.errors import RunError
 
-PRELOAD = ("stages.lib.finetuning", "torch._dynamo")  # the latter comes with the first optimiser, 1.6 s late
+PRELOAD = ("stages.lib.finetuning",)
 GIB = 1 << 30
+TOGETHER = 5  # runs, where they are trained together: more gain little
 Blocks = int | Literal["all"]
 
 
@@ -37,6 +39,7 @@ class Cell:
     seed: int
     epochs: int
     eval_every: int
+    together: int = 1  # how many runs are trained at once with this one: rounding depends on it
     key: str = ""
 
 
@@ -68,9 +71,27 @@ class Job:
         """Whether an image of that part always has the same frozen activation."""
         return self.training["frozen_batchnorm"] == "source" and not (self.augmented and part == "train")
 
+    def together(self, blocks: Blocks) -> int:
+        """How many runs are trained at once, where that many differ by seed alone: heads, and what is small in the small network.
+
+        For nine blocks of it one network at a time is as fast. In networks with dropout, the head comes with it.
+        """
+        few = blocks == 0 and not self.architecture.startswith(("vgg", "mobilenet", "mnasnet"))
+        few |= self.architecture == "small_resnet" and blocks != "all" and blocks <= 3
+        return TOGETHER if few and self.cacheable("train") else 1
+
+    def entry(self, blocks: int, part: str, n: int, needed: np.ndarray) -> Entry:
+        """The kept activations of some images, by their places among the n of that part."""
+        deciding = {
+            "source": self.source_sha256, "architecture": self.architecture, "moments": self.moments,
+            "images": self.target_sha256[part == "test"], "image_size": self.image_size, "resolution": self.resolution,
+            "code": code.digest("stages.lib.finetuning"), "torch": version("torch"),
+        }  # fmt: skip
+        return activations.entry(deciding, blocks, part, n, needed)
+
 
 def plan(job: Job, blocks: list[Blocks], subsets: dict[str, np.ndarray], schedule: Callable[[int], tuple[int, int]]) -> list[Cell]:
-    """Every cell of (source, target), in the order of its table.
+    """Every cell of (source, target), in the order of its table; those of a batch follow one another.
 
     Args:
         blocks: what to fine-tune besides the head; a source without pre-training has `all` only.
@@ -78,165 +99,194 @@ def plan(job: Job, blocks: list[Blocks], subsets: dict[str, np.ndarray], schedul
         schedule: epochs, and after how many of them the test accuracy is measured, for a number of images.
     """
     planned = []
+    names = [tuple(map(int, name.split("_"))) for name in subsets]
     for b in blocks if job.source_sha256 else ["all"]:
-        for name, subset in subsets.items():
-            n_images, seed = map(int, name.split("_"))
-            cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images))
-            planned.append(replace(cell, key=job.key(cell, subset)))
+        for n_images, group in groupby(names, key=lambda name: name[0]):
+            seeds = [seed for _, seed in group]
+            size = job.together(b)
+            for i, seed in enumerate(seeds):
+                together = size if i < len(seeds) // size * size else 1
+                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), together)
+                planned.append(replace(cell, key=job.key(cell, subsets[f"{n_images}_{seed}"])))
     return planned
 
 
+def batches(planned: list[Cell]) -> list[list[Cell]]:
+    """The cells that are computed at once, in the order of the plan."""
+    found, i = [], 0
+    while i < len(planned):
+        found.append(planned[i : i + planned[i].together])
+        i += planned[i].together
+    return found
+
+
 def missing(planned: list[Cell], keep: set[str], say: Callable[[str], None] | None = None) -> list[Cell]:
-    """The cells that the store does not hold, the most expensive first, so that no worker is left with a long one.
+    """The cells that the store does not hold.
 
     Args:
         keep: keys of the cells that must hold their weights as well.
     """
     found = {cell.key: cells.load("finetune", cell.key, say) for cell in planned}
-    absent = [c for c in planned if found[c.key] is None or (c.key in keep and "weights_sha256" not in found[c.key])]
-    return sorted(absent, key=lambda cell: (_depth(cell.blocks), cell.n_images * cell.epochs), reverse=True)
+    return [c for c in planned if found[c.key] is None or (c.key in keep and "weights_sha256" not in found[c.key])]
 
 
-def compute(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], keep: set[str]) -> Iterator[tuple[Cell, Exception | None]]:
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A batch of cells as a worker is sent it."""
+
+    job: Job
+    cells: list[Cell]
+    subsets: list[np.ndarray]  # of each cell, places in the target's training images
+    absent: list[bool]  # which of them are kept when they are done; a batch is computed as a whole, so that it is always the same
+    keep: list[bool]  # with their weights
+    entries: dict[str, Entry]  # kept activations, by part
+
+    @property
+    def cost(self) -> tuple[float, int]:
+        """Rough, to begin with the most expensive one, so that no worker is left with it."""
+        first = self.cells[0]
+        return (math.inf if first.blocks == "all" else first.blocks, first.n_images * first.epochs * len(self.cells))
+
+
+def compute(
+    job: Job, planned: list[Cell], absent: list[Cell], subsets: dict[str, np.ndarray], keep: set[str]
+) -> Iterator[tuple[Cell, Exception | None]]:
     """Compute cells over a pool of processes and keep each as it ends; yields the cell and what went wrong, if anything.
 
     Args:
+        planned: all cells, of which some are absent.
         keep: keys of the cells whose weights are kept.
     """
-    sweep_activations()
-    folder = activations_of(os.getpid())
-    workers = {"processes": pool.workers(), "initialise": _begin, "arguments": (job, folder), "preload": PRELOAD}
-    tasks = [(cell, subsets[f"{cell.n_images}_{cell.seed}"], cell.key in keep) for cell in absent]
-    try:
-        cache_activations(job, absent, subsets, workers)
-        for (cell, *_), _, error in pool.run_all(_work, tasks, **workers):
-            yield cell, error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    wanted = {cell.key for cell in absent}
+    begun = [batch for batch in batches(planned) if any(cell.key in wanted for cell in batch)]
+    with pool.Pool(pool.settle_in, preload=PRELOAD) as workers:
+        entries = keep_activations(job, planned, {batch[0].blocks for batch in begun}, subsets, workers)
+        tasks = [
+            Task(
+                job,
+                batch,
+                [subsets[f"{cell.n_images}_{cell.seed}"] for cell in batch],
+                [cell.key in wanted for cell in batch],
+                [cell.key in keep for cell in batch],
+                {part: found for (blocks, part), found in entries.items() if blocks == batch[0].blocks},
+            )
+            for batch in begun
+        ]
+        for task, failed, error in workers.run_all(_work, sorted(tasks, key=lambda task: task.cost, reverse=True)):
+            for cell, is_absent in zip(task.cells, task.absent, strict=True):
+                if is_absent:
+                    yield cell, error or failed.get(cell.key)
 
 
-def cache_activations(job: Job, absent: list[Cell], subsets: dict[str, np.ndarray], workers: dict[str, Any]) -> None:
-    """Write what the frozen part makes of the images, where that is always the same, the smallest first, up to the limit."""
-    wanted = [
-        (blocks, part, rows)
-        for blocks in sorted({cell.blocks for cell in absent} - {"all"})
-        for part, rows in (("train", rows_of(absent, subsets, blocks)), ("test", None))
-        if job.cacheable(part)
-    ]
+def keep_activations(
+    job: Job, planned: list[Cell], blocks: set[Blocks], subsets: dict[str, np.ndarray], workers: pool.Pool
+) -> dict[tuple[int, str], Entry]:
+    """Have what the frozen part makes of the images in the store, where that is always the same, the smallest first, up to the limit.
+
+    Which images an entry holds follows from all planned cells, not from those that are absent, so that it is the same after a kill.
+    """
+    activations.sweep()
+    wanted = {}
+    for b in sorted(blocks - {"all"}):
+        needed = np.concatenate([subsets[f"{cell.n_images}_{cell.seed}"] for cell in planned if cell.blocks == b])
+        for part in ("train", "test"):
+            n = len(datasets.load(job.target, part)[1])
+            if job.cacheable(part):
+                wanted[b, part] = job.entry(b, part, n, needed if part == "train" else np.arange(n))
+    kept = {place: entry for place, entry in wanted.items() if activations.is_kept(entry)}
+    absent = [entry for place, entry in wanted.items() if place not in kept]
     sizes = {}
-    for task, size, error in pool.run_all(_size_of_activations, wanted, **workers):
+    for (_, entry), size, error in workers.run_all(_size_of, [(job, entry) for entry in absent]):
         if error is not None:
             raise error
-        sizes[task[:2]] = size
-    room, tasks = job.cache_gib * GIB, []
-    for task in sorted(wanted, key=lambda task: sizes[task[:2]]):
-        room -= sizes[task[:2]]
-        if room >= 0:
-            tasks.append(task)
-    for _, _, error in pool.run_all(_write_activations, tasks, **workers):
-        if error is not None:
+        sizes[entry.key] = size
+    fitting = []
+    for entry in sorted(absent, key=lambda entry: sizes[entry.key]):
+        needed_bytes = sum(sizes[other.key] for other in (*fitting, entry))
+        if activations.make_room(needed_bytes, int(job.cache_gib * GIB), kept.values()):
+            fitting.append(entry)
+    for (_, entry), _, error in workers.run_all(_write, [(job, entry) for entry in fitting]):
+        if error is None:
+            kept[entry.blocks, entry.part] = entry
+        elif not isinstance(error, RunError):  # such as a full disk, with which all else still works
             raise error
+    return kept
 
 
-def rows_of(absent: list[Cell], subsets: dict[str, np.ndarray], blocks: Blocks) -> np.ndarray:
-    """The training images that some missing cell of as many blocks is trained on, in their order."""
-    return np.unique(np.concatenate([subsets[f"{cell.n_images}_{cell.seed}"] for cell in absent if cell.blocks == blocks]))
-
-
-def activations_of(pid: int) -> Path:
-    """Where a grid keeps activations while it runs; with the name of the machine, as several may share the disk."""
-    return cells.folder("activations") / f"{platform.node()}-{pid}"
-
-
-def sweep_activations() -> None:
-    """Remove activations whose grid was killed: their folder is named after a process of this machine that no longer lives."""
-    for left in cells.folder("activations").glob("*"):
-        machine, _, pid = left.name.rpartition("-")
-        if machine == platform.node() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-_job: Job
-_folder: Path
-
-
-def _begin(job: Job, folder: Path) -> None:
-    """In a worker, before its first cell."""
-    global _job, _folder
-    _job, _folder = job, folder
-    pool.settle_in()
-
-
-def _frozen(blocks: int) -> tuple[Any, Any]:
-    """In a worker: the frozen part on its device, and how images are seen."""
+def _frozen(job: Job, entry: Entry) -> tuple[Any, np.ndarray, Any]:
+    """In a worker: the frozen part on its device, the images that it is to see, and how."""
     from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
 
-    weights = files.read_tensors(Path(_job.weights))
-    network = finetuning.start(_job.architecture, weights, _job.classes, _job.head_init, seed=0, moments=_job.moments)
-    return networks.split(network, blocks)[0].to(training.best_device()), finetuning.View(_job.image_size, _job.resolution)
+    weights = files.read_tensors(Path(job.weights))
+    network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed=0, moments=job.moments)
+    frozen = networks.split(network, entry.blocks)[0].to(training.best_device())
+    return frozen, datasets.load(job.target, entry.part)[0], finetuning.View(job.image_size, job.resolution)
 
 
-def _size_of_activations(task: tuple[int, str, np.ndarray | None]) -> int:
-    """In a worker: bytes of the activations, from those of one image."""
+def _size_of(task: tuple[Job, Entry]) -> int:
+    """In a worker: bytes of an entry, from those of one image."""
     from stages.lib import finetuning  # here, as torch takes seconds to import
 
-    blocks, part, rows = task
-    x, _ = datasets.load(_job.target, part)
-    frozen, view = _frozen(blocks)
-    return 4 * math.prod(finetuning.activation_shape(frozen, x, view)) * (len(x) if rows is None else len(rows))
+    frozen, x, view = _frozen(*task)
+    return 4 * math.prod(finetuning.activation_shape(frozen, x, view)) * task[1].n_rows(len(x))
 
 
-def _write_activations(task: tuple[int, str, np.ndarray | None]) -> None:
-    """In a worker: what the frozen part makes of the training or test images, once for all cells of as many blocks."""
+def _write(task: tuple[Job, Entry]) -> None:
+    """In a worker: what the frozen part makes of the images, once for all cells of as many blocks."""
     from stages.lib import finetuning  # here, as torch takes seconds to import
 
-    blocks, part, rows = task
-    x, _ = datasets.load(_job.target, part)
-    frozen, view = _frozen(blocks)
-    if rows is not None:
-        files.save_array(_folder / f"{blocks}_rows.npy", rows)
-    shape = (len(x if rows is None else rows), *finetuning.activation_shape(frozen, x, view))
-    activations = finetuning.frozen_activations(frozen, x, view, rows)
-    files.write_array(_folder / f"{blocks}_{part}.npy", shape, np.float32, activations)
+    entry = task[1]
+    frozen, x, view = _frozen(*task)
+    shape = (entry.n_rows(len(x)), *finetuning.activation_shape(frozen, x, view))
+    activations.keep(entry, shape, finetuning.frozen_activations(frozen, x, view, entry.rows))
 
 
-def _work(task: tuple[Cell, np.ndarray, bool]) -> None:
-    """In a worker: compute one cell and keep it."""
-    cell, subset, keep_weights = task
+def _work(task: Task) -> dict[str, Exception]:
+    """In a worker: compute a batch and keep its cells; returns what went wrong, by the key of the cell."""
     started = time.monotonic()
-    rows, weights = run(_job, cell, subset, _folder)
-    cells.save("finetune", cell.key, {"rows": rows, "seconds": time.monotonic() - started}, weights if keep_weights else None)
+    results = run(task)
+    seconds = (time.monotonic() - started) / len(task.cells)
+    failed = {}
+    for cell, (rows, weights), is_absent, keep_weights in zip(task.cells, results, task.absent, task.keep, strict=True):
+        if isinstance(rows, Exception):
+            failed[cell.key] = rows
+        elif is_absent:
+            cells.save("finetune", cell.key, {"rows": rows, "seconds": seconds}, weights if keep_weights else None)
+    return failed
 
 
-def run(job: Job, cell: Cell, subset: np.ndarray, folder: Path) -> tuple[list[dict], dict[str, Any]]:
-    """One cell: its evaluated epochs, and what of the network is no longer the source's: trained weights, and all statistics."""
+def run(task: Task) -> list[tuple[list[dict] | Exception, dict[str, Any]]]:
+    """A batch of cells: the evaluated epochs of each, or what went wrong, and what of its network is no longer the source's, which
+    are the trained weights and all statistics."""
     from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
 
+    job = task.job
     weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
-    network = finetuning.start(job.architecture, weights, job.classes, job.head_init, cell.seed, job.moments)
-    network.to(training.best_device())
-    frozen, trained = (None, network) if cell.blocks == "all" else networks.split(network, cell.blocks)
-    inputs, chosen = inputs_of(job, cell, subset, folder)
+    inputs, chosen = inputs_of(task)
+    whole, runs = [], []
+    for cell, rows in zip(task.cells, chosen, strict=True):
+        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, cell.seed, job.moments)
+        network.to(training.best_device())
+        frozen, trained = (None, network) if cell.blocks == "all" else networks.split(network, cell.blocks)
+        whole.append(network)
+        runs.append(finetuning.Run(trained, rows, cell.seed, frozen))
+    schedule = {"epochs": task.cells[0].epochs, "eval_every": task.cells[0].eval_every}
     view = finetuning.View(job.image_size, job.resolution, job.augmented)
-    schedule = {"epochs": cell.epochs, "eval_every": cell.eval_every, "seed": cell.seed}
-    rows = finetuning.finetune(trained, inputs, chosen, view=view, frozen=frozen, **schedule, **job.training)
-    done = [asdict(row) for row in rows]
-    return done, dict(network.named_buffers()) | trained.state_dict()
+    evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
+    found = [rows[-1] if isinstance(rows[-1], Exception) else [asdict(row) for row in rows] for rows in evaluated]
+    return [(rows, dict(network.named_buffers()) | run.network.state_dict()) for rows, network, run in zip(found, whole, runs, strict=True)]
 
 
-def inputs_of(job: Job, cell: Cell, subset: np.ndarray, folder: Path) -> tuple[Any, np.ndarray]:
-    """What the cell trains and tests on, activations where they are cached and images elsewhere; and its rows of the former."""
+def inputs_of(task: Task) -> tuple[Any, list[np.ndarray]]:
+    """What a batch trains and tests on, activations where they are kept and images elsewhere; and the rows of the former of each cell."""
     from stages.lib import finetuning  # here, as torch takes seconds to import
 
-    (train_x, train_y), (test_x, test_y) = (datasets.load(job.target, part) for part in ("train", "test"))
-    train, test, rows = (folder / f"{cell.blocks}_{name}.npy" for name in ("train", "test", "rows"))
-    if train.is_file():
-        kept = np.load(rows)
-        train_x, train_y, subset = np.load(train, mmap_mode="r"), train_y[kept], np.searchsorted(kept, subset)
-    if test.is_file():
-        test_x = np.load(test, mmap_mode="r")
-    return finetuning.Inputs(train_x, train_y, test_x, test_y), subset
-
-
-def _depth(blocks: Blocks) -> float:
-    return float("inf") if blocks == "all" else blocks
+    (train_x, train_y), (test_x, test_y) = (datasets.load(task.job.target, part) for part in ("train", "test"))
+    chosen = task.subsets
+    with suppress(KeyError, FileNotFoundError):  # not kept, or removed since
+        test_x = task.entries["test"].load()
+    with suppress(KeyError, FileNotFoundError):
+        entry = task.entries["train"]
+        train_x, chosen = entry.load(), [entry.places(subset) for subset in chosen]
+        train_y = train_y if entry.rows is None else train_y[entry.rows]
+    return finetuning.Inputs(train_x, train_y, test_x, test_y), chosen

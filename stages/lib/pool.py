@@ -3,11 +3,16 @@
 import multiprocessing
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from stages.lib.errors import RunError
+
+DEATHS = 3  # of processes, after which the task that each was at is given up
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -39,42 +44,82 @@ def settle_in() -> None:
         torch.cuda.set_device(worker_number() % torch.cuda.device_count())
 
 
-def run_all(
-    function: Callable[[Any], Any],
-    tasks: Sequence[Any],
-    *,
-    processes: int,
-    initialise: Callable[..., None],
-    arguments: tuple = (),
-    preload: Sequence[str] = (),
-) -> Iterator[tuple[Any, Any | None, Exception | None]]:
-    """Run `function` on every task, in the order given, and yield (task, result, error) as each ends.
+class Pool:
+    """Processes that run tasks, one thread each; they end with the parent, however that ends.
 
-    An error in one task does not stop the others. Workers have one thread each and end with the parent, however that ends.
-    They are forked from a server that has imported what they need and computed nothing, so that they start at once.
+    They are forked from a server that has imported what they need and computed nothing, so that they start at once. One that
+    dies is replaced, and what it was doing is done again.
 
     Args:
-        initialise: called once in each worker with `arguments`, before its first task.
-        preload: modules that the workers need.
+        initialise: called once in each process with `arguments`, before its first task.
+        preload: modules that the processes need.
     """
-    if not tasks:
-        return
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)  # read by the workers' libraries as they load
-    try:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", *preload])
-        with ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, (dict(os.environ), initialise, arguments)) as pool:
-            waiting = {pool.submit(function, task): task for task in tasks}
-            try:
-                for done in as_completed(waiting):
-                    error = done.exception()
-                    yield waiting[done], None if error else done.result(), error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-    finally:
-        for name, value in before.items():
+
+    def __init__(
+        self, initialise: Callable[..., None], arguments: tuple = (), *, processes: int | None = None, preload: Sequence[str] = ()
+    ):
+        self.processes = processes or workers()
+        self._initialise, self._arguments, self._preload = initialise, arguments, preload
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Pool":
+        self._before = {name: os.environ.get(name) for name in ONE_THREAD}
+        os.environ.update(ONE_THREAD)  # read by the processes' libraries as they load
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        for name, value in self._before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+    def run_all(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[Any, Any | None, Exception | None]]:
+        """Run `function` on every task, begun in the order given, and yield (task, result, error) as each ends.
+
+        An error in one task does not stop the others. Tasks that were being worked on when a process died are tried again; those
+        that meet with it a second time then run alone, and the one that dies alone is given up, with an error.
+        """
+        waiting, deaths, anything_ended = dict(enumerate(tasks)), Counter(), False
+        while waiting:
+            suspects = [i for i in waiting if deaths[i] == DEATHS - 1]
+            begun = suspects[:1] or list(waiting)
+            for i, result, error in self._run(function, {i: waiting[i] for i in begun}):
+                anything_ended = True
+                yield waiting.pop(i), result, error
+            lost = [i for i in begun if i in waiting]
+            deaths.update(lost[: self.processes] if anything_ended else lost)  # the first: tasks are begun in their order
+            for i in [i for i in lost if deaths[i] == DEATHS]:
+                yield waiting.pop(i), None, RunError(f"its process died {DEATHS} times: killed, or out of memory")
+
+    def _run(self, function: Callable[[Any], Any], tasks: dict[int, Any]) -> Iterator[tuple[int, Any | None, Exception | None]]:
+        """What ends, until a process dies: number, result and error of each task."""
+        futures = self._submit(function, tasks)
+        try:
+            for done in as_completed(list(futures)):
+                error = done.exception()
+                if not isinstance(error, BrokenProcessPool):
+                    yield futures.pop(done), None if error else done.result(), error
+        finally:
+            if futures:  # a process has died, or the caller has enough
+                self._end()
+
+    def _submit(self, function: Callable[[Any], Any], tasks: dict[int, Any]) -> dict[Future, int]:
+        try:
+            return {self._started().submit(function, task): i for i, task in tasks.items()}
+        except BrokenProcessPool:  # one died with nothing to do
+            self._end()
+            return {self._started().submit(function, task): i for i, task in tasks.items()}
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["__main__", *self._preload])
+            self._executor = ProcessPoolExecutor(self.processes, context, _begin, (dict(os.environ), self._initialise, self._arguments))
+        return self._executor
+
+    def _end(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
 
 
 def _begin(environment: dict[str, str], initialise: Callable[..., None], arguments: tuple) -> None:

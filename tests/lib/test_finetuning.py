@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torchvision.transforms.v2 import functional
 
 from stages.lib import augmentation, finetuning, networks
@@ -65,7 +64,8 @@ def test_cached_activations_and_the_trained_part_are_the_whole_network(source, i
     cached = activations(frozen, images)
     assert cached.train_x.dtype == np.float32
     whole = network.eval()(as_floats(images.train_x))
-    assert torch.allclose(trained.eval()(torch.from_numpy(cached.train_x)), whole, atol=1e-5, rtol=1e-5)
+    found = trained.eval()(finetuning.unpacked(torch.from_numpy(cached.train_x)))
+    assert torch.allclose(found, whole, atol=1e-5, rtol=1e-5)
     assert finetuning.accuracy(model(trained), cached.test_x, cached.test_y) == finetuning.accuracy(
         model(network), images.test_x, images.test_y
     )
@@ -134,15 +134,12 @@ def test_the_network_is_tested_after_the_first_every_nth_and_the_last_epoch(sour
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 10, 60, 100, 150])
-def test_the_learning_rate_is_cut_to_a_tenth_at_one_and_two_thirds_of_the_epochs(source, images, epochs):
+def test_the_learning_rate_is_cut_to_a_tenth_at_one_and_two_thirds_of_the_epochs(source, images, epochs, monkeypatch):
     _, head = networks.split(start(source), 0)
     inputs = finetuning.Inputs(np.ones((4, 64), np.float32), images.train_y[:4], np.ones((2, 64), np.float32), images.test_y[:2])
     rates = []
-    handle = register_optimizer_step_pre_hook(lambda optimiser, args, kwargs: rates.append(optimiser.param_groups[0]["lr"]))
-    try:
-        list(finetuning.finetune(head, inputs, np.arange(4), **(SETTINGS | {"epochs": epochs, "eval_every": epochs})))
-    finally:
-        handle.remove()
+    monkeypatch.setattr(finetuning, "sgd", lambda *arguments, lr, **constants: rates.append(lr))
+    list(finetuning.finetune(head, inputs, np.arange(4), **(SETTINGS | {"epochs": epochs, "eval_every": epochs})))
     cuts = np.round(-np.log10(np.array(rates) / 0.05)).astype(int)
     assert len(cuts) == epochs
     assert cuts[0] == 0
@@ -264,7 +261,7 @@ def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tup
         policy = knob.get("frozen_batchnorm", "source")
         frozen = frozen if len(frozen) else None  # the whole network is trained
         rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
-    return [loss.item() for loss in losses], rows[-1].test_accuracy
+    return [loss.mean().item() for loss in losses], rows[-1].test_accuracy
 
 
 CHOSEN = np.random.RandomState(3).choice(TRAIN, 16, replace=False)
@@ -395,7 +392,7 @@ def test_dropout_follows_from_the_seed_alone():
     assert found[0] != found[2]  # one batch an epoch: the order of the images changes nothing
 
 
-def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(tmp_path, monkeypatch):
+def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(tmp_path):
     n, side = 3000, 48
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (n, side, side, 3))
     rows, frozen = (
@@ -405,8 +402,7 @@ def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(t
     tracemalloc.start()
     activations = [batch[:, 0, 0, 0] for batch in finetuning.frozen_activations(frozen, x, rows=rows)]
     finetuning.adapt(frozen, x, rows, finetuning.View(), 64)
-    monkeypatch.setitem(finetuning.HELD_BYTES, "cpu", 1 << 20)
-    finetuning.Rows(x, rows, torch.device("cpu"))[torch.arange(64)]
+    finetuning.Rows(x, rows, torch.device("cpu"), 1 << 20)[torch.arange(64)]
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(map(len, activations)) == n

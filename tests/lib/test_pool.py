@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from stages.lib import pool
+from stages.lib.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,11 @@ def look_around(task: int) -> tuple[list, dict, float]:
     return _given, {name: os.environ.get(name) for name in pool.ONE_THREAD}, time.monotonic()
 
 
+def run_all(function, tasks, processes, *arguments):
+    with pool.Pool(begin, arguments, processes=processes) as workers:
+        yield from workers.run_all(function, tasks)
+
+
 def ended(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -63,7 +69,7 @@ def all_end(pids: list[int], within_s: float = 10) -> bool:
 
 
 def test_every_task_ends_once_and_an_error_stops_no_other():
-    found = {task: (result, error) for task, result, error in pool.run_all(double, range(8), processes=2, initialise=begin)}
+    found = {task: (result, error) for task, result, error in run_all(double, range(8), 2)}
     assert found.keys() == set(range(8))
     result, error = found.pop(3)
     assert result is None
@@ -79,7 +85,7 @@ def test_every_task_ends_once_and_an_error_stops_no_other():
 def test_a_worker_has_one_thread_and_is_set_up_once_and_tasks_run_in_their_order(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    found = {task: result for task, result, _ in pool.run_all(look_around, range(5), processes=1, initialise=begin, arguments=("a", 2))}
+    found = {task: result for task, result, _ in run_all(look_around, range(5), 1, "a", 2)}
     assert all(given == [("a", 2)] for given, _, _ in found.values())
     assert all(environment == pool.ONE_THREAD for _, environment, _ in found.values())
     times = [found[task][2] for task in range(5)]
@@ -89,19 +95,62 @@ def test_a_worker_has_one_thread_and_is_set_up_once_and_tasks_run_in_their_order
 
 
 def test_without_tasks_nothing_is_started():
-    assert list(pool.run_all(double, [], processes=2, initialise=begin)) == []
+    assert list(run_all(double, [], 2)) == []
 
 
-def test_a_worker_that_dies_is_an_error_of_its_task_and_nothing_waits_for_ever():
+def test_a_task_that_no_process_survives_is_given_up_and_the_others_are_done():
     tasks = ["a", "die", "b", "c"]
-    found = {task: (result, error) for task, result, error in pool.run_all(die_or_wait, tasks, processes=1, initialise=begin)}
-    assert found.keys() == set(tasks)
-    assert found["die"][1] is not None
-    assert all((result == task) != (error is not None) for task, (result, error) in found.items())
+    for processes in (1, 2):
+        found = {task: (result, error) for task, result, error in run_all(die_or_wait, tasks, processes)}
+        assert found.keys() == set(tasks)
+        assert isinstance(found["die"][1], RunError)
+        assert "died 3 times" in str(found["die"][1])
+        assert [found[task] for task in "abc"] == [("a", None), ("b", None), ("c", None)]
+
+
+def test_what_a_killed_process_was_doing_is_done_again():
+    killed = 0
+    with pool.Pool(begin, processes=2) as workers:
+        found = []
+        for task, worker, error in workers.run_all(wait_a_little, range(30)):
+            assert error is None
+            found.append(task)
+            if len(found) in (3, 11, 25):
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+    assert killed == 3
+    assert sorted(found) == list(range(30))
+
+
+def test_a_process_that_died_idle_is_replaced():
+    with pool.Pool(begin, processes=1) as workers:
+        [(_, worker, _)] = workers.run_all(wait_a_little, [0])
+        os.kill(worker, signal.SIGKILL)
+        assert all_end([worker])
+        time.sleep(0.2)
+        [(_, another, error)] = workers.run_all(wait_a_little, [0])
+    assert error is None
+    assert another != worker
+
+
+def refuse() -> None:
+    raise ValueError("no place to begin")
+
+
+def test_processes_that_cannot_begin_are_an_error_of_every_task():
+    with pool.Pool(refuse, processes=2) as workers:
+        found = list(workers.run_all(double, range(50)))
+    assert {task for task, _, error in found if isinstance(error, RunError)} == set(range(50))
+
+
+def test_several_rounds_share_the_processes():
+    with pool.Pool(begin, processes=1) as workers:
+        seen = {worker for _ in range(3) for _, worker, _ in workers.run_all(wait_a_little, range(2))}
+    assert len(seen) == 1
 
 
 def test_a_parent_that_stops_early_starts_no_further_task_and_leaves_no_worker():
-    running = pool.run_all(wait_a_little, range(200), processes=2, initialise=begin)
+    running = run_all(wait_a_little, range(200), 2)
     _, worker, _ = next(running)
     started = time.monotonic()
     running.close()
@@ -125,7 +174,8 @@ KILLED = """
         time.sleep(60)
 
     if __name__ == "__main__":
-        list(pool.run_all(wait, range(6), processes=2, initialise=begin, arguments=(sys.argv[1],)))
+        with pool.Pool(begin, (sys.argv[1],), processes=2) as workers:
+            list(workers.run_all(wait, range(6)))
 """
 
 
@@ -154,7 +204,7 @@ def number(task: int) -> int:
 @pytest.mark.parametrize("repeat", range(2))
 def test_the_workers_of_a_pool_have_numbers_that_follow_one_another(repeat):
     """So that, divided by the number of GPUs, they share these evenly."""
-    first, second = sorted({result for _, result, _ in pool.run_all(number, range(4), processes=2, initialise=begin)})
+    first, second = sorted({result for _, result, _ in run_all(number, range(4), 2)})
     assert second == first + 1
 
 

@@ -1,0 +1,120 @@
+"""Several networks of one shape as a single one, with their channels side by side: one large product where there were many small.
+
+A convolution becomes a group of a convolution, batch norm has the channels of all networks, and heads are one batched
+product. The weights and statistics of each network become a part of the stack's: to train the stack is to train them all.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stages.lib import networks
+
+
+class StackedLinear(nn.Module):
+    """A linear layer of each network, on its own features."""
+
+    def __init__(self, weight: Tensor, bias: Tensor):  # [networks, out, in], [networks, 1, out]
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # [batch, networks * in] -> [batch, networks * out]
+        per_network = x.unflatten(1, (len(self.weight), -1)).transpose(0, 1)
+        return torch.baddbmm(self.bias, per_network, self.weight.mT).transpose(0, 1).flatten(1)
+
+
+def stack(parts: Sequence[nn.Module]) -> nn.Module:
+    """One network that computes what all of them compute, and shares its weights and statistics with them.
+
+    Args:
+        parts: networks of one shape, of modules that keep channels in their order (`stackable`).
+
+    Returns:
+        a network from [batch, networks * C, ...], the inputs of the networks along the channels, to their outputs in the same way;
+        for a single network, this network.
+
+    Raises:
+        TypeError: names a module that cannot be stacked.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    stacked = copy.deepcopy(parts[0])
+    for name, module in parts[0].named_modules():
+        if type(module) in _STACKED:
+            modules = [part.get_submodule(name) for part in parts]
+            together = _STACKED[type(module)](modules).train(module.training)
+            if not name:
+                return together
+            stacked.set_submodule(name, together)
+        elif not _keeps_channels(module):
+            raise TypeError(f"{name}: {type(module).__name__} cannot be stacked")
+    return stacked
+
+
+def stackable(part: nn.Module) -> bool:
+    """Whether every module of a network has a stacked form: none draws random numbers or rearranges channels."""
+    return all(type(module) in _STACKED or _keeps_channels(module) for module in part.modules())
+
+
+def _keeps_channels(module: nn.Module) -> bool:
+    kept = (nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
+    return type(module) in kept or type(module).__name__ in ("BasicBlock", "Bottleneck")
+
+
+def _conv(modules: list[nn.Conv2d]) -> nn.Conv2d:
+    first, n = modules[0], len(modules)
+    stacked = nn.Conv2d(
+        n * first.in_channels, n * first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation,
+        n * first.groups, first.bias is not None, first.padding_mode, device="meta",
+    )  # fmt: skip
+    return _share(stacked, modules, torch.cat)
+
+
+def _batchnorm(modules: list[nn.BatchNorm2d]) -> nn.BatchNorm2d:
+    first = modules[0]
+    stacked = nn.BatchNorm2d(
+        len(modules) * first.num_features, first.eps, first.momentum, first.affine, first.track_running_stats, device="meta"
+    )
+    return _share(stacked, modules, torch.cat)
+
+
+def _linear(modules: list[nn.Linear]) -> StackedLinear:
+    weight, bias = torch.stack([m.weight.detach() for m in modules]), torch.stack([m.bias.detach()[None] for m in modules])
+    stacked = StackedLinear(weight, bias)
+    for i, module in enumerate(modules):
+        module.weight, module.bias = nn.Parameter(stacked.weight.detach()[i]), nn.Parameter(stacked.bias.detach()[i, 0])
+    return stacked
+
+
+def _normalise(modules: list[networks.Normalise]) -> networks.Normalise:
+    return networks.Normalise(*(torch.cat([getattr(m, name).flatten() for m in modules]).tolist() for name in ("mean", "std"))).to(
+        modules[0].mean.device
+    )
+
+
+def _share(stacked: nn.Module, modules: list[nn.Module], join: Callable[[list[Tensor]], Tensor]) -> nn.Module:
+    """Give the stack the tensors of the modules, joined, and each of the modules its part of them."""
+    for name, _ in list(stacked.named_parameters()):
+        tensors = [getattr(module, name).detach() for module in modules]
+        joined = join(tensors)
+        setattr(stacked, name, nn.Parameter(joined))
+        for module, part in zip(modules, joined.split(len(tensors[0])), strict=True):
+            setattr(module, name, nn.Parameter(part))
+    for name, _ in list(stacked.named_buffers()):
+        tensors = [getattr(module, name) for module in modules]
+        joined = join(tensors) if tensors[0].dim() else tensors[0]  # the number of batches is that of all
+        setattr(stacked, name, joined)
+        parts = joined.split(len(tensors[0])) if joined.dim() else [joined] * len(modules)
+        for module, part in zip(modules, parts, strict=True):
+            setattr(module, name, part)
+    return stacked
+
+
+_STACKED: dict[type[nn.Module], Callable[[list], nn.Module]] = {
+    nn.Conv2d: _conv,
+    nn.BatchNorm2d: _batchnorm,
+    nn.Linear: _linear,
+    networks.Normalise: _normalise,
+}
