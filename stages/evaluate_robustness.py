@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, code, command, files, params, pool, sources
+from stages.lib import cells, code, command, executors, files, params, sources
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.journal import execution
 from stages.lib.progress import bar, say
@@ -59,7 +59,7 @@ def main(source: str, target: str) -> None:
 def attack_missing(title: str, keys: dict[tuple[Model, str], str], settings: EvaluateRobustnessSettings) -> None:
     """Attack each model with each norm, over a pool of processes, where the store has no result yet."""
     tasks = [(*pair, key, settings) for pair, key in keys.items() if cells.load("robustness", key, say) is None]
-    with bar(title=title, total=len(keys), unit="attack") as progress, pool.Pool(pool.settle_in, preload=PRELOAD) as workers:
+    with bar(title=title, total=len(keys), unit="attack") as progress, executors.workers(params.section("grid"), PRELOAD) as workers:
         progress.update(len(keys) - len(tasks))
         for _, _, error in workers.run_all(attack, tasks):
             progress.update()

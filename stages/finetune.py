@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, command, datasets, files, grid, params, sources
+from stages.lib import cells, command, computing, files, grid, params, sources
 from stages.lib.datasets import IMAGES, SUBSETS, card_of
 from stages.lib.errors import RunError
 from stages.lib.grid import Cell, Job
 from stages.lib.journal import Journal, execution
 from stages.lib.progress import bar, say
-from stages.lib.settings import FinetuneSettings, KeptWeights
 from stages.lib.tables import FINETUNED, RUNS
 
 
@@ -29,41 +28,13 @@ def main(source: str, target: str) -> None:
         "finetune", source, target, settings=settings.model_dump() | {"blocks": blocks}, inputs=inputs, outputs=[out]
     ) as journal:
         subsets = dict(np.load(subsets_path))
-        job = job_of(sources.card_of(source), card_of(target), settings)
-        planned = grid.plan(job, blocks, subsets, partial(schedule, settings, card_of(target).splits["train"].n))
-        kept = [cell for cell in planned if keeps(settings.keep, cell, subsets)]
+        job = grid.job_of(sources.card_of(source), card_of(target), settings)
+        planned = grid.plan(job, blocks, subsets, partial(grid.schedule, settings, card_of(target).splits["train"].n))
+        kept = [cell for cell in planned if grid.keeps(settings.keep, cell, subsets)]
         compute_missing(job, planned, kept, subsets, journal)
         files.write_json(out / "settings.json", settings.model_dump())
         files.write_parquet(out / "runs.parquet", table(planned))
         write_weights(out, kept)
-
-
-def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings) -> Job:
-    pretrained, normalisation = card.kind != "random", settings.normalisation
-    if isinstance(normalisation, dict):
-        normalisation = normalisation.get(card.name, "source")
-    return Job(
-        source=card.name, target=images.name, architecture=card.architecture, classes=images.classes, head_init=settings.head_init,
-        training=settings.model_dump(include={"batch_size", "lr", "momentum", "weight_decay", "frozen_batchnorm"}),
-        image_size=images.image_size, resolution=settings.resolution, cache_gib=settings.cache_gib,
-        augmented=settings.augmentation == "published" and images.channels == 3,  # theirs leaves grey targets as they are
-        moments=(images.mean, images.std) if normalisation == "target" else None,
-        source_sha256=card.sha256 if pretrained else None,
-        weights=str(sources.paths(card.name)[0]) if pretrained else None,
-        target_sha256=(images.splits["train"].sha256, images.splits["test"].sha256),
-    )  # fmt: skip
-
-
-def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[int, int]:
-    """Epochs, and after how many of them the test accuracy is measured (Utrera et al. 2021, Table 4)."""
-    value = partial(params.value_for, n_images, n_images == n_train)
-    return value("finetune.epochs", settings.epochs), value("finetune.eval_every", settings.eval_every)
-
-
-def keeps(keep: KeptWeights, cell: Cell, subsets: dict[str, np.ndarray]) -> bool:
-    """Whether the cell is one of those whose weights are kept: of its size, the first `n_seeds` seeds."""
-    seeds = [int(name.split("_")[1]) for name in subsets if name.startswith(f"{cell.n_images}_")]
-    return cell.blocks in keep.blocks and cell.n_images in keep.n_images and cell.seed in seeds[: keep.n_seeds]
 
 
 def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: dict[str, np.ndarray], journal: Journal) -> None:
@@ -81,7 +52,7 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: di
     failed = []
     with bar(title=f"finetune@{job.source}-{job.target}", total=len(planned), unit="run") as progress:
         progress.update(len(planned) - len(absent))
-        for cell, error in grid.compute(job, planned, absent, subsets, keep):
+        for cell, error in computing.compute(job, planned, absent, subsets, keep, params.section("grid")):
             progress.update()
             if error is None:
                 result = cells.load("finetune", cell.key)

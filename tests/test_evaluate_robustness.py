@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from stages import evaluate_robustness, finetune, source
-from stages.lib import cells, finetuning, sources, tables
+from stages.lib import cells, finetuning, pool, sources, tables
 from stages.lib.datasets import IMAGES, load
 
 
@@ -74,7 +74,7 @@ def test_examples_stay_within_the_ball_and_the_pixel_range(ready):
 def test_a_second_run_attacks_nothing_and_writes_the_same(ready, monkeypatch):
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
     monkeypatch.setattr(
-        evaluate_robustness.pool.Pool,
+        pool.Pool,
         "run_all",
         lambda self, function, tasks: pytest.fail("attacked again") if tasks else iter(()),
     )

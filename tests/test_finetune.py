@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from stages import draw_subsets, evaluate_robustness, finetune, source, upscale
-from stages.lib import cells, datasets, finetuning, grid, params, pool, sources, tables
+from stages.lib import cells, computing, datasets, finetuning, grid, params, pool, sources, tables
 from stages.lib.errors import RunError
 
 OUT = finetune.FINETUNED / "natural" / "digits"
@@ -78,7 +78,7 @@ def test_one_process_gives_the_table_that_several_give(ready, monkeypatch):
     before = (OUT / "runs.parquet").read_bytes()
     for path in cells.folder("finetune").rglob("*.json"):
         path.unlink()
-    monkeypatch.setattr(pool, "workers", lambda: 1)
+    monkeypatch.setattr(pool, "workers", lambda per_gpu: 1)
     finetune.main("natural", "digits")
     assert (OUT / "runs.parquet").read_bytes() == before
 
@@ -97,13 +97,13 @@ def test_runs_that_diverge_are_listed_and_the_others_are_kept(ready, monkeypatch
 
 def test_longest_runs_come_first(ready, monkeypatch):
     order = []
-    original = grid.pool.Pool.run_all
+    original = pool.Pool.run_all
 
     def watched(self, function, tasks):
-        order.extend(task.cells[0].n_images for task in tasks if isinstance(task, grid.Task))
+        order.extend(task.cells[0].n_images for task in tasks if isinstance(task, computing.Task))
         return original(self, function, tasks)
 
-    monkeypatch.setattr(grid.pool.Pool, "run_all", watched)
+    monkeypatch.setattr(pool.Pool, "run_all", watched)
     finetune.main("random", "digits")
     assert order
     assert order == sorted(order, reverse=True)
@@ -148,10 +148,10 @@ def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_
     ready.edit("params.yaml", finetune__augmentation="published", finetune__normalisation={"natural": "target"})
     settings = params.section("finetune")
     natural = sources.card_of("natural")
-    assert not finetune.job_of(natural, digits, settings).augmented
-    assert finetune.job_of(natural, glyphs, settings).augmented
-    assert finetune.job_of(natural, digits, settings).moments == (digits.mean, digits.std)
-    assert finetune.job_of(natural.model_copy(update={"name": "other"}), digits, settings).moments is None
+    assert not grid.job_of(natural, digits, settings).augmented
+    assert grid.job_of(natural, glyphs, settings).augmented
+    assert grid.job_of(natural, digits, settings).moments == (digits.mean, digits.std)
+    assert grid.job_of(natural.model_copy(update={"name": "other"}), digits, settings).moments is None
 
 
 def test_epochs_follow_table_4(ready):

@@ -10,8 +10,9 @@ all (`stacking`): each goes its own way, and a small network costs a processor l
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.optim.sgd import sgd  # the function: the class imports a compiler, w
 
 from stages.lib import augmentation, images, networks, stacking
 
+T = TypeVar("T")
 BATCH = 256  # images in one forward pass without gradients; results do not depend on it but for rounding
 HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # of a run's images or activations that are held; of more, batches are read or computed
 
@@ -134,8 +136,11 @@ def frozen_activations(
     frozen.eval().to(memory_format=torch.channels_last)
     device = networks.device_of(frozen)
     rows = np.arange(len(x)) if rows is None else rows
-    for i in range(0, len(rows), BATCH):
-        yield packed(frozen(images.prepare(x[rows[i : i + BATCH]], device, view.size, view.resolution))).cpu().numpy()
+
+    def activations(part: slice) -> np.ndarray:
+        return packed(frozen(images.prepare(x[rows[part]], device, view.size, view.resolution))).cpu().numpy()
+
+    yield from in_parts(activations, len(rows))
 
 
 def activation_shape(frozen: nn.Module, x: np.ndarray, view: View) -> tuple[int, ...]:
@@ -297,8 +302,20 @@ def batches(order: Tensor, batch_size: int) -> list[Tensor]:
 def accuracy(model: Model, x: np.ndarray, y: np.ndarray) -> float:
     """Percent of the images (or activations) that the model in eval mode labels correctly."""
     model.eval()
-    correct = 0
-    for i in range(0, len(x), BATCH):
-        predicted = model(x[i : i + BATCH]).argmax(1).cpu()
-        correct += (predicted == torch.from_numpy(y[i : i + BATCH])).sum().item()
-    return 100 * correct / len(x)
+    predicted = torch.cat(list(in_parts(lambda part: model(x[part]).argmax(1), len(x)))).cpu()
+    return 100 * (predicted == torch.from_numpy(np.asarray(y))).sum().item() / len(x)
+
+
+def in_parts(forward: Callable[[slice], T], n: int) -> Iterator[T]:
+    """A forward pass without gradients on n images, `BATCH` at a time; half as many from where the device has no memory for so many."""
+    size, first = BATCH, 0
+    while first < n:
+        try:
+            done = forward(slice(first, first + size))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+        else:
+            yield done
+            first += size

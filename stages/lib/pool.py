@@ -16,9 +16,9 @@ DEATHS = 3  # of processes, after which the task that each was at is given up
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def workers() -> int:
-    """One for each GPU, or where there is none for each core that this process may use."""
-    return gpus() or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def workers(per_gpu: int = 1) -> int:
+    """So many for each GPU, or where there is none one for each core that this process may use."""
+    return gpus() * per_gpu or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def gpus() -> int:
@@ -28,6 +28,11 @@ def gpus() -> int:
     import torch  # here, as it takes seconds to import
 
     return torch.cuda.device_count()
+
+
+def is_out_of_memory(error: Exception | None) -> bool:
+    """Of the machine, or of its GPU, which torch has an error of its own for."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def worker_number() -> int:
@@ -75,8 +80,8 @@ class Pool:
     def run_all(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[Any, Any | None, Exception | None]]:
         """Run `function` on every task, begun in the order given, and yield (task, result, error) as each ends.
 
-        An error in one task does not stop the others. Tasks that were being worked on when a process died are tried again; those
-        that meet with it a second time then run alone, and the one that dies alone is given up, with an error.
+        An error in one task does not stop the others. Tasks that were being worked on when a process died are tried again. Those
+        that meet with it a second time, and those that find no memory, run alone at the end; the one that dies alone is given up.
         """
         waiting, deaths, anything_ended = dict(enumerate(tasks)), Counter(), False
         while waiting:
@@ -84,8 +89,11 @@ class Pool:
             begun = suspects[:1] or list(waiting)
             for i, result, error in self._run(function, {i: waiting[i] for i in begun}):
                 anything_ended = True
-                yield waiting.pop(i), result, error
-            lost = [i for i in begun if i in waiting]
+                if is_out_of_memory(error) and len(begun) > 1:
+                    deaths[i] = DEATHS - 1
+                else:
+                    yield waiting.pop(i), result, error
+            lost = [i for i in begun if i in waiting and (deaths[i] < DEATHS - 1 or len(begun) == 1)]
             deaths.update(lost[: self.processes] if anything_ended else lost)  # the first: tasks are begun in their order
             for i in [i for i in lost if deaths[i] == DEATHS]:
                 yield waiting.pop(i), None, RunError(f"its process died {DEATHS} times: killed, or out of memory")

@@ -101,7 +101,6 @@ class FinetuneSettings(Settings):
     normalisation: Normalisation | dict[Name, Normalisation]
     augmentation: Literal["none", "published"]
     resolution: Annotated[int, Field(strict=True, ge=1)] | None
-    cache_gib: NotNegative
     keep: KeptWeights
 
 
@@ -131,6 +130,16 @@ class TrackSettings(Settings):
     experiment: Annotated[str, Field(min_length=1)]
 
 
+class GridSettings(Settings):
+    """How the runs are computed; no result depends on it."""
+
+    executor: Literal["local", "ray"]
+    address: str | None
+    workers: Count | None
+    per_gpu: Count
+    cache_gib: NotNegative
+
+
 class Params(Settings):
     datasets: OneOrMore[Name]
     sources: OneOrMore[Name]
@@ -142,5 +151,6 @@ class Params(Settings):
     source: SourceSettings
     finetune: FinetuneSettings
     evaluate_robustness: EvaluateRobustnessSettings
+    grid: GridSettings
     report: ReportSettings
     track: TrackSettings

@@ -407,3 +407,30 @@ def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(t
     tracemalloc.stop()
     assert sum(map(len, activations)) == n
     assert most < x.nbytes / 4
+
+
+class Cramped(nn.Module):
+    """A part that has memory for so many images."""
+
+    def __init__(self, part: nn.Module, most: int):
+        super().__init__()
+        self.part, self.most, self.seen = part, most, []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError(f"{len(x)} images")
+        self.seen.append(len(x))
+        return self.part(x)
+
+
+def test_a_device_with_little_memory_passes_fewer_images_at_once_to_the_same_result(source, images):
+    network = start(source)
+    frozen, trained = networks.split(network, 2)
+    cramped = Cramped(frozen, most=9)
+    found = np.concatenate(list(finetuning.frozen_activations(cramped, images.train_x)))
+    assert np.allclose(found, activations(frozen, images).train_x, atol=1e-5)
+    assert cramped.seen == [8, 8, 8, 6]
+    expected = finetuning.accuracy(model(network), images.test_x, images.test_y)
+    assert finetuning.accuracy(finetuning.Model(cramped, trained, finetuning.View()), images.test_x, images.test_y) == expected
+    with pytest.raises(torch.OutOfMemoryError):
+        finetuning.accuracy(finetuning.Model(Cramped(frozen, most=0), trained, finetuning.View()), images.test_x, images.test_y)

@@ -122,6 +122,33 @@ def test_what_a_killed_process_was_doing_is_done_again():
     assert sorted(found) == list(range(30))
 
 
+def memory_for_one(task: tuple[str, int]) -> int:
+    """Fails where another task runs at the same time."""
+    folder, i = Path(task[0]), task[1]
+    (folder / str(i)).touch()
+    time.sleep(0.3)
+    others = len(list(folder.iterdir())) - 1
+    time.sleep(0.1)
+    (folder / str(i)).unlink()
+    if others:
+        raise MemoryError(f"{others} others")
+    return i
+
+
+def test_what_finds_no_memory_in_company_runs_alone(tmp_path):
+    found = list(run_all(memory_for_one, [(str(tmp_path), i) for i in range(4)], 2))
+    assert sorted(result for _, result, error in found if error is None) == list(range(4))
+
+
+def always_too_large(task: int) -> None:
+    raise MemoryError("too large by itself")
+
+
+def test_what_finds_no_memory_alone_is_an_error():
+    found = list(run_all(always_too_large, range(3), 2))
+    assert sorted(task for task, _, error in found if isinstance(error, MemoryError)) == [0, 1, 2]
+
+
 def test_a_process_that_died_idle_is_replaced():
     with pool.Pool(begin, processes=1) as workers:
         [(_, worker, _)] = workers.run_all(wait_a_little, [0])

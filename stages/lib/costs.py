@@ -1,0 +1,181 @@
+"""What a grid costs: its runs counted, and a few steps of each kind of run measured on the machine that is to compute them.
+
+A batch of runs takes `start + steps * per_step + images * per_image + tested * per_tested`, whose rates are measured with the
+loop that computes the runs, in as many processes at once; activations that are kept cost the frozen part's pass once.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from stages.lib import executors
+from stages.lib.grid import Blocks, Cell, Job
+
+SECONDS = 0.5  # that a measurement takes at least
+FEW, MANY = 8, 32  # images in a batch or a test that are measured where more would take too long
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs of which one costs what another of as many images does."""
+
+    architecture: str
+    blocks: Blocks
+    together: int  # runs that are trained at once
+    augmented: bool
+    image_size: int
+    stored_size: int
+    resolution: int | None
+    batch_size: int
+    frozen_batchnorm: str
+
+    @property
+    def kept(self) -> set[str]:
+        """The parts whose activations are kept."""
+        if self.blocks == "all" or self.frozen_batchnorm != "source":
+            return set()
+        return {"test"} if self.augmented else {"train", "test"}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds, and bytes."""
+
+    start: float  # of a batch of runs, before its first step
+    per_step: float
+    per_image: float  # trained on, of one run
+    per_tested: float
+    per_frozen: float  # pass of an image through the frozen part
+    activation_bytes: int  # of an image, as the frozen part leaves it
+    network_bytes: int
+    trained_bytes: int  # of the part that is fine-tuned
+
+
+@dataclass
+class Work:
+    """What is to be computed of one kind."""
+
+    runs: int = 0
+    done: int = 0
+    batches: int = 0
+    steps: int = 0
+    trained: int = 0  # images, through forward and backward pass
+    tested: int = 0  # images, through the part that is fine-tuned
+    frozen: int = 0  # images, through the frozen part alone
+
+    def seconds(self, rates: Rates) -> float:
+        return (
+            self.batches * rates.start + self.steps * rates.per_step + self.trained * rates.per_image
+            + self.tested * rates.per_tested + self.frozen * rates.per_frozen
+        )  # fmt: skip
+
+
+def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
+    return Kind(
+        job.architecture, blocks, together, job.augmented, job.image_size, stored_size, job.resolution,
+        job.training["batch_size"], job.training["frozen_batchnorm"],
+    )  # fmt: skip
+
+
+def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> None:
+    """Count a batch; one of which nothing is absent is done."""
+    cell, n = batch[0], len(batch)
+    work.runs += n
+    work.done += n - absent
+    if not absent:
+        return
+    evaluations = len({*range(0, cell.epochs, cell.eval_every), cell.epochs - 1})
+    work.batches += 1
+    work.steps += -(-cell.n_images // kind.batch_size) * cell.epochs
+    work.trained += n * cell.n_images * cell.epochs
+    work.tested += n * n_test * evaluations
+    if kind.frozen_batchnorm == "adapted" and kind.blocks != "all":  # a pass to adapt, then one over what stays as it is
+        work.frozen += n * (n_test + cell.n_images * (1 if kind.augmented else 2))
+
+
+def measure(kinds: list[Kind], workers: executors.Workers, processes: int, tick: Callable[[], None]) -> dict[Kind, Rates]:
+    """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
+    found = {}
+    for kind in kinds:
+        seen = []
+        for _, rates, error in workers.run_all(_measure, [kind] * processes):
+            if error is not None:
+                raise error
+            seen.append(rates)
+        found[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
+        tick()
+    return found
+
+
+def _measure(kind: Kind) -> Rates:
+    """In a worker: the loop itself, on images of no content."""
+    import torch  # here, as it takes seconds to import
+
+    from stages.lib import finetuning, networks, training
+
+    device = training.best_device()
+    most = kind.batch_size if device.type == "cuda" else min(kind.batch_size, MANY)
+    few, view = min(FEW, most), finetuning.View(kind.image_size, kind.resolution, kind.augmented)
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+
+    def parts(seed: int) -> tuple[Any, Any]:
+        network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(device)
+        return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
+
+    frozen, trained = parts(0)
+    kept, per_frozen, activation = {}, 0.0, 0
+    if frozen is not None:
+        one = np.concatenate(list(finetuning.frozen_activations(frozen, stored[:1], view)))
+        activation = one.nbytes
+        per_frozen = _slope(lambda n: list(finetuning.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
+        policy = "source" if kind.frozen_batchnorm == "adapted" else kind.frozen_batchnorm
+        kept = {"test"} | (set() if kind.augmented else {"train"}) if policy == "source" else set()
+
+    def run(n: int, epochs: int, tested: int) -> None:
+        """A batch of runs with two tests each."""
+        x = {part: one if part in kept else stored[:1] for part in ("train", "test")}
+        train_x, test_x = (np.repeat(x[part], size, 0) for part, size in (("train", n), ("test", tested)))
+        inputs = finetuning.Inputs(train_x, np.arange(n) % 10, test_x, np.arange(tested) % 10)
+        runs = [finetuning.Run(part[1], np.arange(n), seed, part[0]) for seed in range(kind.together) for part in [parts(seed)]]
+        settings = {"lr": 0.0, "momentum": 0.9, "weight_decay": 0.0, "batch_size": most, "view": view}
+        policy = kind.frozen_batchnorm if kind.frozen_batchnorm == "batch" else "source"
+        list(finetuning.finetune_together(runs, inputs, epochs=2 + epochs, eval_every=2 + epochs, frozen_batchnorm=policy, **settings))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    step_few, base = _line(lambda epochs: run(few, epochs, few))
+    many = most if step_few < SECONDS else min(most, 2 * few)  # a step that is long by itself tells enough
+    step_many, _ = _line(lambda epochs: run(many, epochs, few)) if many > few else (step_few, base)
+    per_tested = _slope(lambda n: run(few, 0, n), few) / (2 * kind.together)
+    per_image = max(0.0, (step_many - step_few) / max(1, many - few)) / kind.together
+    per_step = max(0.0, step_few - per_image * kind.together * few)
+    start = max(0.0, base - 2 * step_few - 2 * kind.together * few * per_tested)
+    sizes = (sum(tensor.nbytes for tensor in part.state_dict().values()) if part is not None else 0 for part in (frozen, trained))
+    frozen_bytes, trained_bytes = sizes
+    return Rates(start, per_step, per_image, per_tested, per_frozen, activation, frozen_bytes + trained_bytes, trained_bytes)
+
+
+def _slope(run: Callable[[int], object], first: int) -> float:
+    """Seconds that one more costs, in a run of so many."""
+    return _line(lambda more: run(first + more))[0]
+
+
+def _line(run: Callable[[int], object]) -> tuple[float, float]:
+    """Seconds that one more costs, and that none costs: from a run with none and one with as many as take long enough."""
+    base, more = _seconds(run, 0), 1
+    if base < SECONDS:  # the first one warms up
+        base = _seconds(run, 0)
+    while (taken := _seconds(run, more)) - base < SECONDS and more < 1 << 16:
+        more *= 4
+    return max(0.0, (taken - base) / more), base
+
+
+def _seconds(run: Callable[[int], object], more: int) -> float:
+    started = time.perf_counter()
+    run(more)
+    return time.perf_counter() - started

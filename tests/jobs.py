@@ -1,0 +1,48 @@
+"""A job of the grid on random images, for the tests of what plans and computes its cells."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.lib import datasets, files, networks
+from stages.lib.grid import Job
+from stages.lib.settings import GridSettings
+
+LOCAL = GridSettings(executor="local", address=None, workers=None, per_gpu=1, cache_gib=1.0)
+TRAINING = {"batch_size": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "frozen_batchnorm": "source"}
+
+
+def three_epochs(n_images: int) -> tuple[int, int]:
+    return 3, 1
+
+
+SUBSETS = {"20_1": np.arange(20), "20_2": np.arange(20, 40), "30_1": np.arange(30)}
+MANY = {f"16_{seed}": np.random.RandomState(seed).choice(40, 16, replace=False) for seed in range(7)}
+
+
+def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job on 60 random images, with a source of random weights."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 40), ("test", 20)):
+        datasets.save(datasets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
+    torch.manual_seed(0)
+    files.write_tensors(folder / "source.safetensors", networks.build("small_resnet", 7, [0.5] * 3, [0.25] * 3).state_dict())
+    return Job(
+        "src",
+        "noise",
+        "small_resnet",
+        4,
+        "default",
+        TRAINING,
+        16,
+        None,
+        False,
+        None,
+        "aa",
+        str(folder / "source.safetensors"),
+        ("bb", "cc"),
+    )
