@@ -198,7 +198,7 @@ def finetune_together(
     """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
 
     Args:
-        runs: with subsets of one size; several must be `stacking.stackable`.
+        runs: with subsets of one size; of several, the networks can be stacked (`stacking.stack`).
         inputs: images, or activations of the frozen part.
         frozen_batchnorm: `source` keeps the statistics of the frozen part; `adapted` estimates them on the subset before the first
             epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from stages.lib import networks
-
 
 class StackedLinear(nn.Module):
     """A linear layer of each network, on its own features."""
@@ -29,7 +27,7 @@ def stack(parts: Sequence[nn.Module]) -> nn.Module:
     """One network that computes what all of them compute, and shares its weights and statistics with them.
 
     Args:
-        parts: networks of one shape, of modules that keep channels in their order (`stackable`).
+        parts: networks of one shape, without dropout, whose channels keep their order (residual networks, and heads alone).
 
     Returns:
         a network from [batch, networks * C, ...], the inputs of the networks along the channels, to their outputs in the same way;
@@ -53,14 +51,10 @@ def stack(parts: Sequence[nn.Module]) -> nn.Module:
     return stacked
 
 
-def stackable(part: nn.Module) -> bool:
-    """Whether every module of a network has a stacked form: none draws random numbers or rearranges channels."""
-    return all(type(module) in _STACKED or _keeps_channels(module) for module in part.modules())
-
-
 def _keeps_channels(module: nn.Module) -> bool:
-    kept = (nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
-    return type(module) in kept or type(module).__name__ in ("BasicBlock", "Bottleneck")
+    """Whether it does the same to every channel, at no random; residual blocks only add what their convolutions make."""
+    alike = (nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
+    return type(module) in alike or type(module).__name__ in ("BasicBlock", "Bottleneck")  # ours and torchvision's
 
 
 def _conv(modules: list[nn.Conv2d]) -> nn.Conv2d:
@@ -88,12 +82,6 @@ def _linear(modules: list[nn.Linear]) -> StackedLinear:
     return stacked
 
 
-def _normalise(modules: list[networks.Normalise]) -> networks.Normalise:
-    return networks.Normalise(*(torch.cat([getattr(m, name).flatten() for m in modules]).tolist() for name in ("mean", "std"))).to(
-        modules[0].mean.device
-    )
-
-
 def _share(stacked: nn.Module, modules: list[nn.Module], join: Callable[[list[Tensor]], Tensor]) -> nn.Module:
     """Give the stack the tensors of the modules, joined, and each of the modules its part of them."""
     for name, _ in list(stacked.named_parameters()):
@@ -116,5 +104,4 @@ _STACKED: dict[type[nn.Module], Callable[[list], nn.Module]] = {
     nn.Conv2d: _conv,
     nn.BatchNorm2d: _batchnorm,
     nn.Linear: _linear,
-    networks.Normalise: _normalise,
 }
