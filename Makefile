@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test lint ui bench
+.PHONY: help repro test lint ui plan bench peer forget-activations
 
 help: ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
 
 repro: $(READY) ## install, run the whole pipeline, print the path of the report
 	dvc repro
@@ -26,8 +26,22 @@ ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
 	python -m stages.track
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
+plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; another: make plan PROFILE=profiles/paper.yaml
+	python -m stages.plan $(PROFILE)
+
+forget-activations: ## remove kept activations of frozen parts; they are computed again where they are needed
+	rm -rf .cells/activations
+
 bench: $(READY) ## measure speed; the table goes to the terminal
 	python -m benchmarks.run
+
+peer: $(READY) .peer/ready ## measure against the training loop of the robustness package, after `make repro`; takes hours
+	python -m benchmarks.peer
+
+.peer/ready: constraints.txt
+	test -x .peer/bin/python || $(or $(shell command -v $(PYTHON)),python3) -m venv .peer
+	.peer/bin/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision robustness
+	touch .peer/ready
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)

@@ -5,12 +5,15 @@ was computed is there, whatever becomes of the machine or of Ray.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib import pool
+from stages.lib import code, files, pool
 from stages.lib.errors import RunError
+
+CONNECT_S = 10.0  # after which an address is taken for dead
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody's runs are reported to anyone
 
@@ -32,13 +35,19 @@ class Cluster:
 
     def __enter__(self) -> "Cluster":
         root = Path.cwd()
-        environment = {"DVC_ROOT": str(Path(os.environ.get("DVC_ROOT") or root).resolve()), "PYTHONPATH": str(root)} | pool.ONE_THREAD
+        environment = {"DVC_ROOT": str(files.state_folder()), "PYTHONPATH": f"{root}{os.pathsep}{code.ROOT}"} | pool.ONE_THREAD
+        address = self.address or os.environ.get("RAY_ADDRESS")
         try:
-            self._ray.init(self.address, runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            if address and ":" in address:  # Ray itself would try for two minutes
+                host, port = address.rsplit("/", 1)[-1].rsplit(":", 1)
+                socket.create_connection((host, int(port)), CONNECT_S).close()
+            self._ray.init(address, runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
+        except (OSError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            asked = f"grid.address is {self.address!r}, RAY_ADDRESS {os.environ.get('RAY_ADDRESS')!r}"
-            raise RunError(f"params.yaml: {asked}: no Ray cluster there ({reason})") from None
+            where = "grid.address" if self.address else "RAY_ADDRESS"
+            raise RunError(
+                f"params.yaml: grid.executor is 'ray', and {where} {address!r} is no Ray cluster that answers ({reason})"
+            ) from None
         resources = self._ray.cluster_resources()
         has_gpus = resources.get("GPU", 0) > 0
         self.processes = int(resources["GPU"] * self.per_gpu if has_gpus else resources.get("CPU", 1))

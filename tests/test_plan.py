@@ -1,0 +1,84 @@
+"""The plan: what a configuration costs, counted from settings and store, without touching anything."""
+
+from collections import Counter
+
+import pytest
+import yaml
+
+from stages import plan
+from stages.lib import code, costs, params
+
+
+def cells_line(repository, *arguments: str) -> str:
+    done = repository.stage("plan", *arguments)
+    return next(line for line in done.stdout.splitlines() if line.startswith("cells"))
+
+
+def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(copy):
+    before = {path: path.stat().st_mtime_ns for path in copy.folder.rglob("*") if path.is_file() and ".git/" not in str(path)}
+    assert cells_line(copy).split() == ["cells", "20,", "of", "which", "20", "are", "done"]
+    copy.edit("params.yaml", draw_subsets__n_seeds=3)
+    assert cells_line(copy).split() == ["cells", "30,", "of", "which", "0", "are", "done"]  # other subsets are to be drawn first
+    copy.edit("params.yaml", draw_subsets__n_seeds=2, blocks=[0, 1, 2])
+    assert cells_line(copy).split() == ["cells", "28,", "of", "which", "20", "are", "done"]
+    after = {path: path.stat().st_mtime_ns for path in copy.folder.rglob("*") if path.is_file() and ".git/" not in str(path)}
+    assert {path: time for path, time in after.items() if path.name != "params.yaml" and "__pycache__" not in str(path)} == {
+        path: time for path, time in before.items() if path.name != "params.yaml" and "__pycache__" not in str(path)
+    }
+
+
+def test_it_needs_nothing_but_settings_and_catalogs(empty):
+    lines = empty.stage("plan").stdout.splitlines()
+    assert any(line.startswith("cells  20, of which 0 are done") for line in lines)
+    assert any(line.startswith("time") and "start of 3 stages" in line for line in lines)
+    assert any(line.startswith("disk") for line in lines)
+    assert sum(line.startswith("| small_resnet |") for line in lines) == 3  # blocks 0, 1, all
+
+
+def test_the_study_of_the_paper_is_counted_in_full(monkeypatch):
+    """By hand, from Table 4: runs, images trained on and tested on."""
+    monkeypatch.chdir(code.ROOT)
+    settings = params.load_params(code.ROOT / "profiles/paper.yaml")
+    total = Counter()
+    for source in settings.sources:
+        for target in settings.targets:
+            for work in plan.pair_of(settings, source, target).work.values():
+                total.update(vars(work))
+    assert total["runs"] == 13362
+    assert total["done"] == 0
+    sizes = [(n, 20) for n in (100, 200, 400, 800, 1600)] + [(3200, 10), (6400, 10), (12800, 5), (25600, 5)]
+    train = {"cifar100": 50000, "cifar10": 50000, "svhn": 73257, "fmnist": 60000, "kmnist": 60000, "mnist": 60000}
+    test = {name: 26032 if name == "svhn" else 10000 for name in train}
+    trained = tested = 0
+    for name, whole in train.items():
+        for n, seeds in [*sizes, (whole, 1)]:
+            epochs, every = (100, 20) if n < 3200 else (150, 10)
+            trained += 17 * n * seeds * epochs  # four sources at four numbers of blocks, and random initialisation
+            tested += 17 * test[name] * seeds * len({*range(0, epochs, every), epochs - 1})
+    assert total["trained"] == trained
+    assert total["tested"] == tested
+
+
+def test_seconds_are_the_sum_of_their_parts():
+    rates = costs.Rates(1.0, 0.1, 0.01, 0.001, 0.0001, 4, 8, 8)
+    assert costs.Work(batches=2, steps=3, trained=4, tested=5, frozen=6).seconds(rates) == pytest.approx(2 + 0.3 + 0.04 + 0.005 + 0.0006)
+
+
+def test_a_line_is_measured_from_its_start_and_its_slope(monkeypatch):
+    monkeypatch.setattr(costs, "_seconds", lambda run, more: 2.0 + 0.25 * more)
+    assert costs._line(lambda more: None) == (pytest.approx(0.25), 2.0)
+
+
+def test_a_folder_that_was_not_read_yet_says_what_is_missing(empty):
+    entry = {"kind": "folder", "path": "/nowhere"}
+    catalog = yaml.safe_load((empty.folder / "data/catalog.yaml").read_text()) | {"mine": entry}
+    (empty.folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog))
+    empty.edit("params.yaml", datasets=["glyphs", "mine"], targets=["mine"])
+    done = empty.stage("plan", ok=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: data/catalog.yaml: mine does not say how many images it has")
+
+
+def test_sizes_and_times_read_well():
+    assert [plan.duration(s) for s in (3, 119, 600, 7199, 7200, 4e6)] == ["3 s", "119 s", "10.0 min", "120.0 min", "2.0 h", "1,111.1 h"]
+    assert [plan.size_of(n) for n in (1e6, 2.5e9)] == ["1.0 MB", "2.5 GB"]
