@@ -97,7 +97,7 @@ def expected(settings: Params, source: str, target: str) -> tuple[Job, bool, int
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
     card = sources.Card(
         name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None, dataset=None,
-        threat=None, origin="", sha256="", mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
+        threat=None, origin="", sha256="unknown", mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
     )  # fmt: skip
     stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
     splits = {"train": datasets.SplitCard(n=images.train, sha256=""), "test": datasets.SplitCard(n=images.test, sha256="")}
