@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib import computing, costs, datasets, executors, grid, params, sources
-from stages.lib.catalog import AnyDataset, Random
+from stages.lib.catalog import AnyDataset, Folder, Random
 from stages.lib.costs import Kind, Rates, Work
 from stages.lib.errors import RunError
 from stages.lib.fields import by_size
@@ -184,12 +184,14 @@ def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Ra
 
 
 def images_bytes(settings: Params) -> float:
-    """Archives, where their size is known, and images as they are stored; of folders, nothing is known."""
+    """Archives, where their size is known, and images as they are stored; without folders, of which nothing is known."""
     total = 0
     for name in settings.datasets:
         entry = params.dataset_entry(name)
+        if isinstance(entry, Folder):
+            continue
         side = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(entry)
-        total += ((entry.train or 0) + (entry.test or 0)) * side**2 * entry.channels
+        total += (entry.train + entry.test) * side**2 * entry.channels
         total += sum(file.size or 0 for file in getattr(entry, "files", []))
     return total
 

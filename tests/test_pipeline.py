@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -177,6 +178,16 @@ def test_the_report_needs_no_robust_source(copy):
     copy.edit("params.yaml", sources=["natural", "random"])
     assert "report" in copy.repro()
     assert "natural" in (copy.folder / "reports/report.html").read_text()
+
+
+def test_ray_gives_the_table_of_local_processes_and_no_run_is_stale_for_it(finished, copy):
+    copy.edit("params.yaml", grid__executor="ray")
+    assert changed(copy) <= {"check", "track"}
+    shutil.rmtree(copy.folder / ".cells/finetune")
+    copy.stage("finetune", "natural", "digits")
+    table = "models/finetuned/natural/digits/runs.parquet"
+    assert (copy.folder / table).read_bytes() == (finished.folder / table).read_bytes()
+    assert len(cells(copy)) == 8
 
 
 def test_bad_settings_stop_before_anything_is_lost(copy):
