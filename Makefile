@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test lint ui plan bench peer forget-activations
+.PHONY: help repro test lint ui plan bench forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -34,14 +34,6 @@ forget-activations: ## remove kept activations of frozen parts; they are compute
 
 bench: $(READY) ## measure speed; the table goes to the terminal
 	python -m benchmarks.run
-
-peer: $(READY) .peer/ready ## measure against the training loop of the robustness package, after `make repro`; takes hours
-	python -m benchmarks.peer
-
-.peer/ready: constraints.txt
-	test -x .peer/bin/python || $(or $(shell command -v $(PYTHON)),python3) -m venv .peer
-	.peer/bin/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision robustness
-	touch .peer/ready
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
