@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib import attacks, finetuning, networks
+from stages.lib import attacks, finetuning, inference, networks
 
 TRAIN, TEST, EPOCHS, EVAL_EVERY, REPEATS = 100, 797, 100, 20, 3
 SETTINGS = {"epochs": EPOCHS, "eval_every": EVAL_EVERY, "batch_size": 128, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "seed": 0}
@@ -69,7 +69,7 @@ def cell(blocks: int) -> tuple[float, float]:
         return networks.split(finetuning.start("small_resnet", None, 10, "normal", seed=0), blocks)
 
     frozen, _ = parts()
-    activations = [np.concatenate(list(finetuning.frozen_activations(frozen, x))) for x in (inputs.train_x, inputs.test_x)]
+    activations = [np.concatenate(list(inference.frozen_activations(frozen, x))) for x in (inputs.train_x, inputs.test_x)]
     cached = finetuning.Inputs(activations[0], inputs.train_y, activations[1], inputs.test_y)
     fast = seconds(lambda: list(finetuning.finetune(parts()[1], cached, chosen, **SETTINGS)))
     plain = seconds(lambda: list(finetuning.finetune(WholeNetwork(*parts()), inputs, chosen, **SETTINGS)))

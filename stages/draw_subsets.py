@@ -6,8 +6,8 @@ Reads data/images/<target>/train_y.npy, params.yaml: draw_subsets. Writes data/s
 
 import numpy as np
 
-from stages.lib import command, params
-from stages.lib.datasets import IMAGES, SUBSETS, card_of, load
+from stages.lib import command, params, subsets
+from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.errors import RunError
 from stages.lib.files import replacing
 from stages.lib.journal import execution
@@ -18,24 +18,17 @@ MOST_DRAWS = 100  # whole subsets, before single images of one are exchanged
 
 def main(target: str) -> None:
     settings = params.section("draw_subsets")
-    out = SUBSETS / f"{target}.npz"
+    out = subsets.path_of(target)
     with execution("draw_subsets", target, settings=settings.model_dump(), inputs=[IMAGES / target], outputs=[out]):
         _, y = load(target, "train")
-        subsets = draw_all(y, card_of(target).classes, settings)
+        drawn = draw_all(y, card_of(target).classes, settings)
         with replacing(out) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **subsets)
+            np.savez(file, **drawn)
 
 
 def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:
-    """Indices under `<n_images>_<seed>`; `all` is kept under the number of images that this is."""
-    sizes = dict.fromkeys(len(y) if n == "all" else n for n in settings.n_images)
-    return {f"{n}_{seed}": draw(y, classes, n, seed) for n in sizes for seed in seeds_of(n, n == len(y), settings)}
-
-
-def seeds_of(n_images: int, whole: bool, settings: DrawSubsetsSettings) -> list[int]:
-    """Utrera et al. 2021, eq. 6 and Table 4."""
-    n_seeds = params.value_for(n_images, whole, "draw_subsets.n_seeds", settings.n_seeds)
-    return [settings.first_seed + settings.seed_step * i for i in range(n_seeds)]
+    """Indices of training images, by the name of the subset."""
+    return {name: draw(y, classes, *subsets.parts_of(name)) for name in subsets.names(settings, len(y))}
 
 
 def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:

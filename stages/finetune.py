@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, command, computing, files, grid, params, sources
-from stages.lib.datasets import IMAGES, SUBSETS, card_of
+from stages.lib import cells, command, computing, files, grid, params, sources, subsets
+from stages.lib.datasets import IMAGES, card_of
 from stages.lib.errors import RunError
 from stages.lib.grid import Cell, Job
 from stages.lib.journal import Journal, execution
@@ -22,22 +22,22 @@ from stages.lib.tables import FINETUNED, RUNS
 
 def main(source: str, target: str) -> None:
     settings, blocks = params.section("finetune"), params.section("blocks")
-    out, subsets_path = FINETUNED / source / target, SUBSETS / f"{target}.npz"
-    inputs = [*sources.paths(source), IMAGES / target, subsets_path]
+    out = FINETUNED / source / target
+    inputs = [*sources.paths(source), IMAGES / target, subsets.path_of(target)]
     with execution(
         "finetune", source, target, settings=settings.model_dump() | {"blocks": blocks}, inputs=inputs, outputs=[out]
     ) as journal:
-        subsets = dict(np.load(subsets_path))
+        drawn = subsets.load(target)
         job = grid.job_of(sources.card_of(source), card_of(target), settings)
-        planned = grid.plan(job, blocks, subsets, partial(grid.schedule, settings, card_of(target).splits["train"].n))
-        kept = [cell for cell in planned if grid.keeps(settings.keep, cell, subsets)]
-        compute_missing(job, planned, kept, subsets, journal)
+        planned = grid.plan(job, blocks, drawn, partial(grid.schedule, settings, card_of(target).splits["train"].n))
+        kept = [cell for cell in planned if grid.keeps(settings.keep, cell, drawn)]
+        compute_missing(job, planned, kept, drawn, journal)
         files.write_json(out / "settings.json", settings.model_dump())
         files.write_parquet(out / "runs.parquet", table(planned))
         write_weights(out, kept)
 
 
-def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: dict[str, np.ndarray], journal: Journal) -> None:
+def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict[str, np.ndarray], journal: Journal) -> None:
     """Compute what the store does not hold; what fails is listed at the end, and stops nothing else.
 
     Raises:
@@ -52,7 +52,7 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], subsets: di
     failed = []
     with bar(title=f"finetune@{job.source}-{job.target}", total=len(planned), unit="run") as progress:
         progress.update(len(planned) - len(absent))
-        for cell, error in computing.compute(job, planned, absent, subsets, keep, params.section("grid")):
+        for cell, error in computing.compute(job, planned, absent, drawn, keep, params.section("grid")):
             progress.update()
             if error is None:
                 result = cells.load("finetune", cell.key)
@@ -71,7 +71,7 @@ def table(planned: list[Cell]) -> pd.DataFrame:
 
 
 def write_weights(out: Path, kept: list[Cell]) -> None:
-    weights = {out / f"{cell.blocks}_{cell.n_images}_{cell.seed}.safetensors": cell.key for cell in kept}
+    weights = {out / f"{cell.blocks}_{cell.subset}.safetensors": cell.key for cell in kept}
     for path, key in weights.items():
         files.write_bytes(path, cells.path_of("finetune", key, ".safetensors").read_bytes())
     for path in set(out.glob("*.safetensors")) - set(weights):

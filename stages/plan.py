@@ -10,28 +10,37 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from stages.lib import computing, costs, datasets, executors, grid, params, sources
+from stages.lib import computing, costs, datasets, executors, grid, params, sources, subsets
 from stages.lib.catalog import AnyDataset, Folder, Random
 from stages.lib.costs import Kind, Rates, Work
 from stages.lib.errors import RunError
-from stages.lib.fields import by_size
-from stages.lib.grid import Cell, Job
+from stages.lib.grid import Job
 from stages.lib.progress import bar
 from stages.lib.settings import Params
 
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
 
+@dataclass(frozen=True)
+class Task:
+    """A source on a target: what is known of it, from its files or from the catalogs."""
+
+    job: Job
+    n: dict[str, int]  # images of each part (train, test)
+    stored_size: int  # pixels a side on disk
+    drawn: dict[str, np.ndarray]  # subsets, by name
+    exists: bool  # so that the store may hold runs
+
+
 @dataclass
 class Pair:
-    """What is to be done for one source and target."""
+    """What is to be done for a task."""
 
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
@@ -44,53 +53,43 @@ def main(path: Path) -> None:
     kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
         stage_s = seconds_of_a_stage(workers)
-        rates = costs.measure(kinds, workers, workers.processes, progress.update)
+        rates = costs.measure(kinds, workers, progress.update)
         processes = workers.processes
     print("\n".join(report(path, settings, pairs, rates, processes, stage_s)))
 
 
 def pair_of(settings: Params, source: str, target: str) -> Pair:
-    job, images, n_train, n_test, stored, subsets = prepared(settings, source, target) or expected(settings, source, target)
-    planned = grid.plan(job, settings.blocks, subsets, partial(grid.schedule, settings.finetune, n_train))
-    keep = {cell.key for cell in planned if grid.keeps(settings.finetune.keep, cell, subsets)}
-    absent = {cell.key for cell in grid.missing(planned, keep if images else set())}
+    task = prepared(settings, source, target) or expected(settings, source, target)
+    planned = grid.plan(task.job, settings.blocks, task.drawn, partial(grid.schedule, settings.finetune, task.n["train"]))
+    keep = {cell.key for cell in planned if grid.keeps(settings.finetune.keep, cell, task.drawn)}
+    absent = {cell.key for cell in grid.missing(planned, keep if task.exists else set())}
     pair = Pair()
     for batch in grid.batches(planned):
-        kind = costs.kind_of(job, batch[0].blocks, batch[0].together, stored)
-        costs.add(pair.work[kind], kind, batch, n_test, sum(cell.key in absent for cell in batch))
+        kind = costs.kind_of(task.job, batch[0].blocks, batch[0].together, task.stored_size)
+        costs.add(pair.work[kind], kind, batch, task.n["test"], sum(cell.key in absent for cell in batch))
         pair.weights[kind] += sum(cell.key in keep for cell in batch)
     for blocks in {cell.blocks for cell in planned if cell.key in absent}:
-        pair.kept += entries(job, [cell for cell in planned if cell.blocks == blocks], absent, subsets, n_train, n_test, stored)
+        same = [cell for cell in planned if cell.blocks == blocks]
+        kind = costs.kind_of(task.job, blocks, same[0].together, task.stored_size)
+        for entry in computing.entries_of(task.job, blocks, planned, task.drawn, task.n):
+            seen = sum(cell.n_images if entry.part == "train" else task.n["test"] for cell in same if cell.key in absent)
+            pair.kept.append((kind, entry.n_rows(task.n[entry.part]), seen))
     return pair
 
 
-def entries(
-    job: Job, planned: list[Cell], absent: set[str], subsets: dict, n_train: int, n_test: int, stored: int
-) -> Iterator[tuple[Kind, int, int]]:
-    """Of each entry of activations: a kind that uses it, its images, and those that its runs would pass by themselves without it."""
-    kind = costs.kind_of(job, planned[0].blocks, planned[0].together, stored)
-    missing = [cell for cell in planned if cell.key in absent]
-    if "train" in kind.kept:
-        needed = len(np.unique(np.concatenate([subsets[f"{cell.n_images}_{cell.seed}"] for cell in planned])))
-        yield kind, n_train if 4 * needed >= n_train else needed, sum(cell.n_images for cell in missing)
-    if "test" in kind.kept:
-        yield kind, n_test, n_test * len(missing)
-
-
-def prepared(settings: Params, source: str, target: str) -> tuple[Job, bool, int, int, int, dict] | None:
-    """The job with its data, where these are there and of these settings."""
+def prepared(settings: Params, source: str, target: str) -> Task | None:
+    """The task with its data, where these are there and of these settings."""
     try:
-        card, images = sources.card_of(source), datasets.card_of(target)
-        subsets = dict(np.load(datasets.SUBSETS / f"{target}.npz"))
+        card, images, drawn = sources.card_of(source), datasets.card_of(target), subsets.load(target)
     except (RunError, OSError, ValueError):
         return None
-    n_train, n_test = images.splits["train"].n, images.splits["test"].n
-    if images.image_size != settings.upscale.image_size or list(subsets) != names_of(settings, n_train):
+    n = {part: split.n for part, split in images.splits.items()}
+    if images.image_size != settings.upscale.image_size or list(drawn) != subsets.names(settings.draw_subsets, n["train"]):
         return None
-    return grid.job_of(card, images, settings.finetune), True, n_train, n_test, images.stored_size, subsets
+    return Task(grid.job_of(card, images, settings.finetune), n, images.stored_size, drawn, exists=True)
 
 
-def expected(settings: Params, source: str, target: str) -> tuple[Job, bool, int, int, int, dict]:
+def expected(settings: Params, source: str, target: str) -> Task:
     """The same from the catalogs alone, with subsets that nothing has been computed for."""
     entry, images = params.source_entry(source), params.dataset_entry(target)
     if images.train is None or images.test is None:
@@ -106,22 +105,15 @@ def expected(settings: Params, source: str, target: str) -> tuple[Job, bool, int
         mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
     )  # fmt: skip
     rng = np.random.default_rng(0)
-    sizes = [int(name.split("_")[0]) for name in names_of(settings, images.train)]
-    subsets = {name: rng.permutation(images.train)[:n] for name, n in zip(names_of(settings, images.train), sizes, strict=True)}
-    return grid.job_of(card, shown, settings.finetune), False, images.train, images.test, stored, subsets
+    names = subsets.names(settings.draw_subsets, images.train)
+    drawn = {name: rng.permutation(images.train)[: subsets.parts_of(name)[0]] for name in names}
+    n = {"train": images.train, "test": images.test}
+    return Task(grid.job_of(card, shown, settings.finetune), n, stored, drawn, exists=False)
 
 
 def native_size(images: AnyDataset) -> int:
     """Pixels a side: of the sets that torchvision reads the colour ones have 32, the grey ones 28, and of folders nothing is known."""
     return getattr(images, "size", None) or (32 if images.channels == 3 else 28)
-
-
-def names_of(settings: Params, n_train: int) -> list[str]:
-    """Of the subsets of a target, as `draw_subsets` names them."""
-    drawn = settings.draw_subsets
-    sizes = dict.fromkeys(n_train if n == "all" else n for n in drawn.n_images)
-    counts = {n: by_size(drawn.n_seeds, n, n == n_train) for n in sizes if n <= n_train}
-    return [f"{n}_{drawn.first_seed + i * drawn.seed_step}" for n, count in counts.items() for i in range(count)]
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
@@ -139,48 +131,48 @@ def _nothing(task: int) -> int:
 
 def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
     total: dict[Kind, Work] = defaultdict(Work)
-    frozen_s, held = 0.0, 0.0
     for pair in pairs:
-        once, more, room = 0.0, 0.0, settings.grid.cache_gib * computing.GIB
-        for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * rates[kept[0]].activation_bytes):
-            size = images * rates[kind].activation_bytes
-            fits = size <= room
-            room, held = (room - size, held + size) if fits else (room, held)
-            once, more = (once + images * rates[kind].per_frozen, more) if fits else (once, more + seen * rates[kind].per_frozen)
-        frozen_s += once + more
         for kind, work in pair.work.items():
-            for name, value in vars(work).items():
-                setattr(total[kind], name, getattr(total[kind], name) + value)
-    lines = [
-        f"{path} over {processes} processes ({settings.grid.executor})",
-        "",
-        "| architecture | blocks | runs | done | million images trained | tested | trained images/s | tested images/s | time |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    runs_s = 0.0
-    for kind, work in total.items():
-        rate = rates[kind]
-        seconds = work.seconds(rate)
-        runs_s += seconds
-        step = rate.per_image + rate.per_step / (kind.batch_size * kind.together)
-        lines.append(
-            f"| {kind.architecture} | {kind.blocks} | {work.runs:,} | {work.done:,} | {work.trained / 1e6:,.2f} | {work.tested / 1e6:,.2f} "
-            f"| {processes / step:,.0f} | {processes / max(rate.per_tested, 1e-9):,.0f} | {duration(seconds / processes)} |"
-        )
+            total[kind] += work
+    limit = settings.grid.cache_gib
+    frozen_s, held = (sum(parts) for parts in zip(*(activations(pair, rates, limit * computing.GIB) for pair in pairs), strict=True))
+    runs_s = sum(work.seconds(rates[kind]) for kind, work in total.items())
     stages = sum(any(work.done < work.runs for work in pair.work.values()) for pair in pairs)
     all_s = (runs_s + frozen_s) / processes + stages * stage_s
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
     times = f"runs {duration(runs_s / processes)}, frozen parts {duration(frozen_s / processes)}, start of {stages} stages"
     weights = sum(n * rates[kind].trained_bytes for pair in pairs for kind, n in pair.weights.items())
-    limit = settings.grid.cache_gib
     return [
-        *lines,
+        f"{path} over {processes} processes ({settings.grid.executor})",
+        "",
+        "| architecture | blocks | runs | done | million images trained | tested | trained images/s | tested images/s | time |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(row(kind, work, rates[kind], processes) for kind, work in total.items()),
         "",
         f"cells  {runs:,}, of which {done:,} are done",
         f"time   {duration(all_s)} on this machine ({times} {duration(stages * stage_s)}); and the sources' training and the attacks",
         f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, rates))}, "
         f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
     ]
+
+
+def row(kind: Kind, work: Work, rate: Rates, processes: int) -> str:
+    step = rate.per_image + rate.per_step / (kind.batch_size * kind.together)
+    return (
+        f"| {kind.architecture} | {kind.blocks} | {work.runs:,} | {work.done:,} | {work.trained / 1e6:,.2f} | {work.tested / 1e6:,.2f} "
+        f"| {processes / step:,.0f} | {processes / max(rate.per_tested, 1e-9):,.0f} | {duration(work.seconds(rate) / processes)} |"
+    )
+
+
+def activations(pair: Pair, rates: dict[Kind, Rates], room: float) -> tuple[float, float]:
+    """Seconds in the frozen parts, and bytes of the activations that find room; the smallest entries are kept first."""
+    seconds, held = 0.0, 0.0
+    for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * rates[kept[0]].activation_bytes):
+        size = images * rates[kind].activation_bytes
+        fits = held + size <= room
+        held += size if fits else 0.0
+        seconds += (images if fits else seen) * rates[kind].per_frozen
+    return seconds, held
 
 
 def images_bytes(settings: Params) -> float:

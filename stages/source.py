@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from stages.lib import checkpoints, command, files, finetuning, networks, parallel, params, pretraining, sources, training
+from stages.lib import checkpoints, command, files, inference, networks, parallel, params, pretraining, sources, training
 from stages.lib.catalog import AnySource, Fetched, Random, Trained
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.errors import RunError
@@ -76,8 +76,8 @@ def accuracies(network: nn.Sequential, dataset: str) -> dict[str, float]:
     card = card_of(dataset)
     if card.classes != network.head.out_features:
         return {}
-    model = finetuning.Model(None, network.to(training.best_device()), finetuning.View(card.image_size))
-    measured = {split: finetuning.accuracy(model, *load(dataset, split)) for split in card.splits if split != "train"}
+    model = inference.Model(None, network.to(training.best_device()), inference.View(card.image_size))
+    measured = {split: inference.accuracy(model, *load(dataset, split)) for split in card.splits if split != "train"}
     network.cpu()
     return measured
 

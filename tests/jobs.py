@@ -41,6 +41,7 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         16,
         None,
         False,
+        False,
         None,
         "aa",
         str(folder / "source.safetensors"),

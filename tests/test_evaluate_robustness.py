@@ -9,12 +9,12 @@ import pytest
 from torch import nn
 
 from stages import evaluate_robustness, finetune, source
-from stages.lib import cells, finetuning, pool, sources, tables
+from stages.lib import cells, inference, pool, sources, tables
 from stages.lib.datasets import IMAGES, load
 
 
 def accuracy(network, x, y) -> float:
-    return finetuning.accuracy(finetuning.Model(nn.Identity(), network, finetuning.View()), x, y)
+    return inference.accuracy(inference.Model(nn.Identity(), network, inference.View()), x, y)
 
 
 OUT = evaluate_robustness.ROBUSTNESS / "l2_eps0_5" / "digits"

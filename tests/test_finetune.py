@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from stages import draw_subsets, evaluate_robustness, finetune, source, upscale
-from stages.lib import cells, computing, datasets, finetuning, grid, params, pool, sources, tables
+from stages.lib import cells, computing, datasets, grid, inference, params, pool, sources, tables
 from stages.lib.errors import RunError
 
 OUT = finetune.FINETUNED / "natural" / "digits"
@@ -86,7 +86,7 @@ def test_one_process_gives_the_table_that_several_give(ready, monkeypatch):
 def test_runs_that_diverge_are_listed_and_the_others_are_kept(ready, monkeypatch):
     ready.edit("params.yaml", finetune__lr=1.0e38, finetune__epochs=6, blocks=[0])
     with pytest.raises(
-        RunError, match=r"natural on digits: 4 of 4 runs failed; .*blocks 0, n_images 40, seed 20000000: the loss is (nan|inf)"
+        RunError, match=r"natural on digits: 4 of 4 runs failed; .*blocks 0, n_images 40, seed 20000000: the loss is not finite"
     ):
         finetune.main("natural", "digits")
     assert not (OUT / "runs.parquet").exists()
@@ -100,7 +100,7 @@ def test_longest_runs_come_first(ready, monkeypatch):
     original = pool.Pool.run_all
 
     def watched(self, function, tasks):
-        order.extend(task.cells[0].n_images for task in tasks if isinstance(task, computing.Task))
+        order.extend(task.requests[0].cell.n_images for task in tasks if isinstance(task, computing.Task))
         return original(self, function, tasks)
 
     monkeypatch.setattr(pool.Pool, "run_all", watched)
@@ -133,8 +133,8 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     [model] = [m for m in evaluate_robustness.models_of(source_name, target) if m.kind == "finetuned"]
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
     network = evaluate_robustness.network_of(model)
-    seen = finetuning.Model(nn.Identity(), network, finetuning.View(16, model.resolution))
-    assert finetuning.accuracy(seen, *datasets.load(target, "test")) == pytest.approx(ended)
+    seen = inference.Model(nn.Identity(), network, inference.View(16, model.resolution))
+    assert inference.accuracy(seen, *datasets.load(target, "test")) == pytest.approx(ended)
 
 
 def test_a_size_without_epochs_is_refused(ready):

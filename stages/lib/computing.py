@@ -24,151 +24,161 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
+class Request:
+    """A cell of a batch as a worker is asked for it."""
+
+    cell: Cell
+    subset: np.ndarray  # places in the target's training images
+    absent: bool = True  # to be kept when it is done; a batch is computed as a whole, so that it is always the same
+    weights: bool = False  # are kept as well
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """A batch of cells as a worker is sent it."""
 
     job: Job
-    cells: list[Cell]
-    subsets: list[np.ndarray]  # of each cell, places in the target's training images
-    absent: list[bool]  # which of them are kept when they are done; a batch is computed as a whole, so that it is always the same
-    keep: list[bool]  # with their weights
+    requests: list[Request]
     entries: dict[str, Entry]  # kept activations, by part
 
     @property
     def cost(self) -> tuple[float, int]:
         """Rough, to begin with the most expensive one, so that no worker is left with it."""
-        first = self.cells[0]
-        return (math.inf if first.blocks == "all" else first.blocks, first.n_images * first.epochs * len(self.cells))
+        first = self.requests[0].cell
+        return (math.inf if first.blocks == "all" else first.blocks, first.n_images * first.epochs * len(self.requests))
 
 
 def compute(
-    job: Job, planned: list[Cell], absent: list[Cell], subsets: dict[str, np.ndarray], keep: set[str], settings: GridSettings
+    job: Job, planned: list[Cell], absent: list[Cell], drawn: dict[str, np.ndarray], keep: set[str], settings: GridSettings
 ) -> Iterator[tuple[Cell, Exception | None]]:
     """Compute cells, several at once, and keep each as it ends; yields the cell and what went wrong, if anything.
 
     Args:
         planned: all cells, of which some are absent.
+        drawn: the subsets, by name.
         keep: keys of the cells whose weights are kept.
     """
     wanted = {cell.key for cell in absent}
     begun = [batch for batch in grid.batches(planned) if any(cell.key in wanted for cell in batch)]
     with executors.workers(settings, PRELOAD) as workers:
         blocks = {batch[0].blocks for batch in begun}
-        entries = keep_activations(job, planned, blocks, subsets, workers, int(settings.cache_gib * GIB))
+        entries = keep_activations(job, planned, blocks, drawn, workers, int(settings.cache_gib * GIB))
         tasks = [
             Task(
                 job,
-                batch,
-                [subsets[f"{cell.n_images}_{cell.seed}"] for cell in batch],
-                [cell.key in wanted for cell in batch],
-                [cell.key in keep for cell in batch],
-                {part: found for (blocks, part), found in entries.items() if blocks == batch[0].blocks},
+                [Request(cell, drawn[cell.subset], cell.key in wanted, cell.key in keep) for cell in batch],
+                {entry.part: entry for entry in entries if entry.blocks == batch[0].blocks},
             )
             for batch in begun
         ]
         for task, failed, error in workers.run_all(_work, sorted(tasks, key=lambda task: task.cost, reverse=True)):
-            for cell, is_absent in zip(task.cells, task.absent, strict=True):
-                if is_absent:
-                    yield cell, error or failed.get(cell.key)
+            for request in task.requests:
+                if request.absent:
+                    yield request.cell, error or failed.get(request.cell.key)
 
 
 def keep_activations(
-    job: Job, planned: list[Cell], blocks: set[Blocks], subsets: dict[str, np.ndarray], workers: executors.Workers, limit: int
-) -> dict[tuple[int, str], Entry]:
-    """Have what the frozen part makes of the images in the store, where that is always the same, the smallest first, up to the limit.
-
-    Which images an entry holds follows from all planned cells, not from those that are absent, so that it is the same after a kill.
-    """
+    job: Job, planned: list[Cell], blocks: set[Blocks], drawn: dict[str, np.ndarray], workers: executors.Workers, limit: int
+) -> list[Entry]:
+    """Have what the frozen part makes of the images in the store, where that is always the same, the smallest first, up to the limit."""
     activations.sweep()
-    wanted = {}
-    for b in sorted(blocks - {"all"}):
-        needed = np.concatenate([subsets[f"{cell.n_images}_{cell.seed}"] for cell in planned if cell.blocks == b])
-        for part in ("train", "test"):
-            n = len(datasets.load(job.target, part)[1])
-            if job.cacheable(part):
-                wanted[b, part] = job.entry(b, part, n, needed if part == "train" else np.arange(n))
-    kept = {place: entry for place, entry in wanted.items() if activations.is_kept(entry)}
-    absent = [entry for place, entry in wanted.items() if place not in kept]
-    sizes = {}
-    for (_, entry), size, error in workers.run_all(_size_of, [(job, entry) for entry in absent]):
+    n = {part: len(datasets.load(job.target, part)[1]) for part in ("train", "test")}
+    wanted = [entry for b in sorted(blocks - {"all"}) for entry in entries_of(job, b, planned, drawn, n)]
+    kept = [entry for entry in wanted if activations.is_kept(entry)]
+    shapes = {}
+    for (_, entry), shape, error in workers.run_all(_shape_of, [(job, entry) for entry in wanted if entry not in kept]):
         if error is not None:
             raise error
-        sizes[entry.key] = size
-    fitting = []
-    for entry in sorted(absent, key=lambda entry: sizes[entry.key]):
-        needed_bytes = sum(sizes[other.key] for other in (*fitting, entry))
-        if activations.make_room(needed_bytes, limit, kept.values()):
-            fitting.append(entry)
-    for (_, entry), _, error in workers.run_all(_write, [(job, entry) for entry in fitting]):
+        shapes[entry] = shape
+    fitting, needed = [], 0
+    for entry in sorted(shapes, key=lambda entry: math.prod(shapes[entry])):
+        needed += 4 * math.prod(shapes[entry])
+        if not activations.make_room(needed, limit, kept):
+            break
+        fitting.append((job, entry, shapes[entry]))
+    for (_, entry, _), _, error in workers.run_all(_write, fitting):
         if error is None:
-            kept[entry.blocks, entry.part] = entry
+            kept.append(entry)
         elif not isinstance(error, RunError):  # such as a full disk, with which all else still works
             raise error
     return kept
 
 
+def entries_of(job: Job, blocks: int, planned: list[Cell], drawn: dict[str, np.ndarray], n: dict[str, int]) -> Iterator[Entry]:
+    """Activations for the cells of so many blocks; n: images of each part.
+
+    Which images an entry holds follows from all planned cells, not from those that are absent, so that it is the same after a kill.
+    """
+    for part in sorted(job.cached(blocks)):
+        seen = np.concatenate([drawn[cell.subset] for cell in planned if cell.blocks == blocks]) if part == "train" else np.arange(n[part])
+        yield job.entry(blocks, part, n[part], seen)
+
+
 def _frozen(job: Job, entry: Entry) -> tuple[Any, np.ndarray, Any]:
     """In a worker: the frozen part on its device, the images that it is to see, and how."""
-    from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
+    from stages.lib import finetuning, inference, networks, training  # here, as torch takes seconds to import
 
     weights = files.read_tensors(Path(job.weights))
     network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed=0, moments=job.moments)
     frozen = networks.split(network, entry.blocks)[0].to(training.best_device())
-    return frozen, datasets.load(job.target, entry.part)[0], finetuning.View(job.image_size, job.resolution)
+    return (
+        frozen,
+        datasets.load(job.target, entry.part)[0],
+        inference.View(job.image_size, job.resolution, mixed_precision=job.mixed_precision),
+    )
 
 
-def _size_of(task: tuple[Job, Entry]) -> int:
-    """In a worker: bytes of an entry, from those of one image."""
-    from stages.lib import finetuning  # here, as torch takes seconds to import
+def _shape_of(task: tuple[Job, Entry]) -> tuple[int, ...]:
+    """In a worker: of an entry, from that of one image."""
+    from stages.lib import inference  # here, as torch takes seconds to import
 
     frozen, x, view = _frozen(*task)
-    return 4 * math.prod(finetuning.activation_shape(frozen, x, view)) * task[1].n_rows(len(x))
+    return (task[1].n_rows(len(x)), *inference.activation_shape(frozen, x, view))
 
 
-def _write(task: tuple[Job, Entry]) -> None:
+def _write(task: tuple[Job, Entry, tuple[int, ...]]) -> None:
     """In a worker: what the frozen part makes of the images, once for all cells of as many blocks."""
-    from stages.lib import finetuning  # here, as torch takes seconds to import
+    from stages.lib import inference  # here, as torch takes seconds to import
 
-    entry = task[1]
-    frozen, x, view = _frozen(*task)
-    shape = (entry.n_rows(len(x)), *finetuning.activation_shape(frozen, x, view))
-    activations.keep(entry, shape, finetuning.frozen_activations(frozen, x, view, entry.rows))
+    job, entry, shape = task
+    frozen, x, view = _frozen(job, entry)
+    activations.keep(entry, shape, inference.frozen_activations(frozen, x, view, entry.rows))
 
 
 def _work(task: Task) -> dict[str, Exception]:
     """In a worker: compute a batch and keep its cells; returns what went wrong, by the key of the cell."""
-    kept_weights = {cell.key for cell, keep_weights in zip(task.cells, task.keep, strict=True) if keep_weights}
-    if not grid.missing([cell for cell, is_absent in zip(task.cells, task.absent, strict=True) if is_absent], kept_weights):
+    absent = [request for request in task.requests if request.absent]
+    if not grid.missing([request.cell for request in absent], {request.cell.key for request in absent if request.weights}):
         return {}  # an earlier process kept all of them, and was lost before it could say so
     started = time.monotonic()
     results = run(task)
-    seconds = (time.monotonic() - started) / len(task.cells)
+    seconds = (time.monotonic() - started) / len(task.requests)
     failed = {}
-    for cell, (rows, weights), is_absent, keep_weights in zip(task.cells, results, task.absent, task.keep, strict=True):
+    for request, (rows, weights) in zip(task.requests, results, strict=True):
         if isinstance(rows, Exception):
-            failed[cell.key] = rows
-        elif is_absent:
-            cells.save("finetune", cell.key, {"rows": rows, "seconds": seconds}, weights if keep_weights else None)
+            failed[request.cell.key] = rows
+        elif request.absent:
+            cells.save("finetune", request.cell.key, {"rows": rows, "seconds": seconds}, weights if request.weights else None)
     return failed
 
 
 def run(task: Task) -> list[tuple[list[dict] | Exception, dict[str, Any]]]:
     """A batch of cells: the evaluated epochs of each, or what went wrong, and what of its network is no longer the source's, which
     are the trained weights and all statistics."""
-    from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
+    from stages.lib import finetuning, inference, networks, training  # here, as torch takes seconds to import
 
-    job = task.job
+    job, first = task.job, task.requests[0].cell
     weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
     inputs, chosen = inputs_of(task)
     whole, runs = [], []
-    for cell, rows in zip(task.cells, chosen, strict=True):
-        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, cell.seed, job.moments)
-        network.to(training.best_device())
-        frozen, trained = (None, network) if cell.blocks == "all" else networks.split(network, cell.blocks)
+    for request, rows in zip(task.requests, chosen, strict=True):
+        seed = request.cell.seed
+        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(training.best_device())
+        frozen, trained = (None, network) if first.blocks == "all" else networks.split(network, first.blocks)
         whole.append(network)
-        runs.append(finetuning.Run(trained, rows, cell.seed, frozen))
-    schedule = {"epochs": task.cells[0].epochs, "eval_every": task.cells[0].eval_every}
-    view = finetuning.View(job.image_size, job.resolution, job.augmented)
+        runs.append(finetuning.Run(trained, rows, seed, frozen))
+    schedule = {"epochs": first.epochs, "eval_every": first.eval_every}
+    view = inference.View(job.image_size, job.resolution, job.augmented, job.mixed_precision)
     evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
     found = [rows[-1] if isinstance(rows[-1], Exception) else [asdict(row) for row in rows] for rows in evaluated]
     return [(rows, dict(network.named_buffers()) | run.network.state_dict()) for rows, network, run in zip(found, whole, runs, strict=True)]
@@ -179,7 +189,7 @@ def inputs_of(task: Task) -> tuple[Any, list[np.ndarray]]:
     from stages.lib import finetuning  # here, as torch takes seconds to import
 
     (train_x, train_y), (test_x, test_y) = (datasets.load(task.job.target, part) for part in ("train", "test"))
-    chosen = task.subsets
+    chosen = [request.subset for request in task.requests]
     with suppress(KeyError, FileNotFoundError):  # not kept, or removed since
         test_x = task.entries["test"].load()
     with suppress(KeyError, FileNotFoundError):

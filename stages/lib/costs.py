@@ -27,18 +27,14 @@ class Kind:
     blocks: Blocks
     together: int  # runs that are trained at once
     augmented: bool
+    mixed_precision: bool
     image_size: int
     stored_size: int
     resolution: int | None
     batch_size: int
     frozen_batchnorm: str
-
-    @property
-    def kept(self) -> set[str]:
-        """The parts whose activations are kept."""
-        if self.blocks == "all" or self.frozen_batchnorm != "source":
-            return set()
-        return {"test"} if self.augmented else {"train", "test"}
+    settled: frozenset[str]  # parts (train, test) of which the frozen activation is the same throughout a run ...
+    cached: frozenset[str]  # ... and of which it is the same in all runs
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,9 @@ class Work:
     tested: int = 0  # images, through the part that is fine-tuned
     frozen: int = 0  # images, through the frozen part alone
 
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(one + more for one, more in zip(vars(self).values(), vars(other).values(), strict=True)))
+
     def seconds(self, rates: Rates) -> float:
         return (
             self.batches * rates.start + self.steps * rates.per_step + self.trained * rates.per_image
@@ -76,8 +75,8 @@ class Work:
 
 def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
     return Kind(
-        job.architecture, blocks, together, job.augmented, job.image_size, stored_size, job.resolution,
-        job.training["batch_size"], job.training["frozen_batchnorm"],
+        job.architecture, blocks, together, job.augmented, job.mixed_precision, job.image_size, stored_size, job.resolution,
+        job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.settled(blocks)), frozenset(job.cached(blocks)),
     )  # fmt: skip
 
 
@@ -93,16 +92,16 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
     work.steps += -(-cell.n_images // kind.batch_size) * cell.epochs
     work.trained += n * cell.n_images * cell.epochs
     work.tested += n * n_test * evaluations
-    if kind.frozen_batchnorm == "adapted" and kind.blocks != "all":  # a pass to adapt, then one over what stays as it is
-        work.frozen += n * (n_test + cell.n_images * (1 if kind.augmented else 2))
+    if kind.settled > kind.cached:  # a pass to adapt the statistics, then one over what is the same from there on
+        work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.settled)))
 
 
-def measure(kinds: list[Kind], workers: executors.Workers, processes: int, tick: Callable[[], None]) -> dict[Kind, Rates]:
+def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], None]) -> dict[Kind, Rates]:
     """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
     found = {}
     for kind in kinds:
         seen = []
-        for _, rates, error in workers.run_all(_measure, [kind] * processes):
+        for _, rates, error in workers.run_all(_measure, [kind] * workers.processes):
             if error is not None:
                 raise error
             seen.append(rates)
@@ -113,51 +112,57 @@ def measure(kinds: list[Kind], workers: executors.Workers, processes: int, tick:
 
 def _measure(kind: Kind) -> Rates:
     """In a worker: the loop itself, on images of no content."""
-    import torch  # here, as it takes seconds to import
+    from stages.lib import inference, training  # here, as torch takes seconds to import
 
-    from stages.lib import finetuning, networks, training
-
-    device = training.best_device()
-    most = kind.batch_size if device.type == "cuda" else min(kind.batch_size, MANY)
-    few, view = min(FEW, most), finetuning.View(kind.image_size, kind.resolution, kind.augmented)
-    rng = np.random.default_rng(0)
-    stored = rng.integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
-
-    def parts(seed: int) -> tuple[Any, Any]:
-        network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(device)
-        return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
-
-    frozen, trained = parts(0)
-    kept, per_frozen, activation = {}, 0.0, 0
+    most = kind.batch_size if training.best_device().type == "cuda" else min(kind.batch_size, MANY)
+    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+    frozen, trained = _parts(kind, seed=0)
+    activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
-        one = np.concatenate(list(finetuning.frozen_activations(frozen, stored[:1], view)))
-        activation = one.nbytes
-        per_frozen = _slope(lambda n: list(finetuning.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
-        policy = "source" if kind.frozen_batchnorm == "adapted" else kind.frozen_batchnorm
-        kept = {"test"} | (set() if kind.augmented else {"train"}) if policy == "source" else set()
+        activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
+        per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
+    one = {part: activation if part in kind.settled else stored[:1] for part in ("train", "test")}
 
-    def run(n: int, epochs: int, tested: int) -> None:
-        """A batch of runs with two tests each."""
-        x = {part: one if part in kept else stored[:1] for part in ("train", "test")}
-        train_x, test_x = (np.repeat(x[part], size, 0) for part, size in (("train", n), ("test", tested)))
-        inputs = finetuning.Inputs(train_x, np.arange(n) % 10, test_x, np.arange(tested) % 10)
-        runs = [finetuning.Run(part[1], np.arange(n), seed, part[0]) for seed in range(kind.together) for part in [parts(seed)]]
-        settings = {"lr": 0.0, "momentum": 0.9, "weight_decay": 0.0, "batch_size": most, "view": view}
-        policy = kind.frozen_batchnorm if kind.frozen_batchnorm == "batch" else "source"
-        list(finetuning.finetune_together(runs, inputs, epochs=2 + epochs, eval_every=2 + epochs, frozen_batchnorm=policy, **settings))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+    def train(n: int, epochs: int, tested: int) -> None:
+        _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
 
-    step_few, base = _line(lambda epochs: run(few, epochs, few))
+    step_few, base = _line(lambda epochs: train(few, epochs, few))
     many = most if step_few < SECONDS else min(most, 2 * few)  # a step that is long by itself tells enough
-    step_many, _ = _line(lambda epochs: run(many, epochs, few)) if many > few else (step_few, base)
-    per_tested = _slope(lambda n: run(few, 0, n), few) / (2 * kind.together)
+    step_many, _ = _line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
+    per_tested = _slope(lambda n: train(few, 0, n), few) / (2 * kind.together)
     per_image = max(0.0, (step_many - step_few) / max(1, many - few)) / kind.together
     per_step = max(0.0, step_few - per_image * kind.together * few)
     start = max(0.0, base - 2 * step_few - 2 * kind.together * few * per_tested)
-    sizes = (sum(tensor.nbytes for tensor in part.state_dict().values()) if part is not None else 0 for part in (frozen, trained))
-    frozen_bytes, trained_bytes = sizes
-    return Rates(start, per_step, per_image, per_tested, per_frozen, activation, frozen_bytes + trained_bytes, trained_bytes)
+    frozen_bytes, trained_bytes = (
+        sum(w.nbytes for w in part.state_dict().values()) if part is not None else 0 for part in (frozen, trained)
+    )
+    return Rates(start, per_step, per_image, per_tested, per_frozen, activation.nbytes, frozen_bytes + trained_bytes, trained_bytes)
+
+
+def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
+    """A network of the kind, frozen and trained part."""
+    from stages.lib import finetuning, networks, training  # here, as torch takes seconds to import
+
+    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(training.best_device())
+    return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
+
+
+def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, batch_size: int) -> None:
+    """A batch of runs over so many epochs and two more, after the first and the last of which it is tested."""
+    import torch  # here, as it takes seconds to import
+
+    from stages.lib import finetuning, inference
+
+    inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
+    networks = [_parts(kind, seed) for seed in range(kind.together)]
+    runs = [finetuning.Run(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
+    view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    policy = "source" if kind.settled else kind.frozen_batchnorm  # what is adapted once is counted with the frozen parts
+    schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
+    list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _slope(run: Callable[[int], object], first: int) -> float:

@@ -15,7 +15,6 @@ from stages.lib.errors import RunError
 
 RAW = Path("data/raw")
 IMAGES = Path("data/images")
-SUBSETS = Path("data/subsets")
 
 
 class SplitCard(BaseModel):

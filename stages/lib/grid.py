@@ -6,16 +6,17 @@ seed alone are computed together where that is faster: they are a batch.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 
-from stages.lib import activations, cells, code, datasets, files, params, sources
+from stages.lib import activations, cells, code, datasets, files, params, sources, subsets
 from stages.lib.activations import Entry
 from stages.lib.settings import FinetuneSettings, KeptWeights
 
@@ -37,6 +38,11 @@ class Cell:
     together: int = 1  # how many runs are trained at once with this one: rounding depends on it
     key: str = ""
 
+    @property
+    def subset(self) -> str:
+        """The name of the images that it trains on."""
+        return subsets.name_of(self.n_images, self.seed)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -51,6 +57,7 @@ class Job:
     image_size: int
     resolution: int | None
     augmented: bool
+    mixed_precision: bool
     moments: tuple[list[float], list[float]] | None  # mean and std to normalise with; None: the source's
     source_sha256: str | None  # None: no pre-training
     weights: str | None  # path of the source's weights
@@ -61,9 +68,15 @@ class Job:
         undecided = {"key": None, "weights": None, "source": None, "target": None}  # names and places
         return files.digest_of(deciding | undecided | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
 
-    def cacheable(self, part: str) -> bool:
-        """Whether an image of that part always has the same frozen activation."""
-        return self.training["frozen_batchnorm"] == "source" and not (self.augmented and part == "train")
+    def settled(self, blocks: Blocks) -> set[str]:
+        """The parts (train, test) of which an image has the same frozen activation throughout a run."""
+        if blocks == "all" or self.training["frozen_batchnorm"] == "batch":
+            return set()
+        return {"test"} if self.augmented else {"train", "test"}
+
+    def cached(self, blocks: Blocks) -> set[str]:
+        """The parts of which it has the same in all runs, so that it is computed once."""
+        return self.settled(blocks) if self.training["frozen_batchnorm"] == "source" else set()
 
     def together(self, blocks: Blocks) -> int:
         """How many runs are trained at once, where that many differ by seed alone: heads, and what is small in the small network.
@@ -72,13 +85,14 @@ class Job:
         """
         few = blocks == 0 and not self.architecture.startswith(("vgg", "mobilenet", "mnasnet"))
         few |= self.architecture == "small_resnet" and blocks != "all" and blocks <= 3
-        return TOGETHER if few and self.cacheable("train") else 1
+        return TOGETHER if few and "train" in self.cached(blocks) else 1
 
     def entry(self, blocks: int, part: str, n: int, needed: np.ndarray) -> Entry:
         """The kept activations of some images, by their places among the n of that part."""
         deciding = {
             "source": self.source_sha256, "architecture": self.architecture, "moments": self.moments,
             "images": self.target_sha256[part == "test"], "image_size": self.image_size, "resolution": self.resolution,
+            "mixed_precision": self.mixed_precision,
             "code": code.digest("stages.lib.finetuning"), "torch": version("torch"),
         }  # fmt: skip
         return activations.entry(deciding, blocks, part, n, needed)
@@ -93,6 +107,7 @@ def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings
         training=settings.model_dump(include={"batch_size", "lr", "momentum", "weight_decay", "frozen_batchnorm"}),
         image_size=images.image_size, resolution=settings.resolution,
         augmented=settings.augmentation == "published" and images.channels == 3,  # theirs leaves grey targets as they are
+        mixed_precision=settings.mixed_precision,
         moments=(images.mean, images.std) if normalisation == "target" else None,
         source_sha256=card.sha256 if pretrained else None,
         weights=str(sources.paths(card.name)[0]) if pretrained else None,
@@ -106,24 +121,23 @@ def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[i
     return value("finetune.epochs", settings.epochs), value("finetune.eval_every", settings.eval_every)
 
 
-def plan(job: Job, blocks: list[Blocks], subsets: dict[str, np.ndarray], schedule: Callable[[int], tuple[int, int]]) -> list[Cell]:
+def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule: Callable[[int], tuple[int, int]]) -> list[Cell]:
     """Every cell of (source, target), in the order of its table; those of a batch follow one another.
 
     Args:
         blocks: what to fine-tune besides the head; a source without pre-training has `all` only.
-        subsets: indices under `<n_images>_<seed>`, as `draw_subsets` writes them.
+        drawn: the subsets, by name.
         schedule: epochs, and after how many of them the test accuracy is measured, for a number of images.
     """
     planned = []
-    names = [tuple(map(int, name.split("_"))) for name in subsets]
     for b in blocks if job.source_sha256 else ["all"]:
-        for n_images, group in groupby(names, key=lambda name: name[0]):
+        for n_images, group in groupby(map(subsets.parts_of, drawn), key=itemgetter(0)):
             seeds = [seed for _, seed in group]
             size = job.together(b)
             for i, seed in enumerate(seeds):
                 together = size if i < len(seeds) // size * size else 1
                 cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), together)
-                planned.append(replace(cell, key=job.key(cell, subsets[f"{n_images}_{seed}"])))
+                planned.append(replace(cell, key=job.key(cell, drawn[cell.subset])))
     return planned
 
 
@@ -136,9 +150,9 @@ def batches(planned: list[Cell]) -> list[list[Cell]]:
     return found
 
 
-def keeps(keep: KeptWeights, cell: Cell, subsets: dict[str, np.ndarray]) -> bool:
-    """Whether the cell is one of those whose weights are kept: of its size, the first `n_seeds` seeds."""
-    seeds = [int(name.split("_")[1]) for name in subsets if name.startswith(f"{cell.n_images}_")]
+def keeps(keep: KeptWeights, cell: Cell, drawn: Iterable[str]) -> bool:
+    """Whether the cell is one of those whose weights are kept: of its size, the first `n_seeds` of the subsets that were drawn."""
+    seeds = [seed for n_images, seed in map(subsets.parts_of, drawn) if n_images == cell.n_images]
     return cell.blocks in keep.blocks and cell.n_images in keep.n_images and cell.seed in seeds[: keep.n_seeds]
 
 

@@ -100,6 +100,7 @@ class FinetuneSettings(Settings):
     frozen_batchnorm: Literal["source", "adapted", "batch"]
     normalisation: Normalisation | dict[Name, Normalisation]
     augmentation: Literal["none", "published"]
+    mixed_precision: bool
     resolution: Annotated[int, Field(strict=True, ge=1)] | None
     keep: KeptWeights
 

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 class StackedLinear(nn.Module):
     """A linear layer of each network, on its own features."""
 
-    def __init__(self, weight: Tensor, bias: Tensor):  # [networks, out, in], [networks, 1, out]
+    def __init__(self, networks: int, features_in: int, features_out: int, device: torch.device | str):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.weight = nn.Parameter(torch.empty(networks, features_out, features_in, device=device))
+        self.bias = nn.Parameter(torch.empty(networks, features_out, device=device))
 
     def forward(self, x: Tensor) -> Tensor:  # [batch, networks * in] -> [batch, networks * out]
         per_network = x.unflatten(1, (len(self.weight), -1)).transpose(0, 1)
-        return torch.baddbmm(self.bias, per_network, self.weight.mT).transpose(0, 1).flatten(1)
+        return torch.baddbmm(self.bias[:, None], per_network, self.weight.mT).transpose(0, 1).flatten(1)
 
 
 def stack(parts: Sequence[nn.Module]) -> nn.Module:
@@ -75,27 +76,21 @@ def _batchnorm(modules: list[nn.BatchNorm2d]) -> nn.BatchNorm2d:
 
 
 def _linear(modules: list[nn.Linear]) -> StackedLinear:
-    weight, bias = torch.stack([m.weight.detach() for m in modules]), torch.stack([m.bias.detach()[None] for m in modules])
-    stacked = StackedLinear(weight, bias)
-    for i, module in enumerate(modules):
-        module.weight, module.bias = nn.Parameter(stacked.weight.detach()[i]), nn.Parameter(stacked.bias.detach()[i, 0])
-    return stacked
+    return _share(StackedLinear(len(modules), modules[0].in_features, modules[0].out_features, device="meta"), modules, torch.stack)
 
 
 def _share(stacked: nn.Module, modules: list[nn.Module], join: Callable[[list[Tensor]], Tensor]) -> nn.Module:
-    """Give the stack the tensors of the modules, joined, and each of the modules its part of them."""
+    """Give the stack the tensors of the modules, joined along the first axis, and each of the modules its part of them."""
     for name, _ in list(stacked.named_parameters()):
-        tensors = [getattr(module, name).detach() for module in modules]
-        joined = join(tensors)
+        joined = join([getattr(module, name).detach() for module in modules])
         setattr(stacked, name, nn.Parameter(joined))
-        for module, part in zip(modules, joined.split(len(tensors[0])), strict=True):
+        for module, part in zip(modules, joined.view(len(modules), *getattr(modules[0], name).shape), strict=True):
             setattr(module, name, nn.Parameter(part))
-    for name, _ in list(stacked.named_buffers()):
-        tensors = [getattr(module, name) for module in modules]
-        joined = join(tensors) if tensors[0].dim() else tensors[0]  # the number of batches is that of all
+    for name, first in list(modules[0].named_buffers()):
+        counts = first.dim() == 0  # the number of batches, which is that of all
+        joined = first if counts else join([getattr(module, name) for module in modules])
         setattr(stacked, name, joined)
-        parts = joined.split(len(tensors[0])) if joined.dim() else [joined] * len(modules)
-        for module, part in zip(modules, parts, strict=True):
+        for module, part in zip(modules, [first] * len(modules) if counts else joined.view(len(modules), *first.shape), strict=True):
             setattr(module, name, part)
     return stacked
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from jobs import LOCAL, MANY, SUBSETS, TRAINING, make_job, three_epochs
 
-from stages.lib import activations, cells, computing, datasets, files, finetuning, grid, networks
+from stages.lib import activations, cells, computing, datasets, files, finetuning, grid, inference, networks
 from stages.lib.grid import Job
 
 
@@ -61,7 +61,7 @@ def uncached(job, cell):
 
     (train_x, train_y), (test_x, test_y) = (datasets.load("noise", part) for part in ("train", "test"))
     inputs = finetuning.Inputs(np.array(train_x), train_y, np.array(test_x), test_y)
-    subset = SUBSETS[f"{cell.n_images}_{cell.seed}"]
+    subset = SUBSETS[cell.subset]
     return list(finetuning.finetune(Whole(), inputs, subset, epochs=3, eval_every=1, seed=cell.seed, **job.training))
 
 
@@ -121,9 +121,10 @@ def test_a_run_is_the_same_to_the_bit_in_whatever_company_and_place(job):
     found = {}
     for subsets in (MANY, shifted):
         planned = grid.plan(job, [0, 1, 3], subsets, three_epochs)
-        tasks = [computing.Task(job, batch, [subsets[f"16_{c.seed}"] for c in batch], [], [], {}) for batch in grid.batches(planned)]
+        tasks = [computing.Task(job, [computing.Request(c, subsets[c.subset]) for c in batch], {}) for batch in grid.batches(planned)]
         for task in tasks:
-            for cell, (rows, _) in zip(task.cells, computing.run(task), strict=True):
+            for request, (rows, _) in zip(task.requests, computing.run(task), strict=True):
+                cell = request.cell
                 found.setdefault((cell.key, cell.blocks, cell.seed), []).append(rows)
     twice = {place[1:]: rows for place, rows in found.items() if len(rows) == 2}
     assert {seed for _, seed in twice} == {2, 3, 4}
@@ -145,17 +146,17 @@ def test_a_batch_is_computed_as_a_whole_and_only_what_is_absent_is_kept(job):
 def test_a_run_that_fails_leaves_its_company_alone(job):
     """A subset whose images make the loss infinite: its cell fails, and those that were trained with it end as they do alone."""
     planned = grid.plan(job, [1], MANY, three_epochs)
-    good = computing.run(computing.Task(job, planned[:5], [MANY[f"16_{seed}"] for seed in range(5)], [], [], {}))
+    good = computing.run(computing.Task(job, [computing.Request(cell, MANY[cell.subset]) for cell in planned[:5]], {}))
     x = np.array(datasets.load("noise", "train")[0])
     frozen = computing._frozen(job, job.entry(1, "train", 40, np.arange(40)))
-    held = np.concatenate(list(finetuning.frozen_activations(frozen[0], x, frozen[2])))
+    held = np.concatenate(list(inference.frozen_activations(frozen[0], x, frozen[2])))
     inputs = finetuning.Inputs(held, datasets.load("noise", "train")[1], *datasets.load("noise", "test"))
     spoilt = np.concatenate([held, np.full_like(held[:1], np.inf)])
     inputs = replace(inputs, train_x=spoilt, train_y=np.append(inputs.train_y, 0), test_x=held[:20])
     runs = []
     for cell in planned[:5]:
         network = finetuning.start("small_resnet", files.read_tensors(job_path(job)), 4, "default", cell.seed)
-        rows = MANY[f"16_{cell.seed}"] if cell.seed != 2 else np.append(MANY["16_2"][:-1], 40)
+        rows = MANY[cell.subset] if cell.seed != 2 else np.append(MANY["16_2"][:-1], 40)
         runs.append(finetuning.Run(networks.split(network, 1)[1], rows, cell.seed))
     *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, **TRAINING)
     assert isinstance(last[2], FloatingPointError)
@@ -197,8 +198,8 @@ def test_damaged_activations_are_computed_again(job, damage):
 
 def test_the_most_expensive_batches_come_first(job):
     planned = grid.plan(job, [0, "all", 3], SUBSETS, three_epochs)
-    tasks = [computing.Task(job, batch, [], [], [], {}) for batch in grid.batches(planned)]
-    order = [(t.cells[0].blocks, t.cells[0].n_images) for t in sorted(tasks, key=lambda task: task.cost, reverse=True)]
+    tasks = [computing.Task(job, [computing.Request(cell, SUBSETS[cell.subset]) for cell in batch], {}) for batch in grid.batches(planned)]
+    order = [(t.requests[0].cell.blocks, t.requests[0].cell.n_images) for t in sorted(tasks, key=lambda task: task.cost, reverse=True)]
     assert order == [("all", 30), ("all", 20), ("all", 20), (3, 30), (3, 20), (3, 20), (0, 30), (0, 20), (0, 20)]
 
 
@@ -221,6 +222,6 @@ def test_activations_that_do_not_fit_are_computed_again_to_the_same_rows(job):
 def test_activations_that_were_removed_while_the_grid_runs_are_missed_by_no_one(job):
     planned = grid.plan(job, [1], SUBSETS, three_epochs)
     gone = entries(job, [1])
-    task = computing.Task(job, planned[:1], [SUBSETS["20_1"]], [True], [False], {part: gone[1, part] for part in ("train", "test")})
+    task = computing.Task(job, [computing.Request(planned[0], SUBSETS["20_1"])], {part: gone[1, part] for part in ("train", "test")})
     [(rows, _)] = computing.run(task)
     assert rows[-1]["train_loss"] == pytest.approx(uncached(job, planned[0])[-1].train_loss, abs=1e-5)
