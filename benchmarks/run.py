@@ -1,9 +1,9 @@
-"""What makes the embedded default fast, each as a ratio of two things measured side by side on one thread.
+"""How fast the engine is, each figure as a ratio of two things measured side by side on one thread.
 
-cell: a fine-tuning run on activations of the frozen part, computed once for all cells, against the same run with every
-    image through the whole network in every epoch.
-attack step: a step of PGD, which needs the gradient by the image alone, against a forward and backward pass with the
-    gradients of all weights.
+cell: a fine-tuning run on activations of the frozen part, computed once for all cells, and in the company of others, against
+    the same run with every image through the whole network in every epoch.
+limit: the operations that such a run must do, over the rate at which the machine multiplies large matrices.
+adversarial step: a step of training on PGD(k) against k + 1 bare passes forward and backward with the gradients of all weights.
 
 Run it with `make bench`. It makes its own data; nothing is read or written.
 """
@@ -15,11 +15,13 @@ from statistics import median
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from stages.lib import attacks, finetuning, inference, networks
+from stages.lib import attacks, finetuning, grid, inference, networks
 
 TRAIN, TEST, EPOCHS, EVAL_EVERY, REPEATS = 100, 797, 100, 20, 3
-SETTINGS = {"epochs": EPOCHS, "eval_every": EVAL_EVERY, "batch_size": 128, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "seed": 0}
+SETTINGS = {"epochs": EPOCHS, "eval_every": EVAL_EVERY, "batch_size": 128, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+STEPS = 3  # k of the attack
 
 
 class WholeNetwork(nn.Module):
@@ -60,49 +62,72 @@ def seconds(run: Callable[[], object]) -> float:
     return median(times)
 
 
-def cell(blocks: int) -> tuple[float, float]:
-    """Seconds of one cell: on activations, and plainly."""
-    inputs = images()
-    chosen = np.arange(TRAIN)
-
-    def parts() -> tuple[nn.Sequential, nn.Sequential]:
-        return networks.split(finetuning.start("small_resnet", None, 10, "normal", seed=0), blocks)
-
-    frozen, _ = parts()
-    activations = [np.concatenate(list(inference.frozen_activations(frozen, x))) for x in (inputs.train_x, inputs.test_x)]
-    cached = finetuning.Inputs(activations[0], inputs.train_y, activations[1], inputs.test_y)
-    fast = seconds(lambda: list(finetuning.finetune(parts()[1], cached, chosen, **SETTINGS)))
-    plain = seconds(lambda: list(finetuning.finetune(WholeNetwork(*parts()), inputs, chosen, **SETTINGS)))
-    return fast, plain
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of its products, forward and backward; torch counts those of grouped convolutions too high."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
-def attack_step() -> tuple[float, float]:
-    """Seconds of one PGD step, and of one bare forward and backward pass, on 128 images."""
-    network = networks.build("small_resnet", 24, [0.5] * 3, [0.25] * 3).eval().to(memory_format=torch.channels_last)
+def matrix_rate() -> float:
+    """Floating-point operations per second in the product of two large matrices."""
+    side = 2048
+    a, b = torch.rand(side, side), torch.rand(side, side)
+    return 2 * side**3 / seconds(lambda: a @ b)
+
+
+def cell(blocks: int) -> tuple[float, float, float]:
+    """One cell: seconds as the grid computes it, seconds plainly, and the operations that the former must do."""
+    inputs, chosen, n = images(), np.arange(TRAIN), grid.TOGETHER
+
+    def parts(seed: int) -> tuple[nn.Sequential, nn.Sequential]:
+        return networks.split(finetuning.start("small_resnet", None, 10, "normal", seed), blocks)
+
+    frozen, _ = parts(0)
+    held = [np.concatenate(list(inference.frozen_activations(frozen, x))) for x in (inputs.train_x, inputs.test_x)]
+    cached = finetuning.Inputs(held[0], inputs.train_y, held[1], inputs.test_y)
+
+    def together(n: int) -> None:
+        runs = [finetuning.Run(parts(seed)[1], chosen, seed) for seed in range(n)]
+        list(finetuning.finetune_together(runs, cached, **SETTINGS))
+
+    plain = seconds(lambda: list(finetuning.finetune(WholeNetwork(*parts(0)), inputs, chosen, seed=0, **SETTINGS)))
+    return seconds(lambda: together(n)) / n, plain, operations(lambda: together(1))
+
+
+def adversarial_step() -> tuple[float, float]:
+    """Seconds of a step of adversarial training, and of one bare pass forward and backward, on 128 images."""
+    network = networks.build("small_resnet", 24, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last).train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     x = torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.arange(128) % 24
-    steps = 10
-    perturb = attacks.pgd(norm="l2", eps=0.5, steps=steps, step_ratio=2.0)
+    perturb = attacks.pgd(norm="l2", eps=0.5, steps=STEPS, step_ratio=2.0)
 
-    def bare() -> None:
-        for _ in range(steps):
-            network.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(network(x), y).backward()
+    def bare(x: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(network(x), y).backward()
 
-    return seconds(lambda: perturb(network, x, y)) / steps, seconds(bare) / steps
+    def step() -> None:
+        bare(perturb(network, x, y))
+        optimiser.step()
+
+    return seconds(lambda: [step() for _ in range(5)]) / 5, seconds(lambda: [bare(x) for _ in range(5)]) / 5
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread, median of {REPEATS}\n")
-    print(f"{'measurement':34} {'fast':>9} {'plain':>9} {'plain / fast':>13}")
+    rate = matrix_rate()
+    print(f"torch {torch.__version__}, one thread, median of {REPEATS}; product of matrices: {rate / 1e9:.0f} GFLOP/s\n")
+    print(f"| cell of {TRAIN} images, {EPOCHS} epochs | seconds | plain loop | ratio | GFLOP | share of the matrix rate |")
+    print("|---|---|---|---|---|---|")
     for blocks in (0, 1, 3):
-        show(f"cell, {blocks} blocks, {TRAIN} images", *cell(blocks))
-    show("attack step, 128 images", *attack_step())
-
-
-def show(name: str, fast: float, plain: float) -> None:
-    print(f"{name:34} {fast:7.3f} s {plain:7.3f} s {plain / fast:13.1f}", flush=True)
+        fast, plain, flop = cell(blocks)
+        share = 100 * flop / rate / fast
+        print(f"| {blocks} blocks | {fast:.3f} | {plain:.3f} | {plain / fast:.1f} | {flop / 1e9:.1f} | {share:.0f} % |", flush=True)
+    step, bare = adversarial_step()
+    passes = (STEPS + 1) * bare
+    print(f"\nadversarial step, PGD({STEPS}), 128 images: {step:.3f} s")
+    print(f"{STEPS + 1} bare passes: {passes:.3f} s, ratio {step / passes:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Everything that params.yaml asks for can be run: read and compared with the catalogs, before any other stage starts.
 
-Reads params.yaml, data/catalog.yaml, models/catalog.yaml. Writes data/checked, whose content never changes, so that a
-setting that changed runs the stages that read it and no others. DVC deletes the results of a stage before it runs it; so
-what can be found wrong is found here, while they are still in place.
+Reads params.yaml, data/catalog.yaml, models/catalog.yaml, stages/. Writes data/checked/<stage>: the hash of the code of each
+stage, which depends on no setting. So a setting or a module that changed runs the stages that read it and no others. DVC
+deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
 """
 
 from pathlib import Path
 
-from stages.lib import command, files, params
+from stages.lib import code, command, files, params
 from stages.lib.architectures import BLOCKS
 from stages.lib.catalog import AnyDataset, AnySource, Random
 from stages.lib.errors import RunError
@@ -23,7 +23,8 @@ def main() -> None:
         found = problems(params.load_params())
         if found:
             raise SettingsError("; ".join(found))
-        files.write_bytes(CHECKED, b"params.yaml and the catalogs can be run\n")
+        for stage in sorted((code.ROOT / "stages").glob("[a-z]*.py")):
+            files.write_bytes(CHECKED / stage.stem, f"{code.digest(f'stages.{stage.stem}')}\n".encode())
 
 
 def problems(settings: Params) -> list[str]:

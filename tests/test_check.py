@@ -58,12 +58,17 @@ def test_bad_settings_get_one_clear_line(case, workspace):
         {"draw_subsets__n_seeds": {"from_1": 3, "all": 1}},
     ],
 )
-def test_good_settings_pass_and_leave_the_same_file(changes, workspace):
+def test_good_settings_pass_and_leave_the_same_files(changes, workspace):
+    def written() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in check.CHECKED.iterdir()}
+
     check.main()
-    before = check.CHECKED.read_bytes()
+    before = written()
+    assert {"download", "finetune", "track"} < before.keys()
+    assert len(set(before.values())) == len(before)  # each stage has its own code
     workspace.edit("params.yaml", **changes)
     check.main()
-    assert check.CHECKED.read_bytes() == before
+    assert written() == before
 
 
 def test_settings_that_dvc_cannot_even_read_are_named_with_their_file(workspace):

@@ -69,10 +69,8 @@ def test_sections_of_params_are_stages():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_list_exactly_the_project_files_that_the_stage_imports(stage):
-    listed = [path for path in body(stage)["deps"] if path.endswith(".py")]
-    expected = [str(path) for path in code.closure(f"stages.{stage}")]
-    assert listed == expected, f"dvc.yaml: {stage}: its Python deps should be:\n" + "\n".join(f"      - {path}" for path in expected)
+def test_a_stage_depends_on_its_code(stage):
+    assert ("stages" if stage == "check" else f"data/checked/{stage}") in body(stage)["deps"]
 
 
 def reads(stage: str) -> set[str]:

@@ -97,7 +97,9 @@ def test_a_changed_module_runs_the_stages_that_import_it_and_no_others(module, c
     path = copy.folder / "stages/lib" / f"{module}.py"
     path.write_text(path.read_text() + "\n# changed\n")
     words = [word for word in STAGES if any(p.name == path.name and p.parent.name == "lib" for p in code.closure(f"stages.{word}"))]
-    assert changed(copy) == named(*words)
+    assert changed(copy) == {"check"}
+    copy.stage("check")  # as `dvc repro` does first
+    assert changed(copy) == named("check", *words)
     assert words
 
 

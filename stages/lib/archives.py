@@ -15,7 +15,11 @@ from pathlib import Path, PurePosixPath
 from stages.lib import files
 from stages.lib.errors import RunError
 
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile, NotImplementedError, RuntimeError)
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile,
+    NotImplementedError,  # what zipfile raises for a compression that it does not know ...
+    RuntimeError,  # ... and for a password
+)  # fmt: skip
 
 
 @contextmanager

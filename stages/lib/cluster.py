@@ -27,6 +27,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None, per_gpu: int):
+        if _token_exists():  # then `ray start` asks for it, and ray.init does not bring it unless it is told to
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray  # here, as it is an extra
         except ModuleNotFoundError:
@@ -36,9 +38,9 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         root = Path.cwd()
         environment = {"DVC_ROOT": str(files.state_folder()), "PYTHONPATH": f"{root}{os.pathsep}{code.ROOT}"} | pool.ONE_THREAD
-        address = self.address or os.environ.get("RAY_ADDRESS")
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"  # None would be whatever Ray ran here last
         try:
-            if address and ":" in address:  # Ray itself would try for two minutes
+            if ":" in address:  # Ray itself would try for two minutes
                 host, port = address.rsplit("/", 1)[-1].rsplit(":", 1)
                 socket.create_connection((host, int(port)), CONNECT_S).close()
             self._ray.init(address, runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
@@ -82,6 +84,11 @@ class Cluster:
         finally:
             for reference in waiting:  # the caller has enough
                 self._ray.cancel(reference)
+
+
+def _token_exists() -> bool:
+    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    return bool(named) or (Path.home() / ".ray/auth_token").is_file()
 
 
 def _in_folder(root: str, function: Callable[[Any], Any], task: Any) -> Any:

@@ -1,6 +1,6 @@
 """Which project files a module is made of: found by reading imports, never by importing.
 
-A cell's key holds the text of the modules that compute it, and the layout test compares dvc.yaml with what this finds.
+A cell's key holds the text of the modules that compute it, and `check` writes down that of each stage, for DVC.
 """
 
 import ast

@@ -1,13 +1,18 @@
 """A real Ray cluster of two nodes on this machine: the results of local processes, and a node that is killed costs none of them."""
 
 import math
+import os
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 import ray
 from jobs import LOCAL, MANY, SUBSETS, make_job, three_epochs
 from ray.cluster_utils import Cluster as Nodes
 
-from stages.lib import cells, cluster, computing, executors, grid
+from stages.lib import cells, cluster, code, computing, executors, grid
 from stages.lib.errors import RunError
 from stages.lib.grid import Job
 
@@ -72,6 +77,35 @@ def test_an_error_stops_no_other_task_and_is_the_task_s_own(nodes, monkeypatch):
         found = {task: (result, error) for task, result, error in workers.run_all(math.sqrt, [4.0, -1.0, 9.0])}
     assert [found[4.0], found[9.0]] == [(2.0, None), (3.0, None)]
     assert isinstance(found[-1.0][1], ValueError)
+
+
+DRIVER = """
+import math, sys
+from stages.lib.cluster import Cluster
+with Cluster(sys.argv[1], 1) as workers:
+    print([result for _, result, _ in workers.run_all(math.sqrt, [16.0])])
+"""
+
+
+def test_a_cluster_that_ray_start_made_asks_for_its_token_and_gets_it(tmp_path):
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"RAY_AUTH_TOKEN": "ab" * 32, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.pop("RAY_AUTH_MODE", None)
+    start = ["ray", "start", "--block", "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
+    with open(tmp_path / "head.log", "w") as log:
+        head = subprocess.Popen(start, env=environment, stdout=log, stderr=log)
+    try:
+        while "Ray runtime started" not in (tmp_path / "head.log").read_text():
+            assert head.poll() is None, (tmp_path / "head.log").read_text()
+            time.sleep(0.2)
+        driver = [sys.executable, "-c", DRIVER, f"127.0.0.1:{port}"]
+        done = subprocess.run(driver, env=environment, cwd=code.ROOT, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "[4.0]", done.stderr
+    finally:
+        head.terminate()
+        head.wait(60)
 
 
 def test_an_address_without_a_cluster_is_a_clear_error(monkeypatch):

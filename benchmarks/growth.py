@@ -1,0 +1,74 @@
+"""How time and memory grow: with the number of runs, of images and of stages.
+
+runs: the stage `finetune` for one source and target, heads on subsets of 100 images, in an empty store.
+images: the same for ten runs, on a target of so many training images that the frozen part is computed for.
+stages: `dvc repro` where so many stages `finetune` find their cells in the store, and then where nothing is to be done.
+
+Run it with `make growth`, after `make repro`. Memory is the most that the processes of the stage held at once.
+"""
+
+import subprocess
+import time
+
+import numpy as np
+
+from benchmarks.places import place, stage
+from stages.lib import code, datasets, files, params
+
+RUNS, IMAGES, STAGES = (10, 100, 1000), (1000, 10_000, 60_000), (2, 4, 8)
+HEADS = {"blocks": [0], "sources": ["natural"], "targets": ["digits"]}
+
+
+def runs(n: int) -> tuple[float, int]:
+    with place(draw_subsets={"n_images": [100], "n_seeds": n}, **HEADS) as folder:
+        stage(folder, "draw_subsets", "digits")
+        return stage(folder, "finetune", "natural", "digits")
+
+
+def images(n: int) -> tuple[float, int]:
+    """On random images; ten subsets of a tenth, so that the frozen part is computed for all of them."""
+    with place(draw_subsets={"n_images": [n // 10], "n_seeds": 10}, finetune={"epochs": 1}, **HEADS) as folder:
+        (folder / datasets.IMAGES).unlink()
+        made = folder / datasets.IMAGES / "digits"
+        made.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        splits = {}
+        for split, size in (("train", n), ("test", 1000)):
+            x, y = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8), np.arange(size) % 10
+            datasets.save(made, split, x, y)
+            splits[split] = datasets.SplitCard(n=size, sha256=f"random {size}")
+        card = datasets.card_of("digits").model_copy(update={"channels": 3, "stored_size": 32, "splits": splits})
+        files.write_json(made / "card.json", card.model_dump())
+        stage(folder, "draw_subsets", "digits")
+        return stage(folder, "finetune", "natural", "digits")
+
+
+def stages(n: int) -> tuple[float, float]:
+    """Seconds with so many stages to run, and with none."""
+    settings = params.read_yaml(code.ROOT / params.PARAMS)
+    names = [f"finetune@{source}-{target}" for source in settings["sources"] for target in settings["targets"]][:n]
+    return repro("--force", *names), repro(*names)
+
+
+def repro(*arguments: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(["dvc", "repro", "--single-item", *arguments], cwd=code.ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    print("| growth with | | seconds | memory |\n|---|---|---|---|")
+    for n in RUNS:
+        seconds, held = runs(n)
+        print(f"| runs | {n:,} | {seconds:.1f} | {held / 1e9:.2f} GB |", flush=True)
+    for n in IMAGES:
+        seconds, held = images(n)
+        print(f"| images | {n:,} | {seconds:.1f} | {held / 1e9:.2f} GB |", flush=True)
+    for n in STAGES:
+        forced, idle = stages(n)
+        print(f"| stages, their cells in the store | {n} | {forced:.1f} | |", flush=True)
+        print(f"| stages with nothing to do | {n} | {idle:.1f} | |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
