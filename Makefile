@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test lint ui plan bench forget-activations
+.PHONY: help repro test lint ui plan bench growth peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -32,8 +32,19 @@ plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; a
 forget-activations: ## remove kept activations of frozen parts; they are computed again where they are needed
 	rm -rf .cells/activations
 
-bench: $(READY) ## measure speed; the table goes to the terminal
+bench: $(READY) ## measure speed; the tables go to the terminal
 	python -m benchmarks.run
+
+growth: $(READY) ## measure how time and memory grow, after `make repro`
+	python -m benchmarks.growth
+
+peer: $(READY) .peer/ready ## measure against the training loop of the robustness package, after `make repro`; takes an hour
+	python -m benchmarks.peer
+
+.peer/ready: constraints.txt
+	test -x .peer/bin/python || $(or $(shell command -v $(PYTHON)),python3) -m venv .peer
+	.peer/bin/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision robustness==1.2.1.post2
+	touch .peer/ready
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """Clean accuracy and accuracy under PGD(k), against eps: of a source on its own data, and of models fine-tuned from it.
 
-Reads models/sources/<source>.*, models/finetuned/<source>/<target>/, data/images/ of target and source data, params.yaml:
+Reads models/sources/<source>.*, models/finetuned/<source>/<target>/weights/, data/images/ of target and source data, params.yaml:
 evaluate_robustness. Writes models/robustness/<source>/<target>/: robustness.parquet, a row for each model, norm and eps,
 and examples.npz, images before and after the strongest attack of each norm.
 """
@@ -46,7 +46,7 @@ class Model:
 def main(source: str, target: str) -> None:
     settings = params.section("evaluate_robustness")
     out = ROBUSTNESS / source / target
-    inputs = [*sources.paths(source), FINETUNED / source / target, IMAGES / target]
+    inputs = [*sources.paths(source), kept_weights(source, target), IMAGES / target]
     with execution("evaluate_robustness", source, target, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         models = models_of(source, target)
         keys = {(model, norm): key_of(model, norm, settings) for model in models for norm in NORMS}
@@ -71,11 +71,16 @@ def models_of(source: str, target: str) -> list[Model]:
     """The source on its own data, where it has any, and every fine-tuned model whose weights were kept."""
     card = sources.card_of(source)
     models = [Model(source, card.dataset)] if "test" in card.accuracy and at_hand(card.dataset) else []
-    resolution = files.read_json(FINETUNED / source / target / "settings.json")["resolution"]
-    for path in sorted((FINETUNED / source / target).glob("*.safetensors")):
+    kept = kept_weights(source, target)
+    resolution = files.read_json(kept / "settings.json")["resolution"]
+    for path in sorted(kept.glob("*.safetensors")):
         blocks, n_images, seed = path.stem.split("_")
         models.append(Model(source, target, blocks, int(n_images), int(seed), str(path), resolution))
     return models
+
+
+def kept_weights(source: str, target: str) -> Path:
+    return FINETUNED / source / target / "weights"
 
 
 def at_hand(dataset: str) -> bool:

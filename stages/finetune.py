@@ -1,8 +1,9 @@
 """Fine-tuning of one source on one target: blocks x subset sizes x seeds, each run one cell of the store.
 
 Reads models/sources/<source>.*, data/images/<target>/, data/subsets/<target>.npz, params.yaml: blocks, finetune. Writes
-models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch of each run, settings.json, and of the runs that
-`finetune.keep` names the weights, as <blocks>_<n_images>_<seed>.safetensors. Computes the cells that the store does not hold.
+models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch of each run, and in weights/ those of the runs that
+`finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors beside settings.json. Computes the cells that the store does
+not hold.
 """
 
 from functools import partial
@@ -32,9 +33,9 @@ def main(source: str, target: str) -> None:
         planned = grid.plan(job, blocks, drawn, partial(grid.schedule, settings, card_of(target).splits["train"].n))
         kept = [cell for cell in planned if grid.keeps(settings.keep, cell, drawn)]
         compute_missing(job, planned, kept, drawn, journal)
-        files.write_json(out / "settings.json", settings.model_dump())
         files.write_parquet(out / "runs.parquet", table(planned))
-        write_weights(out, kept)
+        write_weights(out / "weights", kept)
+        files.write_json(out / "weights/settings.json", settings.model_dump())
 
 
 def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict[str, np.ndarray], journal: Journal) -> None:

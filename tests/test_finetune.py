@@ -40,14 +40,14 @@ def test_random_is_trained_whole(ready):
 
 def test_weights_are_kept_where_the_settings_say_so(ready):
     finetune.main("natural", "digits")
-    assert sorted(p.name for p in OUT.glob("*.safetensors")) == ["1_40_20000000.safetensors"]
+    assert sorted(p.name for p in OUT.glob("weights/*.safetensors")) == ["1_40_20000000.safetensors"]
 
 
 def test_weights_that_are_no_longer_kept_go(ready):
     finetune.main("natural", "digits")
     ready.edit("params.yaml", finetune__keep__n_images=[20])
     finetune.main("natural", "digits")
-    assert sorted(p.name for p in OUT.glob("*.safetensors")) == ["1_20_20000000.safetensors"]
+    assert sorted(p.name for p in OUT.glob("weights/*.safetensors")) == ["1_20_20000000.safetensors"]
 
 
 def test_fewer_blocks_afterwards_compute_nothing_and_more_compute_the_new_ones_only(ready):
