@@ -2,7 +2,7 @@
 
 runs: the stage `finetune` for one source and target, heads on subsets of 100 images, in an empty store.
 images: the same for ten runs, on a target of so many training images that the frozen part is computed for.
-stages: `dvc repro` where so many stages `finetune` find their cells in the store, and then where nothing is to be done.
+stages: `dvc repro` of copies of this repository with one, two and four sources, whose runs are all in the store.
 
 Run it with `make growth`, after `make repro`. Memory is the most that the processes of the stage held at once.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.places import place, stage
 from stages.lib import code, datasets, files, params
 
-RUNS, IMAGES, STAGES = (10, 100, 1000), (1000, 10_000, 60_000), (2, 4, 8)
+RUNS, IMAGES, SOURCES = (10, 100, 1000), (1000, 10_000, 60_000), (1, 2, 4)
 HEADS = {"blocks": [0], "sources": ["natural"], "targets": ["digits"]}
 
 
@@ -43,16 +43,27 @@ def images(n: int) -> tuple[float, int]:
         return stage(folder, "finetune", "natural", "digits")
 
 
-def stages(n: int) -> tuple[float, float]:
-    """Seconds with so many stages to run, and with none."""
-    settings = params.read_yaml(code.ROOT / params.PARAMS)
-    names = [f"finetune@{source}-{target}" for source in settings["sources"] for target in settings["targets"]][:n]
-    return repro("--force", *names), repro(*names)
+def stages(n_sources: int) -> tuple[int, float, float]:
+    """Of a copy of this repository with so many sources: its stages, seconds after `blocks` has changed, and with nothing to do."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "copy"
+        run(code.ROOT, "git", "clone", "--quiet", ".", str(folder))
+        run(code.ROOT, "cp", "--archive", "--link", ".cells", str(folder))
+        run(folder, "dvc", "config", "--local", "cache.dir", str(code.ROOT / ".dvc/cache"))
+        settings = params.read_yaml(folder / params.PARAMS)
+        settings["sources"] = settings["sources"][:n_sources]
+        settings["report"]["robust"] = settings["sources"][-1]
+        for blocks in ([0, 1, 3], [1]):
+            (folder / params.PARAMS).write_text(yaml.safe_dump(settings | {"blocks": blocks}))
+            seconds = run(folder, "dvc", "repro")
+        idle = run(folder, "dvc", "repro")
+        return len(params.read_yaml(folder / "dvc.lock")["stages"]), seconds, idle
 
 
-def repro(*arguments: str) -> float:
+def run(folder: Path, *command: str) -> float:
     started = time.perf_counter()
-    subprocess.run(["dvc", "repro", "--single-item", *arguments], cwd=code.ROOT, check=True, stdout=subprocess.DEVNULL)
+    environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
@@ -64,10 +75,10 @@ def main() -> None:
     for n in IMAGES:
         seconds, held = images(n)
         print(f"| images | {n:,} | {seconds:.1f} | {held / 1e9:.2f} GB |", flush=True)
-    for n in STAGES:
-        forced, idle = stages(n)
-        print(f"| stages, their cells in the store | {n} | {forced:.1f} | |", flush=True)
-        print(f"| stages with nothing to do | {n} | {idle:.1f} | |", flush=True)
+    for n in SOURCES:
+        n_stages, changed, idle = stages(n)
+        print(f"| stages, `blocks` changed, all runs in the store | {n_stages} | {changed:.1f} | |", flush=True)
+        print(f"| stages, nothing to do | {n_stages} | {idle:.1f} | |", flush=True)
 
 
 if __name__ == "__main__":

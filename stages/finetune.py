@@ -31,7 +31,7 @@ def main(source: str, target: str) -> None:
         drawn = subsets.load(target)
         job = grid.job_of(sources.card_of(source), card_of(target), settings)
         planned = grid.plan(job, blocks, drawn, partial(grid.schedule, settings, card_of(target).splits["train"].n))
-        kept = [cell for cell in planned if grid.keeps(settings.keep, cell, drawn)]
+        kept = grid.kept(settings.keep, planned)
         compute_missing(job, planned, kept, drawn, journal)
         files.write_parquet(out / "runs.parquet", table(planned))
         write_weights(out / "weights", kept)

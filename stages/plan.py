@@ -61,7 +61,7 @@ def main(path: Path) -> None:
 def pair_of(settings: Params, source: str, target: str) -> Pair:
     task = prepared(settings, source, target) or expected(settings, source, target)
     planned = grid.plan(task.job, settings.blocks, task.drawn, partial(grid.schedule, settings.finetune, task.n["train"]))
-    keep = {cell.key for cell in planned if grid.keeps(settings.finetune.keep, cell, task.drawn)}
+    keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)}
     absent = {cell.key for cell in grid.missing(planned, keep if task.exists else set())}
     pair = Pair()
     for batch in grid.batches(planned):

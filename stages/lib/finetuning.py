@@ -168,6 +168,7 @@ class Student:
 
     def __init__(self, run: Run, inputs: Inputs, view: View, frozen_batchnorm: str, batch_size: int, n_runs: int):
         self.model = Model(run.frozen, run.network.to(memory_format=torch.channels_last), view)
+        self.model.eval()
         self.seed, self.order, self.drawn = run.seed, torch.Generator().manual_seed(run.seed), None
         self.frozen_learns = frozen_batchnorm == "batch"  # the statistics of its batch norm
         if frozen_batchnorm == "adapted":
@@ -183,7 +184,8 @@ class Student:
 
     def begin(self, epoch: int) -> Tensor:
         """The order of the images in this epoch, int64 [n]."""
-        self.model.frozen.train(self.frozen_learns)
+        if self.frozen_learns:  # else it is in eval mode from the start, and to say so again takes long where the head is all that learns
+            self.model.frozen.train()
         self.drawn = augmentation.draw(len(self.y), self.seed, epoch) if self.model.view.augmented else None
         return torch.randperm(len(self.y), generator=self.order)
 

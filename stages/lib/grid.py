@@ -6,9 +6,10 @@ seed alone are computed together where that is faster: they are a batch.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import groupby
 from operator import itemgetter
@@ -64,7 +65,7 @@ class Job:
     target_sha256: tuple[str, str]  # of its training and test images
 
     def key(self, cell: Cell, subset: np.ndarray) -> str:
-        deciding = asdict(self) | asdict(cell) | {"code": code.digest("stages.lib.finetuning"), "torch": version("torch")}
+        deciding = asdict(self) | asdict(cell) | {"code": code.digest("stages.lib.finetuning"), "torch": torch_version()}
         undecided = {"key": None, "weights": None, "source": None, "target": None}  # names and places
         return files.digest_of(deciding | undecided | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
 
@@ -93,9 +94,15 @@ class Job:
             "source": self.source_sha256, "architecture": self.architecture, "moments": self.moments,
             "images": self.target_sha256[part == "test"], "image_size": self.image_size, "resolution": self.resolution,
             "mixed_precision": self.mixed_precision,
-            "code": code.digest("stages.lib.finetuning"), "torch": version("torch"),
+            "code": code.digest("stages.lib.finetuning"), "torch": torch_version(),
         }  # fmt: skip
         return activations.entry(deciding, blocks, part, n, needed)
+
+
+@cache
+def torch_version() -> str:
+    """Without importing it; found among the installed packages, which takes longer than all else of a key."""
+    return version("torch")
 
 
 def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings) -> Job:
@@ -150,10 +157,14 @@ def batches(planned: list[Cell]) -> list[list[Cell]]:
     return found
 
 
-def keeps(keep: KeptWeights, cell: Cell, drawn: Iterable[str]) -> bool:
-    """Whether the cell is one of those whose weights are kept: of its size, the first `n_seeds` of the subsets that were drawn."""
-    seeds = [seed for n_images, seed in map(subsets.parts_of, drawn) if n_images == cell.n_images]
-    return cell.blocks in keep.blocks and cell.n_images in keep.n_images and cell.seed in seeds[: keep.n_seeds]
+def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:
+    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`."""
+    seen, found = Counter(), []
+    for cell in planned:
+        if cell.blocks in keep.blocks and cell.n_images in keep.n_images and seen[cell.blocks, cell.n_images] < keep.n_seeds:
+            found.append(cell)
+            seen[cell.blocks, cell.n_images] += 1
+    return found
 
 
 def missing(planned: list[Cell], keep: set[str], say: Callable[[str], None] | None = None) -> list[Cell]:
