@@ -7,10 +7,14 @@ stages: `dvc repro` of copies of this repository with one, two and four sources,
 Run it with `make growth`, after `make repro`. Memory is the most that the processes of the stage held at once.
 """
 
+import os
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from benchmarks.places import place, stage
 from stages.lib import code, datasets, files, params
