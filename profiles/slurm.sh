@@ -16,7 +16,7 @@ set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 RAY_ADDRESS="$(hostname --ip-address | cut -d' ' -f1):${RAY_PORT:-6379}"
 RAY_AUTH_TOKEN="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" # of this job: nobody else's processes join it
-export RAY_ADDRESS RAY_AUTH_TOKEN
+export RAY_ADDRESS RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 
 wait_for() { # so many nodes
     for _ in $(seq 120); do

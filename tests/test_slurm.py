@@ -70,7 +70,7 @@ def submitted(repository: Repository, slurm: Path, *command: str) -> str:
     logs = {path.name: path.read_text() for path in repository.folder.glob("slurm-*.log")}
     assert job.returncode == 0, logs
     assert "n1" in repository.run("scontrol", "show", "job", job.stdout.strip(), **environment).stdout
-    assert any("Ray runtime started" in text for name, text in logs.items() if name.endswith("-n2.log")), logs
+    assert sum("Ray runtime started" in text for text in logs.values()) == 2, logs
     return logs[f"slurm-{job.stdout.strip()}.log"]
 
 
