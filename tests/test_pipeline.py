@@ -189,6 +189,14 @@ def test_ray_gives_the_table_of_local_processes_and_no_run_is_stale_for_it(finis
     table = "models/finetuned/natural/digits/runs.parquet"
     assert (copy.folder / table).read_bytes() == (finished.folder / table).read_bytes()
     assert len(cells(copy)) == 8
+    copy.edit("params.yaml", track__experiment="over-ray")  # an empty one, which the journal of this stage goes to
+    shutil.rmtree(copy.folder / "reports")  # so that no table is sent instead
+    copy.stage("track")
+    script = (
+        "from stages.lib import tracking; s = tracking.Store('over-ray');"
+        "print(len({r.data.tags['cell'] for r in s.runs('') if r.data.tags.get('kind') == 'cell' and r.info.status == 'FINISHED'}))"
+    )
+    assert copy.run("python", "-c", script).stdout.splitlines()[-1] == "8"
 
 
 def test_bad_settings_stop_before_anything_is_lost(copy):
