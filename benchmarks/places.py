@@ -18,7 +18,7 @@ from stages.lib import code, datasets, params, sources
 @contextmanager
 def place(**changes: object) -> Iterator[Path]:
     """Settings are those of params.yaml, but for `changes`; of a section, of its keys."""
-    settings = dict(params.read_yaml(code.ROOT / params.PARAMS))
+    settings = params.read_yaml(code.ROOT / params.PARAMS)
     for key, value in changes.items():
         settings[key] = settings[key] | value if isinstance(value, dict) else value
     with tempfile.TemporaryDirectory() as name:

@@ -7,18 +7,17 @@ and examples.npz, images before and after the strongest attack of each norm.
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, code, command, executors, files, params, sources
+from stages.lib import cells, code, command, executors, files, params, sources, subsets
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.journal import execution
 from stages.lib.progress import bar, say
 from stages.lib.settings import EvaluateRobustnessSettings
-from stages.lib.tables import ATTACKED, FINETUNED, ROBUSTNESS
+from stages.lib.tables import ATTACKED, ROBUSTNESS, kept_weights
 
 NORMS = ("l2", "linf")  # keys of the section, each a list of radii
 PRELOAD = ("stages.lib.robustness", "stages.lib.finetuning")
@@ -74,13 +73,9 @@ def models_of(source: str, target: str) -> list[Model]:
     kept = kept_weights(source, target)
     resolution = files.read_json(kept / "settings.json")["resolution"]
     for path in sorted(kept.glob("*.safetensors")):
-        blocks, n_images, seed = path.stem.split("_")
-        models.append(Model(source, target, blocks, int(n_images), int(seed), str(path), resolution))
+        blocks, subset = path.stem.split("_", 1)
+        models.append(Model(source, target, blocks, *subsets.parts_of(subset), str(path), resolution))
     return models
-
-
-def kept_weights(source: str, target: str) -> Path:
-    return FINETUNED / source / target / "weights"
 
 
 def at_hand(dataset: str) -> bool:
@@ -94,7 +89,7 @@ def key_of(model: Model, norm: str, settings: EvaluateRobustnessSettings) -> str
         "data": card_of(model.dataset).splits["test"].sha256,
         "resolution": model.resolution, "norm": norm, "radii": getattr(settings, norm),
         "settings": settings.model_dump(exclude=set(NORMS)), "seed": SEED, "examples": EXAMPLES,
-        "code": code.digest("stages.lib.robustness", "stages.lib.finetuning"), "torch": version("torch"),
+        "code": code.digest("stages.lib.robustness", "stages.lib.finetuning"), "torch": code.torch_version(),
     })  # fmt: skip
 
 

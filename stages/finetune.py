@@ -18,7 +18,7 @@ from stages.lib.errors import RunError
 from stages.lib.grid import Cell, Job
 from stages.lib.journal import Journal, execution
 from stages.lib.progress import bar, say
-from stages.lib.tables import FINETUNED, RUNS
+from stages.lib.tables import FINETUNED, RUNS, kept_weights
 
 
 def main(source: str, target: str) -> None:
@@ -34,8 +34,8 @@ def main(source: str, target: str) -> None:
         kept = grid.kept(settings.keep, planned)
         compute_missing(job, planned, kept, drawn, journal)
         files.write_parquet(out / "runs.parquet", table(planned))
-        write_weights(out / "weights", kept)
-        files.write_json(out / "weights/settings.json", settings.model_dump())
+        write_weights(kept_weights(source, target), kept)
+        files.write_json(kept_weights(source, target) / "settings.json", settings.model_dump())
 
 
 def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict[str, np.ndarray], journal: Journal) -> None:

@@ -6,6 +6,7 @@ A cell's key holds the text of the modules that compute it, and `check` writes d
 import ast
 import hashlib
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,3 +57,9 @@ def digest(*modules: str) -> str:
     for path in paths:
         text.update(f"{path}\0".encode() + (ROOT / path).read_bytes() + b"\0")
     return text.hexdigest()
+
+
+@cache
+def torch_version() -> str:
+    """Without importing it; found among the installed packages, which takes longer than all else of a key."""
+    return version("torch")

@@ -9,8 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
@@ -65,7 +64,7 @@ class Job:
     target_sha256: tuple[str, str]  # of its training and test images
 
     def key(self, cell: Cell, subset: np.ndarray) -> str:
-        deciding = asdict(self) | asdict(cell) | {"code": code.digest("stages.lib.finetuning"), "torch": torch_version()}
+        deciding = asdict(self) | asdict(cell) | {"code": code.digest("stages.lib.finetuning"), "torch": code.torch_version()}
         undecided = {"key": None, "weights": None, "source": None, "target": None}  # names and places
         return files.digest_of(deciding | undecided | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
 
@@ -94,15 +93,9 @@ class Job:
             "source": self.source_sha256, "architecture": self.architecture, "moments": self.moments,
             "images": self.target_sha256[part == "test"], "image_size": self.image_size, "resolution": self.resolution,
             "mixed_precision": self.mixed_precision,
-            "code": code.digest("stages.lib.finetuning"), "torch": torch_version(),
+            "code": code.digest("stages.lib.finetuning"), "torch": code.torch_version(),
         }  # fmt: skip
         return activations.entry(deciding, blocks, part, n, needed)
-
-
-@cache
-def torch_version() -> str:
-    """Without importing it; found among the installed packages, which takes longer than all else of a key."""
-    return version("torch")
 
 
 def job_of(card: sources.Card, images: datasets.Card, settings: FinetuneSettings) -> Job:

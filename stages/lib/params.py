@@ -5,6 +5,7 @@ calls `section` once, in its `main`, for its own part; the stage `check` reads e
 """
 
 import difflib
+from copy import deepcopy
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,7 @@ def read_yaml(path: Path) -> dict:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: holds {type(found).__name__}; allowed: keys with values")
-    return found
+    return deepcopy(found)  # the text is parsed once; what one caller changes is nobody else's
 
 
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # a tenth of the time, where libyaml is there

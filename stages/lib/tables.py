@@ -4,6 +4,12 @@ from pathlib import Path
 
 FINETUNED, ROBUSTNESS = Path("models/finetuned"), Path("models/robustness")
 
+
+def kept_weights(source: str, target: str) -> Path:
+    """The folder of <blocks>_<subset>.safetensors, of the runs whose weights are kept, and of settings.json, how they came about."""
+    return FINETUNED / source / target / "weights"
+
+
 RUNS = {
     "source": "string", "target": "string", "blocks": "string", "n_images": "int64", "seed": "int64", "epoch": "int64",
     "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "cell": "string",
