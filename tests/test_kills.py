@@ -49,7 +49,7 @@ def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, v
         stage = started(copy)
         kill(stage, victim, moments)
         stage.wait(120)
-        if victim == "stage" or executor == "ray":  # Ray's own processes are the stage's as well
+        if stage.returncode:
+            assert victim == "stage" or executor == "ray"  # Ray's own processes are the stage's as well
             copy.stage("finetune", "natural", "digits")
-        assert stage.returncode == 0 or victim == "stage" or executor == "ray"
         assert (copy.folder / TABLE).read_bytes() == expected

@@ -121,13 +121,15 @@ def finetune_together(
     students = [Student(run, inputs, view, frozen_batchnorm, batch_size, len(runs)) for run in runs]
     network = stacking.stack([student.model.trained for student in students])
     learner = Sgd(network, momentum, weight_decay)
-    first_bad = torch.zeros(len(runs), dtype=torch.int64, device=students[0].model.device)
+    first_bad, bad_loss = torch.zeros(2, len(runs), device=students[0].model.device)  # epoch from 1, and its loss
     for epoch in range(epochs):
         cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
         train_accuracy, train_loss = train_epoch(network, students, epoch, batch_size, partial(learner.step, lr=lr * 0.1**cuts))
-        first_bad = torch.where(~torch.isfinite(train_loss) & (first_bad == 0), epoch + 1, first_bad)
+        bad = ~torch.isfinite(train_loss) & (first_bad == 0)
+        first_bad, bad_loss = torch.where(bad, epoch + 1, first_bad), torch.where(bad, train_loss, bad_loss)
         if epoch % eval_every == 0 or epoch + 1 == epochs:
-            failed = [FloatingPointError(f"the loss is not finite in epoch {bad}") if bad else None for bad in first_bad.tolist()]
+            bad_epochs = zip(first_bad.tolist(), bad_loss.tolist(), strict=True)
+            failed = [FloatingPointError(f"the loss is {loss} in epoch {number:.0f}") if number else None for number, loss in bad_epochs]
             yield [
                 error or EvaluatedEpoch(epoch + 1, inference.accuracy(student.model, student.test_x, inputs.test_y), *learned)
                 for error, student, *learned in zip(failed, students, train_accuracy.tolist(), train_loss.tolist(), strict=True)
