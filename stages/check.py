@@ -5,6 +5,8 @@ stage, which depends on no setting. So a setting or a module that changed runs t
 deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
 """
 
+import math
+from importlib.util import find_spec
 from pathlib import Path
 
 from stages.lib import code, command, files, params
@@ -43,6 +45,7 @@ def problems(settings: Params) -> list[str]:
     if isinstance(settings.finetune.normalisation, dict):
         wrong += _unknown("finetune.normalisation", list(settings.finetune.normalisation), _names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += _size_problems(settings)
+    wrong += _attack_problems(settings)
     used = {name: sources[name] for name in settings.sources if name in sources}
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
@@ -100,6 +103,23 @@ def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[s
         f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {allowed}"
         for n in settings.draw_subsets.n_images
         if n != "all" and not dataset.classes <= n <= dataset.train
+    ]
+
+
+def _attack_problems(settings: Params) -> list[str]:
+    """A ball no wider than the pixels allow, and attacks that are installed."""
+    widest = math.sqrt(3 * settings.upscale.image_size**2)
+    wrong = [
+        f"{PARAMS}: evaluate_robustness.l2: {eps:g} is beyond the range of pixels; "
+        f"allowed: 0 to {widest:.4g}, the greatest distance of two images of upscale.image_size"
+        for eps in settings.evaluate_robustness.l2
+        if eps > widest
+    ]
+    return wrong + [
+        f"{PARAMS}: evaluate_robustness.attacks.{name}: autoattack is an extra that is not installed; "
+        f"allowed: pgd, fgsm or random_search, or after pip install -c constraints.txt -e '.[autoattack]'"
+        for name, attack in settings.evaluate_robustness.attacks.items()
+        if attack.kind == "autoattack" and find_spec("art") is None
     ]
 
 

@@ -24,7 +24,13 @@ MINIATURE = {
     "draw_subsets": {"n_images": [20, 40], "n_seeds": 2},
     "source": {"epochs": 2, "batch_size": 32},
     "finetune": {"epochs": 2, "eval_every": 1, "keep": {"blocks": [1, "all"], "n_images": [40], "n_seeds": 1}},
-    "evaluate_robustness": {"max_images": 16, "attack": {"steps": 2}, "l2": [0.5], "linf": [0.03]},
+    "evaluate_robustness": {
+        "max_images": 16,
+        "attacks": {"pgd20": {"steps": 2}},
+        "check_images": 4,
+        "l2": [0.5],
+        "linf": [0.03],
+    },
     "report": {"bootstrap": 200, "headline": {"n_images": 20, "blocks": 1}, "epochs_at": [20]},
 }
 

@@ -17,6 +17,7 @@ from stages.lib.study import Study
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = 12
 NOTHING = pd.DataFrame(columns=list(tables.ATTACKED))
+UNCHECKED = pd.DataFrame(columns=list(tables.CHECKS))
 FIRST_SEED, SEED_STEP = 20000000, 100000
 WHOLE = {"cifar100": 50000, "cifar10": 50000, "svhn": 73257, "fmnist": 60000, "kmnist": 60000, "mnist": 60000}
 SIZES = [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600]  # Table 4 of Utrera et al., besides `all`
@@ -38,7 +39,7 @@ OURS, ROBUST = 0.5, 0.25  # points that a cell of ours lies above the published 
 
 def study(
     lead: Callable, seeds: int | Callable = 6, targets: tuple = ("digits",), sizes: tuple = (50, 200), blocks: tuple = ("1",),
-    epochs: tuple = (1, 11), threats: dict | None = None, cards: dict | None = None, robustness: pd.DataFrame = NOTHING, **more: object,
+    epochs: tuple = (1, 11), threats: dict | None = None, cards: dict | None = None, robustness: pd.DataFrame = NOTHING, checks: pd.DataFrame = UNCHECKED, **more: object,
 ) -> Study:  # fmt: skip
     """Natural has 60 + seed; `lead(source, target, blocks, n_images, epoch)` is what another source has more, or None: no run.
 
@@ -61,7 +62,7 @@ def study(
         "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]), "resamples": 200,
         "labels": {name: name for name in cards},
     }  # fmt: skip
-    return Study(runs=runs, robustness=robustness, cards=cards, **(known | more))
+    return Study(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
 
 
 def short_card(threat: dict | None = None, kind: str = "trained", **accuracy: float) -> dict:
@@ -106,7 +107,8 @@ def runs(rows: list[tuple], path: Path) -> None:
 def no_attacks(folder: Path) -> None:
     """What `evaluate_robustness` leaves where no radius is configured."""
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(columns=list(tables.ATTACKED)).astype(tables.ATTACKED).to_parquet(folder / "robustness.parquet")
+    NOTHING.astype(tables.ATTACKED).to_parquet(folder / "robustness.parquet")
+    UNCHECKED.astype(tables.CHECKS).to_parquet(folder / "checks.parquet")
     np.savez(folder / "examples.npz")
 
 

@@ -1,7 +1,9 @@
 """Robustness as a stage: a row for each model, norm and radius, and pictures of what the attack does."""
 
+import contextlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 from torch import nn
 
 from stages import evaluate_robustness, finetune, source
-from stages.lib import cells, inference, pool, sources, tables
+from stages.lib import attacked, cells, executors, inference, missing, pool, sources, tables
 from stages.lib.datasets import IMAGES, load
 
 
@@ -31,30 +33,77 @@ def ready(images_ready):
 def test_every_model_norm_and_radius_has_a_row(ready):
     table = pd.read_parquet(OUT / "robustness.parquet")
     assert list(table) == list(tables.ATTACKED)
-    assert sorted(zip(table.model, table.dataset, table.norm, table.eps, strict=True)) == [
-        (model, dataset, norm, eps)
+    assert sorted(zip(table.attack, table.model, table.dataset, table.norm, table.eps, strict=True)) == [
+        (attack, model, dataset, norm, eps)
+        for attack in ("pgd20", "worst")
         for model, dataset in (("finetuned", "digits"), ("source", "glyphs"))
         for norm, radius in (("l2", 0.5), ("linf", 0.03))
         for eps in (0.0, radius)
     ]
     assert (table.n_test == 16).all()
-    assert (table.attack == "pgd2").all()
+
+
+def test_accuracy_is_the_mean_over_images_and_the_worst_case_that_over_attacks(ready):
+    ready.edit("params.yaml", evaluate_robustness__attacks__fgsm={"kind": "fgsm"})
+    evaluate_robustness.main("l2_eps0_5", "digits")
+    key = ["model", "norm", "attack", "eps"]
+    images, table = pd.read_parquet(OUT / "images.parquet"), pd.read_parquet(OUT / "robustness.parquet")
+    assert dict(images.dtypes.astype(str)) == tables.PER_IMAGE
+    assert (100 * images.groupby(key).correct.mean()).to_dict() == pytest.approx(table.set_index(key).accuracy.to_dict())
+    by_attack = images.pivot_table(index=["model", "norm", "eps", "image"], columns="attack", values="correct", aggfunc="first").astype(
+        bool
+    )
+    assert (by_attack["worst"] == (by_attack["pgd20"] & by_attack["fgsm"])).all()
+    within = images[images.norm == "l2"].pivot_table(index=["model", "attack", "image"], columns="eps", values="correct", aggfunc="first")
+    assert not (within[0.5] & ~within[0.0].astype(bool)).any(), "what stands within a ball stands at its centre"
+
+
+def test_the_checks_say_what_they_found(ready):
+    table = pd.read_parquet(OUT / "checks.parquet")
+    assert dict(table.dtypes.astype(str)) == tables.CHECKS
+    names = ["repeat", "batch", "gradient", "eps", "large eps", "one step", "steps", "black box"]
+    assert {key: list(rows.check) for key, rows in table.groupby(["model", "norm"])} == {
+        (model, norm): names for model in ("finetuned", "source") for norm in ("l2", "linf")
+    }
+    assert table.set_index("check").passed[["repeat", "batch"]].all()
+    assert table.says.str.contains("%|of the largest").all()
+
+
+def test_an_attack_that_is_added_leaves_what_the_others_found(ready, monkeypatch):
+    computed = []
+    monkeypatch.setattr(missing.executors, "workers", counted(computed))
+    ready.edit("params.yaml", evaluate_robustness__attacks__cw={"kind": "pgd", "loss": "margin", "steps": 1, "step_ratio": 2.0})
+    evaluate_robustness.main("l2_eps0_5", "digits")
+    assert sorted({task.attack for task in computed}) == ["cw"]
+    assert len(computed) == 2 * 2  # models x norms
+
+
+def counted(computed: list):
+    """The workers, with a list of what they were sent."""
+    start = executors.workers
+
+    @contextlib.contextmanager
+    def workers(*arguments):
+        with start(*arguments) as real:
+            yield SimpleNamespace(run_all=lambda function, tasks: computed.extend(tasks) or real.run_all(function, tasks))
+
+    return workers
 
 
 def test_clean_accuracy_is_that_of_the_network(ready):
-    table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2'").set_index("model").accuracy
+    table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2' and attack == 'pgd20'").set_index("model").accuracy
     x, y = (array[:16] for array in load("glyphs", "test"))
     assert table["source"] == accuracy(sources.load("l2_eps0_5"), x, y)
-    model = evaluate_robustness.models_of("l2_eps0_5", "digits")[1]
+    model = attacked.models_of("l2_eps0_5", "digits")[1]
     x, y = (array[:16] for array in load("digits", "test"))
-    assert table["finetuned"] == accuracy(evaluate_robustness.network_of(model), x, y)
+    assert table["finetuned"] == accuracy(model.network(), x, y)
 
 
 def test_the_restored_network_has_the_accuracy_that_its_run_ended_with(ready):
-    model = evaluate_robustness.models_of("l2_eps0_5", "digits")[1]
+    model = attacked.models_of("l2_eps0_5", "digits")[1]
     runs = pd.read_parquet(finetune.FINETUNED / "l2_eps0_5/digits/runs.parquet")
     ended = runs.query(f"blocks == '{model.blocks}' and n_images == {model.n_images} and seed == {model.seed}").test_accuracy.iloc[-1]
-    assert accuracy(evaluate_robustness.network_of(model), *load("digits", "test")) == pytest.approx(ended)
+    assert accuracy(model.network(), *load("digits", "test")) == pytest.approx(ended)
 
 
 def test_examples_stay_within_the_ball_and_the_pixel_range(ready):
@@ -91,7 +140,7 @@ def test_random_without_kept_weights_gives_an_empty_table(ready):
 
 
 def test_the_source_is_attacked_once_for_all_its_targets(ready):
-    assert len(list(cells.folder("robustness").rglob("*.json"))) == 2 * 2  # models x norms
+    assert len(list(cells.folder("robustness").rglob("*.json"))) == 2 * 2 * 2  # models x norms x (attack, checks)
 
 
 def test_without_radii_there_is_clean_accuracy_alone_and_no_picture(ready):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from stages import draw_subsets, evaluate_robustness, finetune, source, upscale
-from stages.lib import cells, computing, datasets, grid, inference, params, pool, sources, tables
+from stages import draw_subsets, finetune, source, upscale
+from stages.lib import attacked, cells, computing, datasets, grid, inference, params, pool, sources, tables
 from stages.lib.errors import RunError
 
 OUT = finetune.FINETUNED / "natural" / "digits"
@@ -130,9 +130,9 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     ready.edit("params.yaml", blocks=changes.get("blocks", 1), **{f"finetune__{k}": v for k, v in changes.items() if k != "blocks"})
     finetune.main(source_name, target)
     table = pd.read_parquet(tables.FINETUNED / source_name / target / "runs.parquet")
-    [model] = [m for m in evaluate_robustness.models_of(source_name, target) if m.kind == "finetuned"]
+    [model] = [m for m in attacked.models_of(source_name, target) if m.kind == "finetuned"]
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
-    network = evaluate_robustness.network_of(model)
+    network = model.network()
     seen = inference.Model(nn.Identity(), network, inference.View(16, model.resolution))
     assert inference.accuracy(seen, *datasets.load(target, "test")) == pytest.approx(ended)
 

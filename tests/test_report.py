@@ -85,12 +85,27 @@ def make_robustness(folder: Path, source: str, target: str) -> None:
     radii = [("l2", e) for e in (0.0, 0.25, 0.5, 1.0)] + [("linf", e / 255) for e in (0, 2, 4, 8)]
     falls = 25.0 if source in THREATS else 85.0
     rows = [
-        (model, source, data, blocks, n, seed, "pgd20", norm, eps, max(0.0, 90 - falls * eps * (1 if norm == "l2" else 32)), 200)
+        (model, source, data, blocks, n, seed, attack, norm, eps, max(0.0, 90 - part * falls * eps * (1 if norm == "l2" else 32)), 200)
         for model, data, blocks, n, seed in models
         for norm, eps in radii
+        for attack, part in (("fgsm", 0.5), ("pgd20", 1.0), ("worst", 1.0))
     ]
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=tables.ATTACKED).to_parquet(folder / "robustness.parquet")
+    checks = [
+        (
+            *model[:1],
+            source,
+            *model[1:],
+            norm,
+            "steps",
+            (model[0], source, norm) != ("source", "natural", "l2"),
+            "PGD(40) leaves 20% standing",
+        )
+        for model in models
+        for norm in ("l2", "linf")
+    ]
+    pd.DataFrame(checks, columns=tables.CHECKS).to_parquet(folder / "checks.parquet")
     np.savez(folder / "examples.npz", **make_examples(pretrained))
 
 
@@ -149,7 +164,7 @@ def test_every_figure_is_saved_as_svg_and_png(finished):
     names = {path.stem for path in (finished / "figures").iterdir()}
     assert names == IN_EVERY_REPORT | {
         "samples_glyphs", "samples_digits", "samples_textures", "accuracy_digits", "accuracy_textures", "difference_digits",
-        "difference_textures", "published", "figure11_natural", "figure11_linf_eps8_255", "robustness", "examples_source",
+        "difference_textures", "published", "figure11_natural", "figure11_linf_eps8_255", "robustness", "clean_robust", "examples_source",
         "examples_digits", "examples_textures",
     }  # fmt: skip
     assert all((finished / f"figures/{name}.{kind}").stat().st_size > 1000 for name in names for kind in ("svg", "png"))

@@ -9,6 +9,7 @@ from stages.lib import statistics
 from stages.lib.claims_transfer import exemplar_gaps, robust
 from stages.lib.paper import many_steps
 from stages.lib.study import ABSENT, Evidence, Study, at, eps_text, images, kept_runs, over_images, over_seeds
+from stages.lib.under_attack import middle
 
 
 def texture_targets(study: Study) -> Iterator[Evidence]:
@@ -106,10 +107,10 @@ def robust_targets(study: Study) -> Iterator[Evidence]:
 
 def _under_attack(study: Study, target: str, rows: pd.DataFrame, norm: str) -> Evidence | None:
     """The best robust source minus natural at the middle radius."""
-    radii = sorted(rows.loc[rows["eps"] > 0, "eps"].unique())
-    if not radii:
+    eps = middle(rows)
+    if eps is None:
         return None
-    attacked = at(rows, eps=radii[len(radii) // 2])
+    attacked = at(rows, eps=eps)
     scores = attacked.groupby("source")["accuracy"].mean()
     ours = scores.reindex(study.robust).dropna()
     if ours.empty or study.natural not in scores:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.lib import figures, paper_figures, pictures, results, source_figures
+from stages.lib import figures, paper_figures, pictures, results, source_figures, under_attack
 from stages.lib.figures import Look
 from stages.lib.paper import Numbers
-from stages.lib.study import Study, at, block_text, images, kept_runs
+from stages.lib.study import Study, at, block_text, images
 
 
 def all_figures(
@@ -51,29 +51,18 @@ def _targets(study: Study, tables: dict[str, pd.DataFrame], looks: dict[str, Loo
 
 
 def _attacks(study: Study, looks: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
-    attacked = attacked_of(study)
+    attacked = under_attack.against_eps(study)
     if len(attacked):
-        kind = attacked["attack"].iloc[0].upper().replace("PGD", "PGD(")
-        yield "robustness", source_figures.robustness(attacked, looks, f"Accuracy under attack, {kind})")
+        yield "robustness", source_figures.robustness(attacked, looks, "Accuracy under attack, against its radius")
+    models = under_attack.clean_against_robust(study)
+    if len(models):
+        yield "clean_robust", source_figures.clean_robust(models, looks, "Clean accuracy and accuracy under attack")
     for model, target in [("source", study.targets[0]), *(("finetuned", t) for t in study.targets)]:
         groups = [g for name in study.cards for norm in ("l2", "linf") for g in results.example_group(name, target, model, norm)]
         where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
         if groups:
             name = f"examples_{target}" if model == "finetuned" else "examples_source"
             yield name, pictures.examples(pd.DataFrame(groups), looks, f"Adversarial examples: {where}")
-
-
-def attacked_of(study: Study) -> pd.DataFrame:
-    """Accuracy against eps of the sources on their own data, and per target of the fine-tuned models that kept weights."""
-    sources = at(study.robustness, model="source")
-    parts = [sources.assign(panel=sources["dataset"] + ", source models")]
-    for target in study.targets:
-        kept = kept_runs(study, target)
-        if len(kept):
-            blocks = at(kept, source=study.natural)["blocks"].max() if study.natural in set(kept["source"]) else kept["blocks"].iloc[0]
-            parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {block_text(blocks)}"))
-    shown = pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)
-    return shown.groupby(["panel", "norm", "attack", "source", "eps"], sort=False, as_index=False)["accuracy"].mean()
 
 
 def looks_of(study: Study) -> dict[str, Look]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from stages.lib import figures, table7
+from stages.lib import figures, table7, under_attack
 from stages.lib.claims import Claim
 from stages.lib.gallery import looks_of
 from stages.lib.paper import Numbers
@@ -41,6 +41,7 @@ def render(
         study=study, answers=answers, claims=claims, colours=colours, counts=verdicts(claims), verdicts=verdicts, wins=wins(study, answers),
         figures={name: inline(svg, name) for name, svg in svgs.items()}, paper=paper, numbers=numbers(study, tables["summary"]),
         table7=table7.rows_of(tables["table7"]), order=table7.order_of(study), agreement=table7.agreement(tables["table7"]),
+        attacks=under_attack.by_attack(study), doubts=under_attack.doubts(study), checked=len(study.checks),
         threats=threats(study), parameters=as_yaml(settings), cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
     )  # fmt: skip
 

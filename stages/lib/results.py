@@ -12,7 +12,7 @@ from stages.lib import datasets, files, params
 from stages.lib.errors import RunError
 from stages.lib.sources import paths
 from stages.lib.study import Study, block_order, eps_text, nearest_blocks
-from stages.lib.tables import ATTACKED, FINETUNED, ROBUSTNESS, RUNS
+from stages.lib.tables import ATTACKED, CHECKS, FINETUNED, ROBUSTNESS, RUNS
 
 SAMPLES = 12  # pictures of a split
 SHOWN = 96  # pixels a side of a picture on the page, at most
@@ -22,12 +22,16 @@ def load_study(settings: dict[str, Any]) -> Study:
     sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
     pairs = [(source, target) for source in sources for target in targets]
     runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
-    attacked = [read_table(ROBUSTNESS / s / t / "robustness.parquet", list(ATTACKED)) for s, t in pairs]
+    attacked, checks = (
+        concatenated([read_table(ROBUSTNESS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
+        for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
+    )
     cards = {name: files.read_json(paths(name)[1]) for name in sources}
     sizes = settings["draw_subsets"].n_images
     study = Study(
         runs=in_order(runs, sources, targets),
-        robustness=pd.concat([t for t in attacked if len(t)] or attacked[:1], ignore_index=True).drop_duplicates(),
+        robustness=attacked,
+        checks=checks,
         cards=cards,
         labels=labels_of(cards, wanted.natural),
         natural=wanted.natural,
@@ -44,6 +48,11 @@ def load_study(settings: dict[str, Any]) -> Study:
         published={column: name for column, name in wanted.published.items() if name in sources},
     )
     return study if study.exemplar else replace(study, exemplar=next(iter(study.robust), None))
+
+
+def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables below one another; a source that is evaluated with each of its targets is there once."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def nearest_size(sizes: list[int | str], wanted: int) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.lib.fields import (
     Blocks,
@@ -105,11 +105,50 @@ class FinetuneSettings(Settings):
     keep: KeptWeights
 
 
+class FgsmAttack(Settings):
+    """One step over the whole radius (Goodfellow et al. 2015)."""
+
+    kind: Literal["fgsm"]
+
+
+class PgdAttack(Attack):
+    kind: Literal["pgd"]
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    random_start: bool = True
+    restarts: Count = 1
+    target: Literal["least_likely", "random"] | None = None
+
+    @model_validator(mode="after")
+    def _starts_differ(self) -> "PgdAttack":
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError("restarts of 1 where random_start is false, as every start is the same")
+        return self
+
+
+class RandomSearchAttack(Settings):
+    """Squares at random, kept where the margin falls: it sees logits alone (Andriushchenko et al. 2020)."""
+
+    kind: Literal["random_search"]
+    queries: Count
+
+
+class AutoAttackAttack(Settings):
+    """An extra (Croce & Hein 2020)."""
+
+    kind: Literal["autoattack"]
+    queries: Count = 5000
+    restarts: Count = 1
+
+
+AnyAttack = Annotated[FgsmAttack | PgdAttack | RandomSearchAttack | AutoAttackAttack, Field(discriminator="kind")]
+
+
 class EvaluateRobustnessSettings(Settings):
     max_images: Count
-    attack: Attack
     l2: list[NotNegative]
-    linf: list[NotNegative]
+    linf: list[Fraction]
+    attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
+    check_images: Whole
 
 
 class Headline(Settings):

@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.lib.figures import Look, drawing, facets, legend, lines, looks_of_targets, size_axis, size_places, zero_line
+from stages.lib.figures import PAPER, Look, drawing, facets, legend, lines, looks_of_targets, size_axis, size_places, zero_line
+from stages.lib.study import eps_text
 
 
 @drawing
@@ -59,17 +60,42 @@ def robustness(accuracies: pd.DataFrame, looks: dict[str, Look], title: str) -> 
     """Accuracy under attack against its radius, one panel per norm and set of models.
 
     Args:
-        accuracies: panel (which models, on which images), source, norm, eps (pixel units of [0, 1]), accuracy.
+        accuracies: panel (which models, on which images), source, norm, eps (pixel units of [0, 1]), mean, low, high.
     """
     pairs = list(dict.fromkeys(zip(accuracies["panel"], accuracies["norm"], strict=True)))
     figure, axes = facets(len(pairs), title, columns=2, height=2.7)
     for ax, (panel, norm) in zip(axes, pairs, strict=True):
         rows = accuracies[(accuracies["panel"] == panel) & (accuracies["norm"] == norm)]
-        lines(ax, rows.rename(columns={"accuracy": "mean"}), "eps", looks, "source")
+        lines(ax, rows, "eps", looks, "source")
         radii = sorted(rows["eps"].unique())
         ax.set_xticks(radii, [f"{e * 255:.3g}/255" if norm == "linf" and e else f"{e:g}" for e in radii])
         ax.set(title=panel, xlabel=f"eps of the attack, {'L∞' if norm == 'linf' else 'L2'}", ylabel="accuracy (%)", ylim=(-3, 103))
     legend(figure, looks, accuracies["source"])
+    return figure
+
+
+@drawing
+def clean_robust(models: pd.DataFrame, looks: dict[str, Look], title: str) -> Figure:
+    """Accuracy under attack against accuracy without, a point for each source, number of blocks and number of images.
+
+    Args:
+        models: target, norm, eps, source, blocks, n_images, clean, robust. More images make a point larger; what is written beside
+            it is the number of blocks.
+    """
+    pairs = list(dict.fromkeys(zip(models["target"], models["norm"], models["eps"], strict=True)))
+    figure, axes = facets(len(pairs), title, columns=2, sharey=False, height=3.0)
+    sizes = sorted(models["n_images"].unique())
+    for ax, (target, norm, eps) in zip(axes, pairs, strict=True):
+        rows = models[(models["target"] == target) & (models["norm"] == norm)]
+        for name, look in looks.items():
+            own = rows[rows["source"] == name]
+            area = 36 * (1 + own["n_images"].map(sizes.index))
+            ax.scatter(own["clean"], own["robust"], s=area, color=look.colour, marker=look.marker, edgecolors=PAPER, linewidths=0.8)
+            for row in own.itertuples():
+                ax.annotate(row.blocks, (row.clean, row.robust), (5, 4), textcoords="offset points", fontsize=7, color=look.colour)
+        ax.margins(0.12)
+        ax.set(title=f"{target}, {eps_text(norm, eps)}", xlabel="accuracy without an attack (%)", ylabel="under attack (%)")
+    legend(figure, looks, models["source"])
     return figure
 
 

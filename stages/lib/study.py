@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages.lib import statistics
+from stages.lib.tables import WORST
 
 ABSENT = "not in this configuration"
 MIN_SEEDS = 5  # with fewer, all seeds agree by chance in more than 1 of 16 cases: no verdict from those
@@ -40,7 +41,8 @@ class Study:
     """
 
     runs: pd.DataFrame  # every evaluated epoch of every run
-    robustness: pd.DataFrame  # accuracy under attack, per model, norm and eps
+    robustness: pd.DataFrame  # accuracy under each attack, and under the worst of them, per model, norm and eps
+    checks: pd.DataFrame  # whether these can be trusted, per model and norm
     cards: dict[str, dict[str, Any]]  # of each source: kind, threat, accuracy on the source data
     labels: dict[str, str]  # how a source is called in text and figures
     natural: str
@@ -67,6 +69,11 @@ class Study:
     def robust(self) -> list[str]:
         """Trained adversarially with many steps; Section 7 alone is about the others that learn from perturbed images."""
         return [name for name in self.cards if self.family(name) in ("l2", "linf")]
+
+    @property
+    def worst(self) -> pd.DataFrame:
+        """Accuracy of what stands against every attack."""
+        return at(self.robustness, attack=WORST)
 
     @property
     def random(self) -> str | None:
@@ -167,7 +174,7 @@ def block_text(blocks: str) -> str:
 
 def kept_runs(study: Study, target: str) -> pd.DataFrame:
     """Accuracy under attack of the fine-tuned models with kept weights: most images, blocks nearest to the study's, random's own."""
-    rows = at(study.robustness, model="finetuned", dataset=target)
+    rows = at(study.worst, model="finetuned", dataset=target)
     if rows.empty:
         return rows
     rows = at(rows, n_images=rows["n_images"].max())

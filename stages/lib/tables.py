@@ -16,8 +16,16 @@ RUNS = {
 }  # fmt: skip
 """runs.parquet: a row per evaluated epoch of each fine-tuning run; accuracy in percent."""
 
-ATTACKED = {
-    "model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64",
-    "attack": "string", "norm": "string", "eps": "float64", "accuracy": "float64", "n_test": "int64",
-}  # fmt: skip
-"""robustness.parquet: a row per model, norm and eps; model is `source` or `finetuned`, the three after dataset are of the latter only."""
+_MODEL = {"model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64"}
+"""What is attacked: `model` is `source` or `finetuned`, the three after dataset are of the latter only."""
+
+WORST = "worst"  # in the place of an attack's name: what stands against all of them
+
+ATTACKED = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "accuracy": "float64", "n_test": "int64"}
+"""robustness.parquet: a row per model, attack, norm and eps."""
+
+PER_IMAGE = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "image": "int64", "correct": "bool"}
+"""images.parquet: the same per image; `correct` where it is labelled correctly at this eps and at every smaller one."""
+
+CHECKS = _MODEL | {"norm": "string", "check": "string", "passed": "bool", "says": "string"}
+"""checks.parquet: whether the evaluation of a model within a norm can be trusted, and what was found."""

@@ -15,7 +15,7 @@ from stages.lib import attacks
 CASES = settings(max_examples=25, deadline=None, database=None)
 WHATEVER = {
     "norm": st.sampled_from(["l2", "linf"]),
-    "eps": st.floats(1e-4, 3),
+    "eps": st.floats(1e-4, 1),
     "steps": st.integers(1, 4),
     "step_ratio": st.floats(1.01, 4),
     "random_start": st.booleans(),
@@ -224,9 +224,87 @@ def test_an_image_is_attacked_alike_in_every_batch():
     assert torch.allclose(whole[2:3], perturb(model, x[2:3].double(), y[2:3]), atol=1e-12)
 
 
+@CASES
+@given(seed=WHATEVER["seed"])
+def test_the_losses_are_those_of_single_images(seed):
+    logits, (_, y) = torch.randn(4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), images(seed)
+    for row, label, entropy, margin in zip(
+        logits.tolist(), y.tolist(), attacks.cross_entropy(logits, y), attacks.margin(logits, y), strict=True
+    ):
+        others = [value for i, value in enumerate(row) if i != label]
+        assert margin.item() == pytest.approx(max(others) - row[label])
+        assert entropy.item() == pytest.approx(math.log(sum(math.exp(value - row[label]) for value in row)))
+        assert (margin.item() > 0) == (np.argmax(row) != label)
+
+
+def test_the_margin_has_a_gradient_where_the_softmax_is_saturated():
+    model, (x, _) = linear(), images()
+    with torch.no_grad():
+        model[1].weight.mul_(1e3)
+    y = model(x).argmax(1)
+    assert attacks.loss_gradient(model, x, y).abs().max() == 0
+    assert (attacks.loss_gradient(model, x, y, attacks.margin).flatten(1).abs().amax(1) > 1).all()
+
+
+@CASES
+@given(norm=WHATEVER["norm"], loss=st.sampled_from(list(attacks.LOSSES)), seed=WHATEVER["seed"])
+def test_a_targeted_attack_lowers_the_loss_of_its_aim(norm, loss, seed):
+    """Of a linear model the cross-entropy falls with every short step; the margin is the highest of several planes."""
+    model, (x, aim) = linear(seed), images(seed)
+    measure = attacks.LOSSES[loss]
+    moved = attacks.pgd(norm=norm, eps=1e-3, steps=1, step_ratio=1.1, loss=loss, targeted=True)(model, x, aim)
+    away = attacks.pgd(norm=norm, eps=1e-3, steps=1, step_ratio=1.1, loss=loss)(model, x, aim)
+    assert (measure(model(moved), aim) < measure(model(x), aim)).all()
+    assert (measure(model(away), aim) > measure(model(x), aim)).all()
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_of_several_starts_each_image_keeps_the_one_with_the_highest_loss(targeted):
+    model, (x, y) = convolutional(2).eval(), images(n=8)
+    how = {"norm": "linf", "eps": 0.05, "steps": 1, "step_ratio": 2, "random_start": True, "targeted": targeted}
+    torch.manual_seed(0)
+    found = attacks.pgd(**how, restarts=3)(model, x, y)
+    torch.manual_seed(0)
+    starts = [attacks.pgd(**how)(model, x, y) for _ in range(3)]
+    losses = torch.stack([attacks.cross_entropy(model(moved), y) for moved in starts]).detach()
+    expected = losses.min(0) if targeted else losses.max(0)
+    assert torch.equal(attacks.cross_entropy(model(found), y).detach(), expected.values)
+    assert len(set(expected.indices.tolist())) > 1, "no start is the best for all"
+
+
+@pytest.mark.parametrize("norm", attacks.NORMS)
+def test_fgsm_is_one_step_over_the_whole_radius(norm):
+    model, (x, y) = convolutional().double().eval(), images()
+    x = x.double()
+    found = attacks.fgsm(norm=norm, eps=0.1)(model, x, y)
+    gradient = attacks.loss_gradient(model, x, y)
+    step = torch.sign(gradient) if norm == "linf" else gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    assert torch.allclose(found, (x + 0.1 * step).clamp(0, 1), atol=1e-12)
+
+
+def test_pixels_stay_within_the_bounds_that_are_given():
+    model, (x, y) = convolutional(), images()
+    moved = attacks.pgd(norm="linf", eps=0.5, steps=2, step_ratio=2, bounds=(-1.0, 2.0))(model, x, y)
+    assert moved.min() < 0
+    assert moved.max() > 1
+    assert attacks.pgd(norm="linf", eps=3.0, steps=2, step_ratio=4, bounds=(-1.0, 2.0))(model, x, y).abs().max() <= 2
+    with pytest.raises(ValueError, match=r"images span \[0, 1\]; allowed: \[0.2, 0.8\]"):
+        attacks.pgd(norm="linf", eps=0.5, steps=2, step_ratio=2, bounds=(0.2, 0.8))(model, x, y)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8.0), ("linf", 1.001), ("l2", 10.4)])
+def test_a_ball_that_is_wider_than_the_pixels_allow_is_refused(norm, eps):
+    x, y = images()  # of 108 values: no two are further apart than 10.39
+    with pytest.raises(ValueError, match=rf"eps is {eps:g}; allowed: up to (1|10.39), .* \(3, 6, 6\)"):
+        attacks.pgd(norm=norm, eps=eps, steps=1, step_ratio=2)(convolutional(), x, y)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"loss": "hinge"}, ["'hinge'", "allowed: cross_entropy, margin"]),
+        ({"restarts": 0, "random_start": True}, ["restarts is 0", "allowed: an integer from 1"]),
+        ({"restarts": 2}, ["restarts is 2", "allowed: 1, as every start is the same"]),
         ({"norm": "l1"}, ["'l1'", "allowed: l2, linf"]),
         ({"norm": None}, ["None", "allowed: l2, linf"]),
         ({"eps": -0.1}, ["-0.1", "allowed: a number from 0"]),

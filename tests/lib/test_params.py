@@ -70,7 +70,7 @@ def refusal(read) -> str:
         ("source.attack.eps_ramp", 1.1, "less than or equal to 1"),
         ("source", None, "dictionary"),
         ("source", [1], "dictionary"),
-        ("evaluate_robustness.attack.step_ratio", 1, "greater than 1"),
+        ("evaluate_robustness.attacks.pgd20.step_ratio", 1, "greater than 1"),
         ("evaluate_robustness.linf", 0.3, "a valid list"),
         ("finetune.head_init", "zeros", "'normal' or 'default'"),
         ("upscale.image_size", 7, "greater than or equal to 8"),

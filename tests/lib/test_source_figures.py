@@ -55,7 +55,17 @@ def test_epochs_have_a_panel_per_target():
 
 
 def test_linf_radii_are_written_as_fractions():
-    table = pd.DataFrame({"panel": "p", "source": "l2", "norm": "linf", "eps": [0.0, 4 / 255, 8 / 255], "accuracy": [90.0, 50.0, 20.0]})
+    table = pd.DataFrame(
+        {
+            "panel": "p",
+            "source": "l2",
+            "norm": "linf",
+            "eps": [0.0, 4 / 255, 8 / 255],
+            "mean": [90.0, 50.0, 20.0],
+            "low": [85.0, 45.0, 15.0],
+            "high": [95.0, 55.0, 25.0],
+        }
+    )
     [ax] = source_figures.robustness(table, LOOKS, "under attack").axes
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "4/255", "8/255"]
 
