@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stages.lib import code, command, files, params
-from stages.lib.architectures import BLOCKS
-from stages.lib.catalog import AnyDataset, AnySource, Random
+from stages.lib.architectures import BLOCKS, pieces_of
+from stages.lib.catalog import AnyDataset, AnySource, Part, Random
 from stages.lib.errors import RunError
 from stages.lib.journal import execution
 from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
@@ -35,7 +35,8 @@ def problems(settings: Params) -> list[str]:
     sources, sources_wrong = _entries(MODEL_CATALOG, params.source_entry)
     wrong = datasets_wrong + sources_wrong
     wrong += _unknown("datasets", settings.datasets, _names(DATA_CATALOG), DATA_CATALOG)
-    wrong += _unknown("sources", settings.sources, _names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _unknown("models", settings.models, _names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _unknown("sources", settings.sources, settings.models, "params.yaml: models")
     wrong += _unknown("targets", settings.targets, settings.datasets, "params.yaml: datasets")
     wrong += _unknown("source.dataset", [settings.source.dataset], settings.datasets, "params.yaml: datasets")
     wrong += _unknown("report.natural", [settings.report.natural], settings.sources, "params.yaml: sources")
@@ -45,8 +46,13 @@ def problems(settings: Params) -> list[str]:
     if isinstance(settings.finetune.normalisation, dict):
         wrong += _unknown("finetune.normalisation", list(settings.finetune.normalisation), _names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += _size_problems(settings)
-    wrong += _attack_problems(settings)
-    used = {name: sources[name] for name in settings.sources if name in sources}
+    wrong += _attack_problems(settings) + _transfer_problems(settings, sources)
+    for name, dataset in datasets.items():
+        wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
+    for name, source in sources.items():
+        data = datasets.get(getattr(source, "dataset", None))
+        wrong += _part_problems(name, MODEL_CATALOG, getattr(source, "part", None), data.classes if data else None)
+    used = {name: sources[name] for name in settings.models if name in sources}
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
     for name in settings.targets:
@@ -96,7 +102,7 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
 
 def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[str]:
     """Of a folder whose counts are not in the catalog, nothing is known before it is read."""
-    if dataset.classes is None or dataset.train is None:
+    if dataset.classes is None or dataset.train is None or dataset.part:
         return []
     allowed = f"{dataset.classes} (its classes) to {dataset.train} (its training images)"
     return [
@@ -107,19 +113,56 @@ def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[s
 
 
 def _attack_problems(settings: Params) -> list[str]:
-    """A ball no wider than the pixels allow, and attacks that are installed."""
-    widest = math.sqrt(3 * settings.upscale.image_size**2)
+    """Balls no wider than the pixels allow, and attacks that are installed."""
+    widest = {"linf": 1.0, "l2": math.sqrt(3 * settings.upscale.image_size**2)}
+    balls = [("evaluate_robustness.l2", "l2", eps) for eps in settings.evaluate_robustness.l2]
+    balls += [("robust_transfer.eps", settings.robust_transfer.norm, settings.robust_transfer.eps)]
+    balls += [("harden.attack.eps", settings.harden.attack.norm, settings.harden.attack.eps)]
     wrong = [
-        f"{PARAMS}: evaluate_robustness.l2: {eps:g} is beyond the range of pixels; "
-        f"allowed: 0 to {widest:.4g}, the greatest distance of two images of upscale.image_size"
-        for eps in settings.evaluate_robustness.l2
-        if eps > widest
+        f"{PARAMS}: {key} is {eps:g}, beyond the range of pixels; "
+        f"allowed: 0 to {widest[norm]:.4g}, the greatest distance of two images of upscale.image_size in {norm}"
+        for key, norm, eps in balls
+        if eps > widest[norm]
     ]
     return wrong + [
-        f"{PARAMS}: evaluate_robustness.attacks.{name}: autoattack is an extra that is not installed; "
+        f"{PARAMS}: {section}.attacks.{name}: autoattack is an extra that is not installed; "
         f"allowed: pgd, fgsm or random_search, or after pip install -c constraints.txt -e '.[autoattack]'"
-        for name, attack in settings.evaluate_robustness.attacks.items()
+        for section in ("evaluate_robustness", "robust_transfer")
+        for name, attack in getattr(settings, section).attacks.items()
         if attack.kind == "autoattack" and find_spec("art") is None
+    ]
+
+
+def _transfer_problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
+    """The sections of Shafahi et al.: sources and targets that are brought here, and what each source can do."""
+    wrong = []
+    for name in ("retrain", "train_heads", "harden", "learn_without_forgetting"):
+        section = getattr(settings, name)
+        wrong += _unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
+        wrong += _unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, "params.yaml: datasets")
+        wrong += [
+            f"{PARAMS}: {name}.sources: {source} is random and has no features to store; allowed: a source that is trained or fetched"
+            for source in section.sources
+            if isinstance(sources.get(source), Random)
+        ]
+    for source in settings.retrain.sources:
+        architecture = sources[source].architecture if source in sources else None
+        if architecture in BLOCKS:
+            most = pieces_of(architecture)
+            wrong += [
+                f"{PARAMS}: retrain.k: {k} is above the {most} pieces of {source} ({architecture}); allowed: 1 to {most}"
+                for k in settings.retrain.k
+                if k > most
+            ]
+    return wrong
+
+
+def _part_problems(name: str, path: Path, part: Part | None, classes: int | None) -> list[str]:
+    """Of a set whose number of classes is not known before it is read, nothing."""
+    if part is None or classes is None or classes >= 2 * part.of:
+        return []
+    return [
+        f"{path}: {name}.part.of is {part.of}, and {classes} classes cannot be split so; allowed: 2 to {classes // 2} parts of two or more"
     ]
 
 

@@ -1,7 +1,7 @@
 """Accuracy under attack against eps, image by image: of a source on its own data, and of models fine-tuned from it.
 
 Reads models/sources/<source>.*, models/finetuned/<source>/<target>/weights/, data/images/ of target and source data, params.yaml:
-evaluate_robustness. Writes models/robustness/<source>/<target>/: robustness.parquet, a row for each model, attack, norm and eps,
+evaluate_robustness. Writes models/robustness/attacked/<source>/<target>/: robustness.parquet, a row for each model, attack, norm and eps,
 images.parquet, the same of each image, checks.parquet, whether these figures can be trusted, and examples.npz, images before and
 after the first attack of each norm, at its largest eps.
 """
@@ -16,10 +16,10 @@ import pandas as pd
 
 from stages.lib import cells, code, command, files, missing, params, sources
 from stages.lib.attacked import Model, models_of
-from stages.lib.datasets import IMAGES, card_of, load
+from stages.lib.datasets import IMAGES, card_of, load_part
 from stages.lib.journal import Journal, execution
 from stages.lib.settings import EvaluateRobustnessSettings
-from stages.lib.tables import ATTACKED, CHECKS, PER_IMAGE, ROBUSTNESS, WORST, kept_weights
+from stages.lib.tables import ATTACKED, ATTACKED_MODELS, CHECKS, PER_IMAGE, WORST, kept_weights
 
 NORMS = ("l2", "linf")  # keys of the section, each a list of radii
 CODE = ("stages.lib.robustness", "stages.lib.attack_checks", "stages.lib.finetuning")
@@ -61,7 +61,7 @@ class Task:
 
 def main(source: str, target: str) -> None:
     settings = params.section("evaluate_robustness")
-    out = ROBUSTNESS / source / target
+    out = ATTACKED_MODELS / source / target
     inputs = [*sources.paths(source), kept_weights(source, target), IMAGES / target]
     with execution("evaluate_robustness", source, target, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         names = [*settings.attacks, *([CHECKING] if settings.check_images else [])]
@@ -77,7 +77,7 @@ def compute(task: Task) -> None:
 
     device = training.best_device()
     network = task.model.network().to(device)
-    x, y = (np.array(array[: task.settings.max_images]) for array in load(task.model.dataset, "test"))
+    x, y = (np.array(array[: task.settings.max_images]) for array in load_part(task.model.dataset, "test", task.model.part))
     see = partial(images.prepare, device=device, size=card_of(task.model.dataset).image_size, resolution=task.model.resolution)
     if task.attack == CHECKING:
         right = np.flatnonzero(robustness.predicted(network, x, see) == y)[: task.settings.check_images]

@@ -6,18 +6,34 @@ reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/
 same inputs give the same bytes; what lies on disk of a source or target that is no longer configured is not read.
 """
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stages.lib import claims, command, figures, files, gallery, page, paper, params, reference, results, statistics, table7
+from stages.lib import (
+    claims,
+    command,
+    figures,
+    files,
+    gallery,
+    page,
+    paper,
+    params,
+    reference,
+    results,
+    shafahi,
+    shafahi_figures,
+    statistics,
+    table7,
+)
 from stages.lib.datasets import IMAGES
 from stages.lib.journal import execution
 from stages.lib.sources import paths
 from stages.lib.study import Study, answers, at
-from stages.lib.tables import FINETUNED, ROBUSTNESS
+from stages.lib.tables import ATTACKED_MODELS, FINETUNED
 
 REPORTS = Path("reports")
 MEANS = ["source", "target", "blocks", "n_images", "size"]
@@ -28,20 +44,25 @@ def main() -> None:
     outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "report.html")]
     with execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs):
         study, published = results.load_study(settings), reference.load(settings["targets"])
+        transfers = shafahi.load(settings, study.resamples)
         tables = tables_of(study, published.table7)
         numbers = paper.all_figures(study, table7.delta(study, published.table7))
-        found = claims.all_claims(study, published)
+        found = claims.all_claims(study, transfers, published)
+        if not transfers.is_empty:
+            tables["robust_transfer"] = transfers.runs
         save_tables(tables | {"claims": claims.table(found)}, REPORTS / "tables")
         save_tables({name: figure.table for name, figure in numbers.items() if len(figure.table)}, REPORTS / "tables")
         save_tables(plots_of(tables), REPORTS / "plots")
         files.write_json(REPORTS / "metrics.json", metrics_of(study, tables))
         svgs = {}
-        for name, figure in gallery.all_figures(study, tables, numbers, published.table7, settings["datasets"]):
+        drawings = gallery.all_figures(study, tables, numbers, published.table7, settings["datasets"])
+        for name, figure in chain(drawings, shafahi_figures.all_figures(transfers)):
             drawn = {kind: figures.encode(figure, kind) for kind in ("svg", "png")}
             svgs[name] = drawn["svg"].decode()
             for kind, content in drawn.items():
                 files.write_bytes(REPORTS / "figures" / f"{name}.{kind}", content)
-        html = page.render(study, answers=answers(study), claims=found, svgs=svgs, paper=numbers, tables=tables, settings=settings)
+        html = page.render(study, transfers, answers=answers(study), claims=found, svgs=svgs, paper=numbers, tables=tables,
+                           shafahi_published=published.shafahi, settings=settings)  # fmt: skip
         files.write_bytes(REPORTS / "report.html", html.encode())
     print(f"report: {REPORTS / 'report.html'}")
 
@@ -52,14 +73,16 @@ def settings_of() -> dict[str, Any]:
         "datasets": params.section("datasets"), "sources": params.section("sources"), "targets": params.section("targets"),
         "blocks": params.section("blocks"), "upscale": params.section("upscale"), "draw_subsets": params.section("draw_subsets"),
         "source": params.section("source"), "finetune": params.section("finetune"),
-        "evaluate_robustness": params.section("evaluate_robustness"), "report": params.section("report"),
+        "evaluate_robustness": params.section("evaluate_robustness"), "robust_transfer": params.section("robust_transfer"),
+        "retrain": params.section("retrain"), "train_heads": params.section("train_heads"), "harden": params.section("harden"),
+        "learn_without_forgetting": params.section("learn_without_forgetting"), "report": params.section("report"),
     }  # fmt: skip
 
 
 def inputs_of(settings: dict[str, Any]) -> list[Path]:
     pairs = [Path(s) / t for s in settings["sources"] for t in settings["targets"]]
-    found = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ROBUSTNESS / p for p in pairs)]
-    found += [*(paths(name)[1] for name in settings["sources"]), *reference.PATHS]
+    found = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ATTACKED_MODELS / p for p in pairs)]
+    found += [*(paths(name)[1] for name in settings["sources"]), *reference.PATHS, *shafahi.inputs_of(settings)]
     return found + [IMAGES / name / "card.json" for name in settings["datasets"]]
 
 
@@ -102,7 +125,7 @@ def metrics_of(study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
 def save_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:
     """CSV; of results every digit, of statistics six decimals. What the number of images says needs no size."""
     for name, table in tables.items():
-        raw = name in ("runs", "robustness")
+        raw = name in ("runs", "robustness", "robust_transfer")
         text = table.drop(columns="size", errors="ignore").to_csv(index=False, lineterminator="\n", float_format=None if raw else "%.6f")
         files.write_bytes(folder / f"{name}.csv", text.encode())
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from stages.lib import checkpoints, command, files, inference, networks, parallel, params, pretraining, sources, training
-from stages.lib.catalog import AnySource, Fetched, Random, Trained
-from stages.lib.datasets import IMAGES, card_of, load
+from stages.lib.catalog import AnySource, Fetched, Part, Random, Trained
+from stages.lib.datasets import IMAGES, card_of, classes_of, load_part
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
 from stages.lib.journal import execution
@@ -40,7 +40,7 @@ def main(source: str) -> None:
         else:
             network = pretraining.trained(source, entry, settings, journal)
             known = {"origin": f"trained on {settings.dataset} by this pipeline"}
-        accuracy = accuracies(network, settings.dataset)
+        accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
         compare(source, entry, accuracy)
         journal.metrics({f"{split}_accuracy": value for split, value in accuracy.items()})
         sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())
@@ -55,6 +55,7 @@ def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequ
         architecture=entry.architecture,
         classes=network.head.out_features if network else None,
         dataset=None if isinstance(entry, Random) else entry.dataset,
+        part=getattr(entry, "part", None),
         threat=None if isinstance(entry, Random) else threat_of(entry, settings),
         sha256="",  # set as it is saved
         mean=normalise.mean.flatten().tolist(),
@@ -67,17 +68,18 @@ def threat_of(entry: Trained | Fetched, settings: SourceSettings) -> sources.Thr
     if entry.threat is None:
         return None
     perturbation = pretraining.perturbation_of(entry, settings) if isinstance(entry, Trained) else entry.threat.perturbation
-    how = {"pgd": "PGD({steps})", "gaussian": "Gaussian"}[perturbation.kind].format(**perturbation.model_dump()) if perturbation else None
+    names = {"pgd": "PGD({steps})", "gaussian": "Gaussian", "free": "free, m = {replay}"}
+    how = names[perturbation.kind].format(**perturbation.model_dump()) if perturbation else None
     return sources.ThreatCard(norm=entry.threat.norm, eps=entry.threat.eps, perturbation=how)
 
 
-def accuracies(network: nn.Sequential, dataset: str) -> dict[str, float]:
-    """Percent on each test split of the source data, where that is at hand and has the classes of the network."""
+def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[str, float]:
+    """Percent on each test split of the source data (of a part of its classes), where that is at hand and has the network's classes."""
     card = card_of(dataset)
-    if card.classes != network.head.out_features:
+    if (len(classes_of(part, card.classes)) if part else card.classes) != network.head.out_features:
         return {}
     model = inference.Model(None, network.to(training.best_device()), inference.View(card.image_size))
-    measured = {split: inference.accuracy(model, *load(dataset, split)) for split in card.splits if split != "train"}
+    measured = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
     network.cpu()
     return measured
 

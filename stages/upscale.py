@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages.lib import command, files, params, raw
 from stages.lib.catalog import AnyDataset
-from stages.lib.datasets import IMAGES, RAW, Card, SplitCard
+from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, classes_of, only
 from stages.lib.errors import RunError
 from stages.lib.folders import Pictures
 from stages.lib.journal import execution
@@ -29,8 +29,11 @@ def main(dataset: str) -> None:
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
         splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
         with closing(raw.splits_of(dataset, entry, settings.image_size)) as found:
-            for split, x, y in found:
-                classes = check(dataset, split, entry, x, y)
+            for split, whole_x, whole_y in found:
+                classes = check(dataset, split, entry, whole_x, whole_y)
+                places, y = only(entry.part, classes, whole_y)
+                x = whole_x[places] if entry.part else whole_x
+                classes = len(classes_of(entry.part, classes)) if entry.part else classes
                 stored_size = size_on_disk(x, settings)
                 splits[split] = write(dataset, split, x, y, stored_size, counts)
         mean, std = mean_and_std(counts)

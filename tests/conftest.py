@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GLYPHS = {"classes": 4, "train": 64, "test": 32, "size": 16}
 MINIATURE = {
     "datasets": ["glyphs", "digits"],
+    "models": ["natural", "l2_eps0_5", "random"],
     "sources": ["natural", "l2_eps0_5", "random"],
     "targets": ["digits"],
     "blocks": [0, 1],

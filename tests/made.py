@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from stages import report
-from stages.lib import datasets, journal, tables
+from stages.lib import datasets, journal, shafahi, tables
+from stages.lib.shafahi import Transfers
 from stages.lib.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +64,16 @@ def study(
         "labels": {name: name for name in cards},
     }  # fmt: skip
     return Study(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
+
+
+def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:
+    """Runs of the experiments of Shafahi et al.; rows: section, source, target, method, setting, seed, measure, value."""
+    runs = pd.DataFrame(rows, columns=["section", *list(tables.TRANSFERS)[:-1]]).assign(cell="c")
+    found = {name: shafahi.summarised(runs[runs["section"] == name], n_test, 200) for name in shafahi.SECTIONS}
+    cards = cards or {}
+    targets = dict.fromkeys(runs["target"], 10)
+    return Transfers(*found.values(), runs=runs, cards=cards, labels={name: name for name in cards}, attack="pgd20", n_test=n_test,
+                     classes=targets, **arrays)  # fmt: skip
 
 
 def short_card(threat: dict | None = None, kind: str = "trained", **accuracy: float) -> dict:
@@ -155,7 +166,7 @@ def paper(folder: Path, seeds: Callable = n_seeds, evaluated: Callable = epochs,
                         seed, above = FIRST_SEED + SEED_STEP * i, (i - (count - 1) / 2) / 10
                         rows += [(source, target, blocks, n, seed, e, at_epoch(base, e, shown[-1]) + above) for e in shown]
             runs(rows, folder / "models/finetuned" / source / target / "runs.parquet")
-            no_attacks(folder / "models/robustness" / source / target)
+            no_attacks(folder / "models/robustness/attacked" / source / target)
     for source, threat in sources.items():
         kind = "random" if source == "random_resnet50" else "fetched"
         known = {"published_accuracy": PUBLISHED_TOP1.get(source)}

@@ -19,7 +19,7 @@ def accuracy(network, x, y) -> float:
     return inference.accuracy(inference.Model(nn.Identity(), network, inference.View()), x, y)
 
 
-OUT = evaluate_robustness.ROBUSTNESS / "l2_eps0_5" / "digits"
+OUT = evaluate_robustness.ATTACKED_MODELS / "l2_eps0_5" / "digits"
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_random_without_kept_weights_gives_an_empty_table(ready):
     source.main("random")
     finetune.main("random", "digits")
     evaluate_robustness.main("random", "digits")
-    assert pd.read_parquet(evaluate_robustness.ROBUSTNESS / "random/digits/robustness.parquet").empty
+    assert pd.read_parquet(evaluate_robustness.ATTACKED_MODELS / "random/digits/robustness.parquet").empty
 
 
 def test_the_source_is_attacked_once_for_all_its_targets(ready):

@@ -13,8 +13,9 @@ STAGES = yaml.safe_load((code.ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((code.ROOT / "params.yaml").read_text())
 LIB = sorted(path.relative_to(code.ROOT) for path in (code.ROOT / "stages/lib").glob("*.py"))
 COMMANDS = {"plan"}  # what is run by hand and makes nothing
+SHARED = {"robust_transfer"}  # what several stages measure with
 HOW_TO_RUN = {"grid"}  # no result depends on it, so that no stage declares it
-WHAT_TO_RUN = {"datasets", "sources", "targets", "blocks"}  # keys of params.yaml that are no stage's section
+WHAT_TO_RUN = {"datasets", "models", "sources", "targets", "blocks"}  # keys of params.yaml that are no stage's section
 UPPER = {"attacks", "training", "pretraining", "finetuning", "robustness", "grid"}
 LEAVES = {
     "params",
@@ -65,7 +66,7 @@ def test_a_stage_has_a_test_and_runs_the_module_of_its_name(stage):
 
 
 def test_sections_of_params_are_stages():
-    assert set(PARAMS) - WHAT_TO_RUN - HOW_TO_RUN <= set(STAGES)
+    assert set(PARAMS) - WHAT_TO_RUN - SHARED - HOW_TO_RUN <= set(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)

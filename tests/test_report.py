@@ -61,7 +61,7 @@ def make(folder: Path) -> None:
         made.write_json(folder / "models/sources" / f"{source}.json", card)
         for index, target in enumerate(settings["targets"]):
             make_runs(folder / "models/finetuned" / source / target / "runs.parquet", source, target, BASE[source][index])
-            make_robustness(folder / "models/robustness" / source / target, source, target)
+            make_robustness(folder / "models/robustness/attacked" / source / target, source, target)
 
 
 def make_runs(path: Path, source: str, target: str, base: float) -> None:
@@ -249,7 +249,7 @@ def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
 
 
 def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
-    for path in Path("models/robustness").glob("*/*/robustness.parquet"):
+    for path in Path("models/robustness/attacked").glob("*/*/robustness.parquet"):
         table = pd.read_parquet(path)
         table[table["model"] == "source"].to_parquet(path)
         np.savez(path.with_name("examples.npz"))
@@ -262,8 +262,8 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
 
 @pytest.mark.parametrize(
     "missing",
-    ["models/finetuned/natural/digits/runs.parquet", "models/robustness/random/textures/robustness.parquet",
-     "models/robustness/natural/digits/examples.npz", "models/sources/natural.json", "data/images/glyphs/card.json",
+    ["models/finetuned/natural/digits/runs.parquet", "models/robustness/attacked/random/textures/robustness.parquet",
+     "models/robustness/attacked/natural/digits/examples.npz", "models/sources/natural.json", "data/images/glyphs/card.json",
      "reports/reference/utrera_table7.csv", "reports/reference/shafahi_tables.csv"],
 )  # fmt: skip
 def test_a_missing_file_is_named_in_one_line(workspace, missing):

@@ -47,7 +47,7 @@ def test_a_trained_source_has_weights_and_a_card(glyphs):
     images = json.loads((glyphs.folder / "data/images/glyphs/card.json").read_text())
     assert card["mean"] == pytest.approx(images["mean"])
     network = sources.load("l2_eps0_5")
-    assert source.accuracies(network, "glyphs") == card["accuracy"]
+    assert source.accuracies(network, "glyphs", None) == card["accuracy"]
 
 
 def test_training_learns(glyphs):

@@ -5,6 +5,10 @@ Kept apart from `networks`, which imports torch, so that settings can be checked
 
 BLOCKS = {
     "small_resnet": 9,
+    "wide_resnet32_1": 15,
+    "wide_resnet32_2": 15,
+    "wide_resnet32_4": 15,
+    "wide_resnet32_10": 15,
     "resnet18": 8,
     "resnet34": 16,
     "resnet50": 16,
@@ -28,3 +32,8 @@ ResNet and its kin: a residual block. DenseNet: a dense layer, and the transitio
 norm goes with the pooling. VGG: a convolution with its batch norm and pooling (13), or a hidden linear layer (2). MobileNetV2,
 MnasNet, ShuffleNetV2: a residual unit, and the last 1 x 1 convolution. Dropout before the head is trained with the head.
 """
+
+
+def pieces_of(architecture: str) -> int:
+    """How many pieces of it can be retrained one after the other (`networks.pieces`): the head, each block, a batch norm by itself."""
+    return BLOCKS[architecture] + 1 + architecture.startswith(("wide_resnet32_", "densenet"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.lib import files, sources, subsets
+from stages.lib.catalog import Part
 from stages.lib.datasets import IMAGES, card_of
 from stages.lib.tables import kept_weights
 
@@ -23,6 +24,7 @@ class Model:
     seed: int = 0
     weights: str | None = None
     resolution: int | None = None  # to which it was fine-tuned to see images reduced
+    part: Part | None = None  # of the dataset's classes
 
     @property
     def kind(self) -> str:
@@ -40,6 +42,7 @@ class Model:
         return {
             "source": sources.card_of(self.source).sha256, "weights": self.weights and files.sha256_of(Path(self.weights)),
             "data": card_of(self.dataset).splits["test"].sha256, "resolution": self.resolution,
+            "part": self.part and self.part.model_dump(),
         }  # fmt: skip
 
     def network(self) -> "nn.Sequential":
@@ -61,7 +64,7 @@ class Model:
 def models_of(source: str, target: str) -> list[Model]:
     """The source on its own data, where it has any, and every fine-tuned model whose weights were kept."""
     card = sources.card_of(source)
-    models = [Model(source, card.dataset)] if "test" in card.accuracy and at_hand(card.dataset) else []
+    models = [Model(source, card.dataset, part=card.part)] if "test" in card.accuracy and at_hand(card.dataset) else []
     kept = kept_weights(source, target)
     resolution = files.read_json(kept / "settings.json")["resolution"]
     for path in sorted(kept.glob("*.safetensors")):

@@ -53,14 +53,14 @@ def apply(x: Tensor, drawn: Drawn) -> Tensor:
 
 
 def _changed(x: Tensor, drawn: Drawn) -> Tensor:
-    x = _crop_and_flip(x, drawn.shift, drawn.flip)
+    x = crop_and_flip(x, drawn.shift, drawn.flip)
     for operation in drawn.order.T:
         _jitter(x, operation, drawn.factor.gather(1, operation[:, None])[:, 0])
     return _rotate(x, drawn.degrees)
 
 
-def _crop_and_flip(x: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    """A copy, channel by channel in memory."""
+def crop_and_flip(x: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
+    """A part of each padded image, and its mirror image where `flip` says so: a copy, channel by channel in memory."""
     n, side = len(x), x.shape[-1]
     wide = side + 2 * PADDING
     image, step = torch.arange(n, device=x.device), torch.arange(side, device=x.device)

@@ -32,6 +32,20 @@ class File(Settings):
     md5: Md5 | None = None
 
 
+class Part(Settings):
+    """Some of the classes of a set: one of so many equal parts, drawn from a seed (Shafahi et al. 2020, Section 4)."""
+
+    of: Annotated[Count, Field(ge=2)]
+    number: Whole  # from 0
+    seed: Whole = 0
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> "Part":
+        if self.number >= self.of:
+            raise ValueError(f"`number` from 0 to {self.of - 1}, the last of {self.of} parts")
+        return self
+
+
 # data/catalog.yaml
 
 
@@ -40,6 +54,7 @@ class Dataset(Settings):
     channels: Literal[1, 3]
     train: Count
     test: Count
+    part: Part | None = None  # of its classes; the counts are those of the whole set
 
 
 class Procedural(Dataset):
@@ -98,6 +113,7 @@ class Folder(Settings):
     train: Count | None = None
     test: Count | None = None
     crop: Annotated[Real, Field(gt=0, le=1)] = 1.0  # side of the central square that is kept over the shorter side; ImageNet: 0.875
+    part: Part | None = None  # of its classes; the counts are those of the whole set
     optional: bool = False  # a folder that is not there is no error, and has no images
 
     @model_validator(mode="after")
@@ -121,6 +137,7 @@ class Pgd(Settings):
     kind: Literal["pgd"]
     steps: Count  # k
     step_ratio: Annotated[Real, Field(gt=1)]  # c; PGD(1) with a step of 6 within L2 3 is 2
+    random_start: bool = False
 
 
 class Gaussian(Settings):
@@ -130,12 +147,19 @@ class Gaussian(Settings):
     std: Positive  # of a pixel, in [0, 1] units
 
 
+class Free(Settings):
+    """The gradient of each training step moves the images as well, which are trained on `replay` times (Shafahi et al. 2019b)."""
+
+    kind: Literal["free"]
+    replay: Count  # m
+
+
 class Threat(Settings):
     """The ball within which a source was (or is to be) trained on perturbed images; eps in pixel units of [0, 1] images."""
 
     norm: Literal["l2", "linf"]
     eps: NotNegative
-    perturbation: Annotated[Pgd | Gaussian, Field(discriminator="kind")] | None = None  # none: as params.yaml: source.attack says
+    perturbation: Annotated[Pgd | Gaussian | Free, Field(discriminator="kind")] | None = None  # none: as params.yaml: source.attack says
 
 
 class Source(Settings):
@@ -145,6 +169,7 @@ class Source(Settings):
 class Trained(Source):
     kind: Literal["trained"]
     dataset: Name
+    part: Part | None = None  # of its classes
     threat: Threat | None
     seed: Whole
 

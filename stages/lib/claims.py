@@ -1,16 +1,19 @@
-"""What the paper claims, and what the results of this configuration say about it.
+"""What the papers claim, and what the results of this configuration say about it.
 
-Paper: Utrera et al., "Adversarially-Trained Deep Nets Transfer Better", ICLR 2021. Each claim is measured as differences
-whose sign the claim predicts, per target or source; `study` says what makes a verdict.
+Utrera et al., "Adversarially-Trained Deep Nets Transfer Better", ICLR 2021, and Shafahi et al., "Adversarially robust transfer
+learning", ICLR 2020. Each claim is measured as differences whose sign the claim predicts, per target or source; `study` says
+what makes a verdict.
 """
 
 from dataclasses import dataclass
 
 import pandas as pd
 
+from stages.lib import claims_robustness as robust
 from stages.lib import claims_sources as sources
 from stages.lib import claims_transfer as transfer
 from stages.lib.reference import Reference
+from stages.lib.shafahi import Transfers
 from stages.lib.study import Evidence, Study
 
 CURVES = "curves, without numbers"
@@ -26,10 +29,11 @@ class Claim:
     published: str  # what its authors measured, on their data and networks
 
 
-def all_claims(study: Study, reference: Reference) -> list[Claim]:
-    """Every claim in the order of the paper."""
+def all_claims(study: Study, transfers: Transfers, reference: Reference) -> list[Claim]:
+    """Every claim in the order of the papers: Utrera et al., then Shafahi et al. where one of its sections is on."""
     found = [*_transfer(study, reference), *_similarity(study, reference), *_texture(study, reference)]
     found += [*_perturbations(study), *_sources(study, reference)]
+    found += [] if transfers.is_empty else _robust_transfer(transfers, reference)
     return [Claim(number, *rest) for number, rest in enumerate(found, 1)]
 
 
@@ -102,6 +106,36 @@ def _sources(study: Study, reference: Reference) -> list[tuple]:
         ("What is fine-tuned from a robust source stays more robust", "Shafahi et al. (ICLR 2020), Table 3",
          "accuracy under attack on the target: best robust source minus natural, weights of the kept runs",
          list(sources.robust_targets(study)), reference.robust_targets()),
+    ]  # fmt: skip
+
+
+def _robust_transfer(transfers: Transfers, reference: Reference) -> list[tuple]:
+    shafahi = "Shafahi et al. (ICLR 2020)"
+    return [
+        ("Robustness transfers with robust features", f"{shafahi}, Section 4, Tables 2 and 3",
+         "accuracy under attack of a head on frozen features: robust source minus natural", list(robust.features(transfers)),
+         reference.frozen("robust", "natural", "pgd20_accuracy")),
+        ("Natural sources transfer no robustness", f"{shafahi}, Section 4, Tables 2 and 3",
+         "accuracy under attack of a head on a natural source's features, minus that of guessing", list(robust.natural(transfers)),
+         reference.frozen("natural", None, "pgd20_accuracy")),
+        ("A head on a robust source is less accurate on clean images", f"{shafahi}, Section 4, Tables 2 and 3",
+         "clean accuracy of a head on frozen features: robust source minus natural", list(robust.clean(transfers)),
+         reference.frozen("robust", "natural", "clean_accuracy")),
+        ("Robustness drops as more blocks are retrained", f"{shafahi}, Section 3, Figure 1",
+         "accuracy under attack of a robust source: the most pieces retrained minus the head alone",
+         list(robust.retrained(transfers)), CURVES),
+        ("With few images, transfer is better than adversarial training", f"{shafahi}, Section 4.2, Figure 3",
+         "mean of clean accuracy and accuracy under attack at the fewest images: a head on robust features minus the other two ways",
+         list(robust.few_images(transfers)), CURVES),
+        ("Hidden layers hide gradients of a natural source, not errors", f"{shafahi}, Section 4.2.1, Figure 4",
+         "natural source, most hidden layers: accuracy under an attack on the margin minus under one on the cross-entropy",
+         list(robust.masked(transfers)), CURVES),
+        ("Learning without forgetting keeps robustness", f"{shafahi}, Section 6, Tables 4 to 7",
+         "accuracy under attack: the largest lambda_d minus the smallest", list(robust.kept(transfers)),
+         reference.forgetting("pgd20_accuracy")),
+        ("Learning without forgetting improves clean accuracy", f"{shafahi}, Section 6, Tables 4 to 7",
+         "clean accuracy: the lambda_d that keeps most robustness minus the frozen source (on its own data: the source as it is)",
+         list(robust.improved(transfers)), reference.forgetting("clean_accuracy")),
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib import files
+from stages.lib.catalog import Part
 from stages.lib.errors import RunError
 
 RAW = Path("data/raw")
@@ -55,6 +56,30 @@ def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.n
         return np.load(x, mmap_mode="r"), np.load(y)
     except (FileNotFoundError, ValueError, EOFError) as error:
         raise RunError(f"{folder / name}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
+
+
+def classes_of(part: Part, classes: int) -> np.ndarray:  # int64, rising
+    """The classes of a part of a set, drawn from the part's seed."""
+    order = np.random.default_rng(part.seed).permutation(classes)
+    return np.sort(np.array_split(order, part.of)[part.number])
+
+
+def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the images whose class is in the part, and their labels, counted anew from 0; of no part, all as they are."""
+    if part is None:
+        return np.arange(len(y)), y
+    kept = classes_of(part, classes)
+    places = np.flatnonzero(np.isin(y, kept))
+    return places, np.searchsorted(kept, y[places])
+
+
+def load_part(name: str, split: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
+    """As `load`; of a part, its images in memory, with labels counted anew from 0."""
+    x, y = load(name, split)
+    if part is None:
+        return x, y
+    places, labels = only(part, card_of(name).classes, y)
+    return x[places], labels
 
 
 def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> None:

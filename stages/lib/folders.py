@@ -39,7 +39,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
+    def __getitem__(self, rows: slice | np.ndarray) -> "np.ndarray | Pictures":
+        """The images of a slice, decoded; of an array of places, those that are decoded when they are asked for."""
+        if isinstance(rows, np.ndarray):
+            size, channels = self.shape[2:]
+            return Pictures(self._root, [self._paths[row] for row in rows], size, self._crop, channels, self._sha256)
         with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
             images = list(pool.map(self._decode, self._paths[rows]))
         return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)

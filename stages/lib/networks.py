@@ -70,6 +70,49 @@ class SmallResNet(nn.Module):
         return nn.Sequential(BasicBlock(width_in, width, stride), BasicBlock(width, width), BasicBlock(width, width))
 
 
+class PreactBlock(nn.Module):
+    """Batch norm and ReLU before each of two 3 x 3 convolutions; a 1 x 1 convolution on the shortcut where the shape changes.
+
+    Of wide residual networks (Zagoruyko & Komodakis 2016, Figure 1b).
+    """
+
+    def __init__(self, width_in: int, width: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if stride != 1 or width_in != width else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.relu(self.bn1(x))
+        out = self.conv2(self.relu(self.bn2(self.conv1(active))))
+        return out + (x if self.shortcut is None else self.shortcut(active))
+
+
+class WideResNet(nn.Module):
+    """Wide residual network 32-k for images of 32 x 32: three stages of five blocks, width 16 k, 32 k and 64 k.
+
+    As Madry et al. (2018) and Shafahi et al. (2020, Figure 2) train it, with k = 10: 46 M weights.
+    """
+
+    def __init__(self, widen: int, num_classes: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        width_in = 16
+        for stage, stride in ((1, 1), (2, 2), (3, 2)):
+            width = 8 * 2**stage * widen
+            blocks = [PreactBlock(width_in if i == 0 else width, width, stride if i == 0 else 1) for i in range(5)]
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+            width_in = width
+        self.bn = nn.BatchNorm2d(width_in)
+        self.fc = nn.Linear(width_in, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 def build(architecture: str, num_classes: int, mean: list[float], std: list[float]) -> nn.Sequential:
     """A network with random weights, as a chain of named units whose last one is the head.
 
@@ -91,6 +134,8 @@ def _published(architecture: str, num_classes: int) -> nn.Module:
         raise ValueError(f"architecture is {architecture!r}; allowed: {', '.join(BLOCKS)}")
     if architecture == "small_resnet":
         return SmallResNet(num_classes)
+    if architecture.startswith("wide_resnet32_"):
+        return WideResNet(int(architecture.rpartition("_")[2]), num_classes)
     from torchvision import models  # here, as it takes two seconds to import, and the small network needs none of it
 
     if architecture == "wide_resnet50_4":
@@ -109,7 +154,11 @@ def _resnet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
     units = {"stem": _chain({name: m for name, m in children.items() if name in ("conv1", "bn1", "relu", "maxpool")})}
     for stage in ("layer1", "layer2", "layer3", "layer4"):
         units |= {f"{stage}_{i}": block for i, block in enumerate(children.get(stage, []))}
-    return units | {"pool": nn.Sequential(children["avgpool"], nn.Flatten(1)), "head": children["fc"]}
+    if "bn" in children:  # of a network whose blocks begin with their batch norm, the last one
+        pool = _chain({"bn": children["bn"], "relu": nn.ReLU(inplace=True), "avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(1)})
+    else:
+        pool = nn.Sequential(children["avgpool"], nn.Flatten(1))
+    return units | {"pool": pool, "head": children["fc"]}
 
 
 def _densenet(children: dict[str, nn.Module]) -> dict[str, nn.Module]:
@@ -198,6 +247,41 @@ def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequen
     end = next(i for i, (name, _) in enumerate(units) if name in ("dropout", "head"))
     cut = own[-blocks] if blocks else end
     return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(OrderedDict(units[cut:]))
+
+
+def head(width: int, classes: int, hidden: int = 0, dropout: float = 0.0, batchnorm: bool = False) -> nn.Module:
+    """A linear layer, or a perceptron whose hidden layers are as wide as the features (Shafahi et al. 2020, Section 4.2.1).
+
+    Args:
+        width: of the features, [batch, width].
+        hidden: layers before the last; each is a linear layer, batch norm where asked for, ReLU, and dropout with that probability.
+    """
+    if not hidden:
+        return nn.Linear(width, classes)
+    layers: list[nn.Module] = []
+    for _ in range(hidden):
+        layers.append(nn.Linear(width, width))
+        layers += [nn.BatchNorm1d(width)] if batchnorm else []
+        layers.append(nn.ReLU())
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(width, classes))
+
+
+def pieces(network: nn.Sequential) -> list[list[str]]:
+    """Names of the units from the head downwards, as they are retrained one after the other (Shafahi et al. 2020, Figure 2).
+
+    The head; the last batch norm, where it stands by itself; each block; the stem goes with the block that follows it. That of a
+    wide residual network 32-10 are 17.
+    """
+    weighted = [name for name, unit in network.named_children() if name != "normalise" and any(True for _ in unit.parameters())]
+    *rest, last, stem = reversed(weighted)
+    return [*([name] for name in rest), [last, stem]]
+
+
+def last_pieces(network: nn.Sequential, k: int | str) -> list[str]:
+    """Names of the units of the last k pieces, or of `all`."""
+    found = pieces(network)
+    return list(chain.from_iterable(found[: len(found) if k == "all" else k]))
 
 
 def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> None:

@@ -13,10 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from stages.lib import figures, table7, under_attack
+from stages.lib import figures, shafahi, shafahi_figures, table7, under_attack
 from stages.lib.claims import Claim
 from stages.lib.gallery import looks_of
 from stages.lib.paper import Numbers
+from stages.lib.shafahi import Transfers
 from stages.lib.study import Answer, Evidence, Study, at, block_text, eps_text, images, signed
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -25,24 +26,30 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "seaborn", "scikit-learn"
 
 
 def render(
-    study: Study, *, answers: list[Answer], claims: list[Claim], svgs: dict[str, str], paper: dict[str, Numbers],
-    tables: dict[str, pd.DataFrame], settings: dict[str, Any],
+    study: Study, transfers: Transfers, *, answers: list[Answer], claims: list[Claim], svgs: dict[str, str], paper: dict[str, Numbers],
+    tables: dict[str, pd.DataFrame], shafahi_published: pd.DataFrame, settings: dict[str, Any],
 ) -> str:  # fmt: skip
     """The page as text.
 
     Args:
         svgs: every figure by name; paper: the numbers of those of the paper, drawn or not.
+        shafahi_published: the tables of Shafahi et al.
         tables: summary (source, target, blocks, n_images, n, mean, low, high) and table7.
     """
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
-    colours = {name: look.colour for name, look in looks_of(study).items()}
+    environment.globals["eps_text"] = eps_text
+    looks = shafahi_figures.looks_of(transfers) | looks_of(study)
+    colours = {name: look.colour for name, look in looks.items()}
     return environment.get_template(TEMPLATE.name).render(
         study=study, answers=answers, claims=claims, colours=colours, counts=verdicts(claims), verdicts=verdicts, wins=wins(study, answers),
         figures={name: inline(svg, name) for name, svg in svgs.items()}, paper=paper, numbers=numbers(study, tables["summary"]),
         table7=table7.rows_of(tables["table7"]), order=table7.order_of(study), agreement=table7.agreement(tables["table7"]),
         attacks=under_attack.by_attack(study), doubts=under_attack.doubts(study), checked=len(study.checks),
-        threats=threats(study), parameters=as_yaml(settings), cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
+        transfers=transfers, frozen=shafahi.frozen(transfers, shafahi_published),
+        forgetting=shafahi.forgetting(transfers, shafahi_published),
+        threats=threats(study), parameters=as_yaml(settings), settings=settings,
+        cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
     )  # fmt: skip
 
 

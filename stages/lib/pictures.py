@@ -17,12 +17,12 @@ def samples(splits: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Fig
     columns = max(len(y) for _, y in splits.values())
     size, left = (WIDTH - 1.35) / columns, 1.3
     height = 0.42 + len(splits) * (size + 0.2)
-    figure = _canvas(height, title)
+    figure = canvas(height, title)
     for row, (split, (x, y)) in enumerate(splits.items()):
         top = height - 0.45 - row * (size + 0.2)
-        _write(figure, 0.1, top - size / 2, split.replace("_", "\n"), va="center", color=MUTED)
+        write(figure, 0.1, top - size / 2, split.replace("_", "\n"), va="center", color=MUTED)
         for column, (image, label) in enumerate(zip(x, y, strict=True)):
-            _picture(figure, (left + column * size, top), size, image, text=str(label))
+            picture(figure, (left + column * size, top), size, image, text=str(label))
     return figure
 
 
@@ -38,7 +38,7 @@ def examples(groups: pd.DataFrame, looks: dict[str, Look], title: str, per_norm:
     left, gap = 1.2, 0.22
     size = (WIDTH - left - gap * (2 * per_norm - 1)) / (6 * per_norm)
     height = 0.76 + len(names) * (size + 0.26)
-    figure = _canvas(height, title)
+    figure = canvas(height, title)
     for i, norm in enumerate(norms):
         here = groups[groups["norm"] == norm].set_index("source")
         scale = _magnification(here)
@@ -46,15 +46,15 @@ def examples(groups: pd.DataFrame, looks: dict[str, Look], title: str, per_norm:
         for j, k in enumerate(shown):
             x = left + (i * per_norm + j) * (3 * size + gap)
             if j == 0:
-                _write(figure, x, height - 0.5, here["radius"].iloc[0], fontweight="bold")
+                write(figure, x, height - 0.5, here["radius"].iloc[0], fontweight="bold")
             for part, head in enumerate(("clean", f"change ×{scale}", "attacked")):
-                _write(figure, x + (part + 0.47) * size, height - 0.68, head, ha="center", fontsize=7, color=MUTED)
+                write(figure, x + (part + 0.47) * size, height - 0.68, head, ha="center", fontsize=7, color=MUTED)
             for row, name in enumerate(names):
                 if name in here.index:
                     _triple(figure, (x, height - 0.74 - row * (size + 0.26)), size, group=here.loc[name], k=k, scale=scale)
     for row, name in enumerate(names):
         y = height - 0.74 - row * (size + 0.26) - size / 2
-        _write(figure, 0.1, y, looks[name].label.replace(", ", ",\n"), va="center", color=looks[name].colour, fontweight="bold")
+        write(figure, 0.1, y, looks[name].label.replace(", ", ",\n"), va="center", color=looks[name].colour, fontweight="bold")
     return figure
 
 
@@ -65,7 +65,7 @@ def _triple(figure: Figure, corner: tuple[float, float], size: float, *, group: 
     pictures = (clean, np.clip(0.5 + scale * (adversarial - clean), 0, 1), adversarial)
     for part, (image, seen) in enumerate(zip(pictures, (before, None, after), strict=True)):
         text = "" if seen is None else f"seen as {seen}"
-        _picture(figure, (x + part * size, y), size, image, text=text, colour=INK if seen == label else WRONG)
+        picture(figure, (x + part * size, y), size, image, text=text, colour=INK if seen == label else WRONG)
 
 
 def _telling(group: pd.Series, count: int) -> list[int]:
@@ -82,27 +82,27 @@ def _magnification(groups: pd.DataFrame) -> int:
     return max(1, int(0.5 / largest + 0.01)) if largest > 0 else 1
 
 
-def _picture(figure: Figure, corner: tuple[float, float], size: float, image: np.ndarray, *, text: str, colour: str = MUTED) -> None:
+def picture(figure: Figure, corner: tuple[float, float], size: float, image: np.ndarray, *, text: str, colour: str = MUTED) -> None:
     """An image with its upper left corner at `corner` (inches from the lower left of the figure), and a line below it."""
     x, y = corner
     side = 0.94 * size
     pixels = image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8)
     pixels = np.repeat(pixels, 3, axis=-1) if image.shape[-1] == 1 else pixels
     figure.axes[0].imshow(pixels, extent=(x, x + side, y - side, y), aspect="auto", interpolation="none")
-    _write(figure, x + side / 2, y - side - 0.03, text, ha="center", va="top", fontsize=7, color=colour)
+    write(figure, x + side / 2, y - side - 0.03, text, ha="center", va="top", fontsize=7, color=colour)
 
 
-def _write(figure: Figure, x: float, y: float, text: str, **style: object) -> None:
+def write(figure: Figure, x: float, y: float, text: str, **style: object) -> None:
     """A text at x, y in inches from the lower left of the figure."""
     figure.axes[0].text(x, y, text, **style)
 
 
-def _canvas(height: float, title: str) -> Figure:
+def canvas(height: float, title: str) -> Figure:
     """A figure whose one Axes counts in inches."""
     figure = Figure(figsize=(WIDTH, height))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     ax.set_autoscale_on(False)
     ax.set(xlim=(0, WIDTH), ylim=(0, height))
-    _write(figure, 0.1, height - 0.08, title, va="top", fontsize=11.5, fontweight="bold")
+    write(figure, 0.1, height - 0.08, title, va="top", fontsize=11.5, fontweight="bold")
     return figure

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from stages.lib import attacks, cells, code, files, networks, parallel, training
-from stages.lib.catalog import Gaussian, Pgd, Trained
-from stages.lib.datasets import card_of, load
+from stages.lib.catalog import Free, Gaussian, Part, Pgd, Trained
+from stages.lib.datasets import card_of, classes_of, load_part
 from stages.lib.errors import RunError
 from stages.lib.journal import Journal
 from stages.lib.params import PARAMS
@@ -31,7 +31,8 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
     if "train" not in data.splits:
         raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and {name} is to be trained on them")
     torch.manual_seed(entry.seed)
-    network = networks.build(entry.architecture, data.classes, data.mean, data.std)
+    classes = len(classes_of(entry.part, data.classes)) if entry.part else data.classes
+    network = networks.build(entry.architecture, classes, data.mean, data.std)
     key = files.digest_of({
         "code": code.digest(*MODULES), "torch": torch.__version__, "data": data.splits["train"].sha256, "image_size": data.image_size,
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
@@ -76,12 +77,13 @@ def train(
     """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
     device = training.best_device()
     network.to(device)
-    x, y = images_of(settings.dataset)
+    x, y = images_of(settings.dataset, entry.part)
     state = files.read_checkpoint(checkpoint, say)
     history: list[dict[str, float]] = state["history"] if state else []
     if state:
         say(f"source@{name}: goes on after epoch {state['epoch']}")
-    with bar(title=f"source@{name}", total=settings.epochs, unit="epoch") as progress:
+    replayed = free(entry, settings)
+    with bar(title=f"source@{name}", total=training.passes(settings.epochs, replayed), unit="epoch") as progress:
         progress.update(len(history))
 
         def after_epoch(done: training.Epoch, state: dict[str, Any]) -> None:
@@ -99,7 +101,7 @@ def train(
                 momentum=settings.momentum, weight_decay=settings.weight_decay, schedule=schedule_of(settings), seed=entry.seed,
                 image_size=card_of(settings.dataset).image_size, resized_crop=settings.augmentation == "resized_crop",
                 lower_precision=training.precision(device, settings.mixed_precision),
-                perturb_at=adversary(entry, settings), start_from=state, after_epoch=after_epoch,
+                perturb_at=adversary(entry, settings), free=replayed, start_from=state, after_epoch=after_epoch,
             )  # fmt: skip
         except FloatingPointError as error:
             raise RunError(f"{PARAMS}: source.lr: {name}: {error}") from None
@@ -107,9 +109,9 @@ def train(
     return history
 
 
-def images_of(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+def images_of(dataset: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
     """Training images in memory, as a batch in random order reads a page an image from a map; a set that is large stays a map."""
-    x, y = load(dataset, "train")
+    x, y = load_part(dataset, "train", part)
     return (x.copy() if x.nbytes < psutil.virtual_memory().available // 4 else x), y
 
 
@@ -120,7 +122,7 @@ def schedule_of(settings: SourceSettings) -> Callable[[float], float]:
     return partial(training.stepwise, decays=settings.schedule.decays)
 
 
-def perturbation_of(entry: Trained, settings: SourceSettings) -> Pgd | Gaussian | None:
+def perturbation_of(entry: Trained, settings: SourceSettings) -> Pgd | Gaussian | Free | None:
     """How the entry's images are perturbed: as it says, or as params.yaml says for all."""
     if entry.threat is None or entry.threat.eps == 0:
         return None
@@ -130,7 +132,7 @@ def perturbation_of(entry: Trained, settings: SourceSettings) -> Pgd | Gaussian 
 def adversary(entry: Trained, settings: SourceSettings) -> training.PerturbAt | None:
     """The perturbation, whose eps is 0 at first and then rises to its radius; None for natural training."""
     perturbation, attack = perturbation_of(entry, settings), settings.attack
-    if perturbation is None:
+    if perturbation is None or perturbation.kind == "free":
         return None
 
     def make(eps: float) -> attacks.Perturb:
@@ -138,3 +140,12 @@ def adversary(entry: Trained, settings: SourceSettings) -> training.PerturbAt | 
         return kind(norm=entry.threat.norm, eps=eps, **perturbation.model_dump(exclude={"kind"}))
 
     return attacks.ramped(make, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
+
+
+def free(entry: Trained, settings: SourceSettings) -> training.Free | None:
+    """What replays each batch, where the entry is trained so; the ball grows as that of other attacks."""
+    perturbation, attack = perturbation_of(entry, settings), settings.attack
+    if perturbation is None or perturbation.kind != "free":
+        return None
+    grown = attacks.ramped(lambda eps: eps, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
+    return training.Free(perturbation.replay, attacks.NORMS[entry.threat.norm], grown)

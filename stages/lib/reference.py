@@ -17,7 +17,7 @@ COLUMNS = {
     "utrera_table7": ["target", "n_images", "natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"],
     "utrera_sources": ["source", "imagenet_top1"],
     "utrera_texture": ["table", "measure", "robust_l2_eps3", "natural"],
-    "shafahi_tables": ["table", "target", "source_model", "setting", "pgd20_accuracy"],
+    "shafahi_tables": ["table", "source", "target", "source_model", "setting", "clean_accuracy", "pgd20_accuracy"],
 }
 PATHS = [FOLDER / f"{name}.csv" for name in COLUMNS]
 NAMES = {
@@ -79,6 +79,28 @@ class Reference:
         parts = [f"{target} {', '.join(f'{r.source_model} {r.pgd20_accuracy:.2f} %' for r in own.itertuples())}"
                  for target, own in rows.groupby("target", sort=False)]  # fmt: skip
         return f"PGD-20, frozen ResNet-50: {'; '.join(parts)}"
+
+    def frozen(self, ours: str, theirs: str | None, measure: str) -> str:
+        """Heads on frozen features of Tables 2 and 3: one source model, or it minus another."""
+        rows = self.shafahi[self.shafahi["setting"].str.startswith("frozen")]
+        parts = []
+        for (source, target), own in rows.groupby(["source", "target"], sort=False):
+            values = {kind: own.loc[own["source_model"].str.startswith(kind), measure].iloc[0] for kind in (ours, theirs) if kind}
+            text = " − ".join(f"{value:.2f}" for value in values.values())
+            gap = f" = {signed(values[ours] - values[theirs], 2)}" if theirs else " %"
+            parts.append(f"{source} to {target} {text}{gap}")
+        return "; ".join(parts)
+
+    def forgetting(self, measure: str) -> str:
+        """The smallest and the largest lambda_d of Tables 4 to 7."""
+        parts = []
+        for table in ("4", "5", "6", "7"):
+            own = self.shafahi[self.shafahi["table"].astype(str) == table]
+            first, last = own.iloc[0], own.iloc[-1]
+            what = f"{first['source']} to {first['target']}"
+            ends = (f"{row['setting'].removeprefix('LwF ')} {row[measure]:.2f} %" for row in (first, last))
+            parts.append(f"{what}: {', '.join(ends)}")
+        return "; ".join(parts)
 
 
 def load(targets: Sequence[str]) -> Reference:

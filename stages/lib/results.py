@@ -12,7 +12,7 @@ from stages.lib import datasets, files, params
 from stages.lib.errors import RunError
 from stages.lib.sources import paths
 from stages.lib.study import Study, block_order, eps_text, nearest_blocks
-from stages.lib.tables import ATTACKED, CHECKS, FINETUNED, ROBUSTNESS, RUNS
+from stages.lib.tables import ATTACKED, ATTACKED_MODELS, CHECKS, FINETUNED, RUNS
 
 SAMPLES = 12  # pictures of a split
 SHOWN = 96  # pixels a side of a picture on the page, at most
@@ -23,7 +23,7 @@ def load_study(settings: dict[str, Any]) -> Study:
     pairs = [(source, target) for source in sources for target in targets]
     runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
     attacked, checks = (
-        concatenated([read_table(ROBUSTNESS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
+        concatenated([read_table(ATTACKED_MODELS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
     cards = {name: files.read_json(paths(name)[1]) for name in sources}
@@ -122,7 +122,7 @@ def reduced(x: np.ndarray) -> np.ndarray:
 
 def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:
     """The arrays of one model and norm in examples.npz; none where the file has no such group."""
-    path = ROBUSTNESS / source / target / "examples.npz"
+    path = ATTACKED_MODELS / source / target / "examples.npz"
     names = ["clean", "adversarial", "label", "predicted_clean", "predicted_adversarial"]
     try:
         with np.load(path) as found:

@@ -151,6 +151,87 @@ class EvaluateRobustnessSettings(Settings):
     check_images: Whole
 
 
+class RobustTransferSettings(Settings):
+    """How robustness is measured in the sections of Shafahi et al. (2020)."""
+
+    norm: Literal["l2", "linf"]
+    eps: NotNegative
+    max_images: Count
+    attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
+
+
+class Descent(Settings):
+    """Stochastic gradient descent on a part of a network, by steps; the rate falls to a tenth at each of `drops`, fractions of them."""
+
+    steps: Count
+    batch_size: Annotated[int, Field(strict=True, ge=2)]
+    lr: Positive
+    drops: list[Fraction] = Field(default_factory=list)
+    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 0.0
+    augmentation: Literal["none", "crop_flip"] = "none"
+
+
+class RetrainSettings(Settings):
+    """The last k pieces of a source, drawn anew and trained on clean images of its own data (Shafahi et al. 2020, Section 3)."""
+
+    sources: list[Name]
+    k: OneOrMore[Count]
+    n_seeds: Count
+    training: Descent
+
+
+class HeadKind(Settings):
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    batchnorm: bool = False
+
+
+class TrainHeadsSettings(Settings):
+    """Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
+
+    sources: list[Name]
+    targets: list[Name]
+    hidden: OneOrMore[Whole]
+    kinds: Annotated[dict[Name, HeadKind], Field(min_length=1)]
+    n_seeds: Count
+    training: Descent
+    gradients: Whole
+
+
+class AttackWhileTraining(Settings):
+    norm: Literal["l2", "linf"]
+    eps: NotNegative
+    steps: Count
+    step_ratio: Annotated[Real, Field(gt=1)]
+    replay: Count | None
+
+
+class HardenSettings(Settings):
+    """Three ways to a robust model of a target with few images (Shafahi et al. 2020, Section 4.2)."""
+
+    sources: list[Name]
+    targets: list[Name]
+    n_per_class: OneOrMore[Count]
+    n_seeds: Count
+    attack: AttackWhileTraining
+    from_scratch: Descent
+    adversarial_finetuning: Descent
+    natural_head: Descent
+    pieces: Count | Literal["all"]
+
+
+class LearnWithoutForgettingSettings(Settings):
+    """Fine-tuning that keeps the features of the source (Shafahi et al. 2020, Section 6)."""
+
+    sources: list[Name]
+    targets: list[Name]
+    lambda_d: OneOrMore[NotNegative]
+    n_seeds: Count
+    warm_start: Fraction
+    training: Descent
+    histogram_images: Whole
+
+
 class Headline(Settings):
     n_images: Count
     blocks: Blocks
@@ -182,6 +263,7 @@ class GridSettings(Settings):
 
 class Params(Settings):
     datasets: OneOrMore[Name]
+    models: OneOrMore[Name]
     sources: OneOrMore[Name]
     targets: OneOrMore[Name]
     blocks: OneOrMore[Blocks]
@@ -191,6 +273,11 @@ class Params(Settings):
     source: SourceSettings
     finetune: FinetuneSettings
     evaluate_robustness: EvaluateRobustnessSettings
+    robust_transfer: RobustTransferSettings
+    retrain: RetrainSettings
+    train_heads: TrainHeadsSettings
+    harden: HardenSettings
+    learn_without_forgetting: LearnWithoutForgettingSettings
     grid: GridSettings
     report: ReportSettings
     track: TrackSettings

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib import files
+from stages.lib.catalog import Part
 from stages.lib.errors import RunError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Card(BaseModel):
     architecture: str
     classes: int | None
     dataset: str | None  # that it was trained on
+    part: Part | None = None  # of its classes
     threat: ThreatCard | None
     origin: str
     sha256: str  # of the weights

@@ -55,7 +55,7 @@ def stack(parts: Sequence[nn.Module]) -> nn.Module:
 def _keeps_channels(module: nn.Module) -> bool:
     """Whether it does the same to every channel, at no random; residual blocks only add what their convolutions make."""
     alike = (nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
-    return type(module) in alike or type(module).__name__ in ("BasicBlock", "Bottleneck")  # ours and torchvision's
+    return type(module) in alike or type(module).__name__ in ("BasicBlock", "PreactBlock", "Bottleneck")  # ours and torchvision's
 
 
 def _conv(modules: list[nn.Conv2d]) -> nn.Conv2d:

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-FINETUNED, ROBUSTNESS = Path("models/finetuned"), Path("models/robustness")
+FINETUNED = Path("models/finetuned")
+ATTACKED_MODELS, RETRAINED, HEADS, HARDENED, REMEMBERING = (
+    Path("models/robustness") / name for name in ("attacked", "retrained", "heads", "hardened", "remembering")
+)
 
 
 def kept_weights(source: str, target: str) -> Path:
@@ -29,3 +32,9 @@ PER_IMAGE = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "i
 
 CHECKS = _MODEL | {"norm": "string", "check": "string", "passed": "bool", "says": "string"}
 """checks.parquet: whether the evaluation of a model within a norm can be trusted, and what was found."""
+
+TRANSFERS = {
+    "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",
+    "value": "float64", "cell": "string",
+}  # fmt: skip
+"""runs.parquet of the experiments of Shafahi et al.: a row per run and measure, which is `clean`, an attack, `train` or `images`."""

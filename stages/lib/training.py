@@ -6,6 +6,7 @@ with its part of every batch, train as one would with the whole (`parallel`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,26 @@ from torch import Tensor, nn
 from stages.lib import cropping, images, parallel
 
 PerturbAt = Callable[[float], Callable[[nn.Module, Tensor, Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class Free:
+    """Adversarial training at the price of natural training (Shafahi et al. 2019b, Algorithm 1).
+
+    A batch is trained on `replay` times. The backward pass of each time gives the gradient of the images as well, along which the
+    perturbation takes a step as long as the radius; it goes on from one batch to the next, and begins at zero in each epoch.
+    """
+
+    replay: int  # m
+    ball: "Ball"
+    eps_at: Callable[[float], float]  # radius at a fraction of the training
+
+
+class Ball(Protocol):
+    """A norm, as `attacks.Norm` describes it."""
+
+    step: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,7 @@ def train(
     resized_crop: bool = False,
     lower_precision: torch.dtype | None = None,
     perturb_at: PerturbAt | None = None,
+    free: Free | None = None,
     start_from: dict | None = None,
     after_epoch: Callable[[Epoch, dict], None] = lambda epoch, state: None,
 ) -> None:
@@ -66,6 +88,7 @@ def train(
         resized_crop: train on random parts of the images, as usual on ImageNet.
         lower_precision: of autocast, in attack and step; None: float32 throughout.
         perturb_at: gives the attack at a fraction of the training in [0, 1); None trains on the images as they are.
+        free: replays each batch instead, in as many epochs fewer, so that the number of steps is the same.
         start_from: a state that `after_epoch` was given.
         after_epoch: called with what the epoch ended with and the state to go on from, in the first process.
 
@@ -82,9 +105,10 @@ def train(
     if start_from is not None:
         optimiser.load_state_dict(start_from["optimiser"])
         first = start_from["epoch"]
-    steps_per_epoch = -(-len(x) // batch_size)
+    epochs, replays, steps_per_epoch = passes(epochs, free), free.replay if free else 1, -(-len(x) // batch_size)
     for epoch in range(first, epochs):
         network.train()
+        moved = Moved(free)
         torch.manual_seed((seed << 16) + epoch)
         batches = _shuffled(len(x), batch_size)
         if parallel.rank():
@@ -93,28 +117,56 @@ def train(
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for i, batch in enumerate(batches):
-            progress = (epoch * steps_per_epoch + i) / (epochs * steps_per_epoch)
-            set_lr(optimiser, lr * schedule(progress))
             own = parallel.own_part(batch)
-            xb = images.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
-            xb, yb = xb if crops is None else cropping.apply(xb, crops[own]), y[own].to(device)
-            with torch.autocast(device.type, lower_precision, enabled=lower_precision is not None):
-                if perturb_at is not None:
-                    xb = perturb_at(progress)(network, xb, yb)
-                logits = learner(xb)
-                loss = nn.functional.cross_entropy(logits, yb, reduction="sum") / len(batch)
-            optimiser.zero_grad(set_to_none=True)
-            (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged
-            optimiser.step()
-            total_loss += loss.detach() * len(batch)
-            correct += (logits.argmax(1) == yb).sum()
+            clean = images.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
+            clean, yb = clean if crops is None else cropping.apply(clean, crops[own]), y[own].to(device)
+            for again in range(replays):
+                progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
+                set_lr(optimiser, lr * schedule(progress))
+                xb = moved.images(clean) if free else clean
+                with torch.autocast(device.type, lower_precision, enabled=lower_precision is not None):
+                    if perturb_at is not None:
+                        xb = perturb_at(progress)(network, xb, yb)
+                    logits = learner(xb)
+                    loss = nn.functional.cross_entropy(logits, yb, reduction="sum") / len(batch)
+                optimiser.zero_grad(set_to_none=True)
+                (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged
+                optimiser.step()
+                moved.follow(xb.grad, progress)
+                total_loss += loss.detach() * len(batch)
+                correct += (logits.argmax(1) == yb).sum()
         parallel.add_up(total_loss, correct)
-        done = Epoch(epoch + 1, (total_loss / len(x)).item(), (100 * correct / len(x)).item())
+        done = Epoch(epoch + 1, (total_loss / (replays * len(x))).item(), (100 * correct / (replays * len(x))).item())
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {done.loss} in epoch {done.number}: try a smaller learning rate than {lr}")
         if parallel.is_first():
             after_epoch(done, {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": done.number})
     network.eval()
+
+
+def passes(epochs: int, free: Free | None) -> int:
+    """How often every image is drawn: in free training as often fewer as it is replayed."""
+    return -(-epochs // free.replay) if free else epochs
+
+
+class Moved:
+    """The perturbation of free training, which one batch leaves to the next."""
+
+    def __init__(self, free: Free | None):
+        self.free, self.delta = free, None
+
+    def images(self, x: Tensor) -> Tensor:
+        """x, moved; with a gradient to come."""
+        if self.delta is None or len(self.delta) < len(x):
+            self.delta = torch.zeros_like(x)
+        return (x + self.delta[: len(x)]).clamp_(0, 1).requires_grad_()
+
+    def follow(self, gradient: Tensor | None, progress: float) -> None:
+        """A step along the gradient of the images that were trained on; of training that is not free there is none."""
+        if self.free is None:
+            return
+        ball, eps, moved = self.free.ball, self.free.eps_at(progress), self.delta[: len(gradient)]
+        moved.copy_(ball.project(moved + eps * ball.step(gradient), eps))
 
 
 def one_cycle(progress: float, warmup: float) -> float:

@@ -18,7 +18,7 @@ card = made.short_card
 
 
 def evidence(results: Study, name: str) -> list[study.Evidence]:
-    return claims.all_claims(results, PUBLISHED)[NAMES[name] - 1].evidence
+    return claims.all_claims(results, made.transfers(), PUBLISHED)[NAMES[name] - 1].evidence
 
 
 def verdicts(found: list[study.Evidence]) -> list[tuple]:
@@ -206,14 +206,14 @@ def test_a_robust_model_that_ignores_its_input_gets_no_verdict_for_resisting_att
 
 
 def test_every_claim_is_there_without_any_robust_source():
-    found = claims.all_claims(made.study(lambda *_: 0.0, threats={}), PUBLISHED)
+    found = claims.all_claims(made.study(lambda *_: 0.0, threats={}), made.transfers(), PUBLISHED)
     assert [claim.number for claim in found] == list(range(1, len(NAMES) + 1))
     assert {e.verdict for claim in found for e in claim.evidence} == {"open"}
     assert len(claims.table(found)) == sum(len(claim.evidence) for claim in found)
 
 
 def test_every_claim_has_a_place_and_what_was_published():
-    for claim in claims.all_claims(made.study(lambda *_: 1.0), PUBLISHED):
+    for claim in claims.all_claims(made.study(lambda *_: 1.0), made.transfers(), PUBLISHED):
         assert claim.place.startswith(("Section", "Appendix", "Shafahi"))
         assert claim.published
         assert claim.method

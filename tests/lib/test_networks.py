@@ -171,7 +171,7 @@ def test_all_but_the_head_can_be_loaded(built):
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, resnet18"):
+    with pytest.raises(ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, wide_resnet32_1"):
         networks.build("vgg", 5, MEAN, STD)
 
 

@@ -1,0 +1,63 @@
+"""Three ways to a robust model of a target with few images of each class (Shafahi et al. 2020, Section 4.2, Figure 3).
+
+`adversarial`: a network from random weights, trained on the target's adversarial examples, by PGD or free. `finetuned`: a robust
+source, of which the head or more learns from the target's adversarial examples. `transferred`: a head on the features of that
+source, trained on the target's images as they are.
+"""
+
+import numpy as np
+import torch
+
+from stages.lib import attacks, descent, features, files, heads, networks, sources, training
+from stages.lib.datasets import card_of, load
+from stages.lib.errors import RunError
+from stages.lib.robust_transfer import Run
+
+METHODS = ("adversarial", "finetuned", "transferred")
+
+
+def compute(run: Run) -> None:
+    """In a worker: draw the images, train, test, keep; `passes`: how many images went forth and back through the network."""
+    card, target, device = sources.card_of(run.source), card_of(run.target), training.best_device()
+    (x, y), (test_x, test_y) = (load(run.target, split) for split in ("train", "test"))
+    rows = few(y, int(run.setting), run.seed, run.target)
+    weights = files.read_tensors(sources.paths(run.source)[0])
+    network = descent.begin(card, {} if run.method == "adversarial" else weights, target.classes, run.seed).to(device)
+    how = run.how["training"]
+    data = descent.Images(x[rows], y[rows], device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
+    if run.method == "adversarial":
+        network.normalise = networks.Normalise(target.mean, target.std).to(device)
+        passes = adversarial(run, network, data)
+    elif run.method == "finetuned":
+        trained = networks.last_pieces(network, run.how["pieces"])
+        passes = descent.train(network, trained, data, how, run.seed, pgd(run)) * (run.how["attack"]["steps"] + 1)
+    else:
+        heads.train_on_features(network.head, features.of(run)[rows].to(device), data.y, how, run.seed)
+        passes = len(rows)
+    values = {"passes": passes, "train": descent.accuracy(network, x[rows], y[rows], target.image_size)}
+    run.keep(values | descent.withstood(network, test_x, test_y, target.image_size, run.measured))
+
+
+def adversarial(run: Run, network: torch.nn.Sequential, data: descent.Images) -> int:
+    """Train every unit on adversarial examples; a batch `replay` times where the section says so, else each after PGD."""
+    attack, units = run.how["attack"], [name for name, _ in network.named_children() if name != "normalise"]
+    if attack["replay"] is None:
+        return descent.train(network, units, data, run.how["training"], run.seed, pgd(run)) * (attack["steps"] + 1)
+    free = training.Free(attack["replay"], attacks.NORMS[attack["norm"]], lambda progress: attack["eps"])
+    return descent.train(network, units, data, run.how["training"], run.seed, free=free)
+
+
+def pgd(run: Run) -> attacks.Perturb:
+    return attacks.pgd(**{name: value for name, value in run.how["attack"].items() if name != "replay"}, random_start=True)
+
+
+def few(y: np.ndarray, n: int, seed: int, target: str) -> np.ndarray:
+    """Places of n images of each class, drawn without replacement; int64 [n * classes], rising.
+
+    Raises:
+        RunError: when a class has fewer.
+    """
+    random, counts = np.random.default_rng(seed), np.bincount(y)
+    if counts.min() < n:
+        raise RunError(f"harden.n_per_class is {n}; allowed: 1 to {counts.min()}, the images of the smallest class of {target}")
+    return np.sort(np.concatenate([random.choice(np.flatnonzero(y == label), n, replace=False) for label in range(len(counts))]))

@@ -1,0 +1,55 @@
+"""Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.lib import attacks, descent, features, files, images, networks, sources, training
+from stages.lib.attacks import cross_entropy
+from stages.lib.datasets import card_of, load
+from stages.lib.robust_transfer import Run
+
+
+def compute(run: Run) -> None:
+    """In a worker: train the head, test, keep; and the gradients of the first image of each class, where the run asks for them."""
+    size, device = card_of(run.target).image_size, training.best_device()
+    (x, y), (test_x, test_y) = (load(run.target, split) for split in ("train", "test"))
+    network = with_head(run).to(device)
+    if run.how["training"]["augmentation"] == "none":
+        train_on_features(network.head, features.of(run).to(device), torch.from_numpy(y).to(device), run.how["training"], run.seed)
+    else:
+        data = descent.Images(x, y, device, size, True, run.seed)
+        descent.train(network, ["head"], data, run.how["training"], run.seed)
+    network.eval()
+    n = run.measured["max_images"]
+    values = {"train": descent.accuracy(network, x[:n], y[:n], size)} | descent.withstood(network, test_x, test_y, size, run.measured)
+    run.keep(values, gradients(network, test_x, test_y, size, run.how["gradients"]))
+
+
+def with_head(run: Run) -> nn.Sequential:
+    """The source with a new head, drawn from the seed."""
+    card, classes = sources.card_of(run.source), card_of(run.target).classes
+    network = descent.begin(card, files.read_tensors(sources.paths(run.source)[0]), classes, run.seed)
+    torch.manual_seed(run.seed)
+    network.head = networks.head(network.head.in_features, classes, int(run.setting), run.how["dropout"], run.how["batchnorm"])
+    return network
+
+
+def train_on_features(head: nn.Module, z: Tensor, y: Tensor, how: dict, seed: int, last: int | None = None) -> int:
+    """Train a head on what the frozen part makes of images (z: [n, width]), up to a step."""
+    weights = descent.only_these_learn(head, [head])
+    loss_of = lambda rows: cross_entropy(head(z[rows]), y[rows]).mean()  # noqa: E731
+    return descent.descend(weights, loss_of, len(y), seed=seed, last=last, **descent.steps_of(how))
+
+
+def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, count: int) -> dict[str, Tensor] | None:
+    """The gradient of the loss by the first image of each of the first classes, and the image; [k, H, W, 3] (Figure 5)."""
+    if not count:
+        return None
+    chosen = np.sort(np.unique(y, return_index=True)[1][:count])
+    seen = images.prepare(x[chosen], networks.device_of(network), size)
+    labels = torch.from_numpy(y[chosen]).to(seen.device)
+    found = attacks.loss_gradient(network, seen, labels, attacks.margin)
+    return {name: part.permute(0, 2, 3, 1).contiguous().cpu() for name, part in (("image", seen), ("gradient", found))} | {
+        "label": labels.cpu()
+    }

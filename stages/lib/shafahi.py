@@ -1,0 +1,190 @@
+"""The experiments of Shafahi et al. (ICLR 2020), read and brought into the numbers of their figures; published values beside them.
+
+Every accuracy is a mean over seeds. Its interval is the one over seeds where there are several, else Wilson's over test images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.lib import files, statistics
+from stages.lib.datasets import card_of
+from stages.lib.errors import RunError
+from stages.lib.results import label_of, read_table
+from stages.lib.sources import paths
+from stages.lib.study import at
+from stages.lib.tables import HARDENED, HEADS, REMEMBERING, RETRAINED, TRANSFERS
+
+ATTACKS_FIRST = ("pgd20", "cw20")
+BY = ["source", "target", "method", "setting", "measure"]
+SECTIONS = {"retrain": RETRAINED, "train_heads": HEADS, "harden": HARDENED, "learn_without_forgetting": REMEMBERING}
+TARGETED = ("train_heads", "harden", "learn_without_forgetting")  # sections with targets of their own
+PUBLISHED_TARGETS = {  # the names of reports/reference/shafahi_tables.csv: ours; a `+` there stands for augmentation
+    "cifar100 (other 50%)": "cifar100_other", "cifar100 (same 50%)": "cifar100_same", "cifar100 (other 1/2)": "cifar100_other",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """What the sections left that are on; a table of a section that is off is empty.
+
+    Tables: source, target, method, setting, measure, mean, low, high, n (seeds).
+    """
+
+    retrained: pd.DataFrame
+    heads: pd.DataFrame
+    hardened: pd.DataFrame
+    remembering: pd.DataFrame
+    runs: pd.DataFrame  # of all sections, with a column `section`: a row for each seed
+    cards: dict[str, dict[str, Any]]  # of the sources
+    labels: dict[str, str]
+    attack: str  # by which robustness is measured where one is shown
+    n_test: int
+    classes: dict[str, int]  # of each target
+    gradients: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)  # by source and target
+    distances: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.runs.empty
+
+    def data_of(self, source: str) -> str:
+        """The data that a source was trained on, and which part of their classes."""
+        card = self.cards[source]
+        return card["dataset"] + (f", part {card['part']['number'] + 1}" if card.get("part") else "")
+
+    def robust(self, source: str) -> bool:
+        return bool(self.cards[source]["threat"] and self.cards[source]["threat"]["eps"])
+
+
+def load(settings: dict[str, Any], resamples: int) -> Transfers:
+    """The tables of the configured sections.
+
+    Args:
+        settings: the sections of params.yaml by name.
+    """
+    measured = settings["robust_transfer"]
+    folders = {name: _folders(root, settings[name]) for name, root in SECTIONS.items()}
+    names = list(dict.fromkeys(source for section in SECTIONS for source in settings[section].sources))
+    cards = {name: files.read_json(paths(name)[1]) for name in names}
+    runs = {
+        name: _concatenated([read_table(folder / "runs.parquet", list(TRANSFERS)) for folder in found]) for name, found in folders.items()
+    }
+    tables = {name: summarised(table, measured.max_images, resamples) for name, table in runs.items()}
+    return Transfers(
+        *tables.values(),
+        runs=pd.concat([table.assign(section=name) for name, table in runs.items()], ignore_index=True),
+        cards=cards,
+        labels={name: _label(name, card) for name, card in cards.items()},
+        attack=next(iter(measured.attacks)),
+        n_test=measured.max_images,
+        classes={folder.name: card_of(folder.name).classes for name in TARGETED for folder in folders[name]},
+        gradients=_arrays(folders["train_heads"], "gradients.npz"),
+        distances=_arrays(folders["learn_without_forgetting"], "distances.npz"),
+    )
+
+
+def inputs_of(settings: dict[str, Any]) -> list[Path]:
+    """Every folder that `load` reads."""
+    return [folder for name, root in SECTIONS.items() for folder in _folders(root, settings[name])]
+
+
+def _folders(root: Path, section: Any) -> list[Path]:
+    if root == RETRAINED:
+        return [root / source for source in section.sources]
+    return [root / source / target for source in section.sources for target in section.targets]
+
+
+def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(TRANSFERS)).astype(TRANSFERS)
+
+
+def summarised(rows: pd.DataFrame, n_test: int, resamples: int) -> pd.DataFrame:
+    """A row for each run but for its seed, and measure: mean, low, high, n (seeds)."""
+    found = []
+    for key, values in rows.groupby(BY, sort=False, observed=True)["value"]:
+        mean, low, high = statistics.interval(values.to_numpy(), resamples)
+        if len(values) == 1 and key[-1] in ("clean", *ATTACKS_FIRST):
+            low, high = statistics.wilson(mean, n_test)
+        found.append((*map(_plain, key), mean, low, high, len(values)))
+    return pd.DataFrame(found, columns=[*BY, "mean", "low", "high", "n"])
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, float) else str(value)
+
+
+def _arrays(folders: Sequence[Path], name: str) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    found = {}
+    for folder in folders:
+        try:
+            with np.load(folder / name) as content:
+                found[folder.parent.name, folder.name] = dict(content)
+        except FileNotFoundError:
+            raise RunError(f"{folder / name}: the file is missing; the stage that writes it has not run") from None
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise RunError(f"{folder / name}: cannot be read ({error}); run `dvc repro` to make it again") from None
+    return found
+
+
+def _label(name: str, card: dict[str, Any]) -> str:
+    """`natural`, or the ball; with the part of the classes, and the way of training where that is free."""
+    threat, part = card["threat"], card.get("part")
+    label = label_of(name, card) if threat and threat["eps"] else "natural"
+    label += f", {threat['perturbation']}" if threat and str(threat.get("perturbation")).startswith("free") else ""
+    return label + (f", part {part['number'] + 1} of {part['of']}" if part else "")
+
+
+def value(table: pd.DataFrame, **where: Any) -> pd.Series | None:
+    """The one row with these values."""
+    rows = at(table, **where)
+    return None if rows.empty else rows.iloc[0]
+
+
+def frozen(transfers: Transfers, published: pd.DataFrame) -> list[dict[str, Any]]:
+    """Tables 2 and 3: a linear head on frozen features, a row for each target and source, with what the paper has for it."""
+    rows = []
+    for (target, source), own in transfers.heads.groupby(["target", "source"], sort=False):
+        found = {name: value(own, setting=0.0, measure=measure) for name, measure in (("clean", "clean"), ("robust", transfers.attack))}
+        if found["clean"] is not None:
+            theirs = _published(published, transfers, source, target, published["setting"].str.startswith("frozen"))
+            rows.append({"target": target, "source": source, "published": theirs, **found})
+    return rows
+
+
+def forgetting(transfers: Transfers, published: pd.DataFrame) -> list[dict[str, Any]]:
+    """Tables 4 to 7: a row for each source, target and lambda_d, the frozen and the untrained source last."""
+    rows = []
+    for (source, target, method, setting), own in transfers.remembering.groupby(["source", "target", "method", "setting"], sort=False):
+        if method == "distance":
+            continue
+        found = {name: value(own, measure=measure) for name, measure in (("clean", "clean"), ("robust", transfers.attack))}
+        says = published["setting"].str.extract(r"lambda_d=([0-9.e-]+)")[0].astype(float)
+        theirs = _published(published, transfers, source, target, np.isclose(says, setting, rtol=1e-6)) if method == "lwf" else None
+        rows.append({"source": source, "target": target, "method": method, "lambda_d": setting, "published": theirs, **found})
+    return rows
+
+
+def _published(published: pd.DataFrame, transfers: Transfers, source: str, target: str, which: Any) -> dict[str, float] | None:
+    """Clean and PGD-20 accuracy that the paper gives for a source model of this kind and data on this target."""
+    names = published["target"].map(lambda name: PUBLISHED_TARGETS.get(name, name.removesuffix("+")))
+    data = published["source"].str.split(r"[+ ]", regex=True).str[0]
+    kind = published["source_model"].str.startswith("robust" if transfers.robust(source) else "natural")
+    rows = published[which & (names == target) & (data == transfers.cards[source]["dataset"]) & kind]
+    return None if rows.empty else {"clean": float(rows["clean_accuracy"].iloc[0]), "robust": float(rows["pgd20_accuracy"].iloc[0])}
+
+
+def low_data(transfers: Transfers) -> pd.DataFrame:
+    """Figure 3: clean and robust accuracy, their mean seed by seed, and the passes through the network, by images of a class."""
+    runs = transfers.runs[transfers.runs["section"] == "harden"]
+    if runs.empty:
+        return pd.DataFrame(columns=[*BY, "mean", "low", "high", "n"])
+    wide = runs.pivot_table(index=["source", "target", "method", "setting", "seed"], columns="measure", values="value", observed=True)
+    both = ((wide["clean"] + wide[transfers.attack]) / 2).rename("value").reset_index().assign(measure="mean of both")
+    kept = runs[runs["measure"].isin(["clean", transfers.attack, "passes"])]
+    rows = pd.concat([kept, both], ignore_index=True)[[*BY, "seed", "value"]]
+    return summarised(rows, transfers.n_test, 1000)

@@ -1,0 +1,62 @@
+"""Three ways of hardening as a stage, on few images of each class."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import harden, source
+from stages.lib import datasets, hardening, tables
+from stages.lib.errors import RunError
+
+OUT = tables.HARDENED / "l2_eps0_5" / "digits" / "runs.parquet"
+TINY = {"steps": 6, "batch_size": 16, "lr": 0.05}
+
+
+@pytest.fixture
+def ready(images_ready):
+    images_ready.edit("params.yaml", harden__n_per_class=[2, 4], harden__n_seeds=1, harden__attack__steps=2, harden__attack__step_ratio=1.8,
+                      harden__from_scratch=TINY, harden__adversarial_finetuning=TINY, harden__natural_head=TINY,
+                      robust_transfer__max_images=16, robust_transfer__attacks__pgd20__steps=2, robust_transfer__attacks__cw20__steps=2)  # fmt: skip
+    source.main("l2_eps0_5")
+    return images_ready
+
+
+def passes() -> dict[tuple[str, float], float]:
+    return pd.read_parquet(OUT).query("measure == 'passes'").set_index(["method", "setting"]).value.to_dict()
+
+
+def test_each_way_is_measured_and_its_cost_counted(ready):
+    harden.main("l2_eps0_5", "digits")
+    table = pd.read_parquet(OUT)
+    assert dict(table.dtypes.astype(str)) == tables.TRANSFERS
+    assert set(table.measure) == {"passes", "train", "clean", "pgd20", "cw20"}
+    trained = 6 * 16
+    assert passes() == {
+        ("adversarial", 2.0): trained * 3, ("adversarial", 4.0): trained * 3, ("finetuned", 2.0): trained * 3,
+        ("finetuned", 4.0): trained * 3, ("transferred", 2.0): 20, ("transferred", 4.0): 40,
+    }  # fmt: skip
+
+
+def test_free_training_costs_as_much_as_natural_training(ready):
+    ready.edit("params.yaml", harden__attack__replay=3, harden__pieces="all", harden__n_per_class=[2])
+    harden.main("l2_eps0_5", "digits")
+    assert passes()["adversarial", 2.0] == 6 * 16
+    assert passes()["finetuned", 2.0] == 6 * 16 * 3
+
+
+def test_so_many_images_of_each_class_are_drawn_from_the_seed():
+    y = np.repeat(np.arange(5), [7, 4, 9, 5, 6])
+    rows = hardening.few(y, 4, 0, "digits")
+    assert np.bincount(y[rows]).tolist() == [4] * 5
+    assert np.array_equal(rows, hardening.few(y, 4, 0, "digits"))
+    assert not np.array_equal(rows, hardening.few(y, 4, 1, "digits"))
+    with pytest.raises(RunError, match=r"harden.n_per_class is 5; allowed: 1 to 4, the images of the smallest class of digits"):
+        hardening.few(y, 5, 0, "digits")
+
+
+def test_more_images_than_a_class_has_are_one_clear_line(ready):
+    most = int(np.bincount(datasets.load("digits", "train")[1]).min())
+    ready.edit("params.yaml", harden__n_per_class=[500])
+    with pytest.raises(RunError, match=rf"harden.n_per_class is 500; allowed: 1 to {most}") as caught:
+        harden.main("l2_eps0_5", "digits")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,68 @@
+"""Heads on frozen features as a stage: with and without hidden layers, and their gradients."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from stages import source, train_heads
+from stages.lib import attacks, datasets, features, images, networks, sources, tables
+
+OUT = tables.HEADS / "l2_eps0_5" / "digits"
+
+
+@pytest.fixture
+def ready(images_ready):
+    images_ready.edit("params.yaml", train_heads__hidden=[0, 2], train_heads__n_seeds=2, train_heads__gradients=3,
+                      train_heads__training={"steps": 40, "batch_size": 32, "lr": 0.05},
+                      robust_transfer__max_images=16, robust_transfer__attacks__pgd20__steps=2, robust_transfer__attacks__cw20__steps=2)  # fmt: skip
+    source.main("l2_eps0_5")
+    train_heads.main("l2_eps0_5", "digits")
+    return images_ready
+
+
+def test_every_head_has_its_rows_and_without_hidden_layers_all_kinds_are_one(ready):
+    table = pd.read_parquet(OUT / "runs.parquet")
+    assert dict(table.dtypes.astype(str)) == tables.TRANSFERS
+    assert set(zip(table.method, table.setting, table.seed, strict=True)) == {
+        (kind, hidden, seed) for kind, hidden in (("plain", 0.0), ("plain", 2.0), ("regularised", 2.0)) for seed in (0, 1)
+    }
+    assert set(table.measure) == {"train", "clean", "pgd20", "cw20"}
+    assert table.query("measure == 'train'").value.mean() > 15
+
+
+def test_gradients_are_of_the_first_image_of_each_class(ready):
+    found = np.load(OUT / "gradients.npz")
+    assert set(found) == {f"{name}_{hidden}" for name in ("image", "gradient", "label") for hidden in (0, 2)}
+    x, y = datasets.load("digits", "test")
+    places = np.sort(np.unique(y, return_index=True)[1][:3])
+    assert np.array_equal(found["label_0"], y[places])
+    assert np.allclose(found["image_2"], images.prepare(x[places], size=16).permute(0, 2, 3, 1).numpy())
+    assert (np.abs(found["gradient_0"]).max((1, 2, 3)) > 0).all()
+
+
+def test_stored_features_are_those_of_the_source(ready):
+    kept = features.Features("l2_eps0_5", "digits").load()
+    x, _ = datasets.load("digits", "train")
+    body, _ = networks.split(sources.load("l2_eps0_5"), 0)
+    with torch.no_grad():
+        assert torch.allclose(kept[:20], body(images.prepare(x[:20], size=16)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("hidden", "dropout", "batchnorm"), [(0, 0.0, False), (1, 0.0, False), (3, 0.25, True)])
+def test_a_head_has_hidden_layers_as_wide_as_the_features(hidden, dropout, batchnorm):
+    head = networks.head(6, 4, hidden, dropout, batchnorm)
+    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in layers] == [(6, 6)] * hidden + [(6, 4)]
+    assert sum(isinstance(m, nn.BatchNorm1d) for m in head.modules()) == (hidden if batchnorm else 0)
+    assert sum(isinstance(m, nn.Dropout) for m in head.modules()) == (hidden if dropout else 0)
+    assert head(torch.rand(5, 6)).shape == (5, 4)
+
+
+def test_the_gradient_is_that_of_the_margin():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2))
+    x = torch.rand(4, 3, 4, 4)
+    found = attacks.loss_gradient(network, x, torch.zeros(4, dtype=torch.int64), attacks.margin)
+    assert torch.allclose(found.flatten(1), (network[1].weight[1] - network[1].weight[0]).expand(4, -1))
