@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib import augmentation, finetuning, images, inference, networks, robustness, training
+from stages.lib import finetuning, images, inference, networks, robustness, training
 from stages.lib.attacks import cross_entropy
+from stages.lib.cropping import Shifts
 from stages.lib.inference import Model, View
 
 LOOK_EVERY = 50  # steps between two looks at the loss, which wait for the device
@@ -82,14 +83,7 @@ class Images:
         """float [batch, 3, size, size] in [0, 1], and labels."""
         rows = rows.to(self.x.device)
         batch = images.prepare(self.x[rows], self.x.device, self.size)
-        return (crop_flip(batch, self.generator) if self.augmented else batch), self.y[rows]
-
-
-def crop_flip(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Part of the image padded by 4 pixels, and its mirror image half of the time: the usual augmentation of CIFAR."""
-    shift = torch.randint(0, 2 * augmentation.PADDING + 1, (len(x), 2), generator=generator)
-    flip = torch.rand(len(x), generator=generator) < 0.5
-    return augmentation.crop_and_flip(x, shift.to(x.device), flip.to(x.device)).contiguous(memory_format=torch.channels_last)
+        return (Shifts.drawn(len(batch), self.generator).apply(batch) if self.augmented else batch), self.y[rows]
 
 
 def train(

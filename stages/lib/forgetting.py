@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stages.lib import descent, features, files, heads, images, networks, sources, training
 from stages.lib.attacks import cross_entropy
+from stages.lib.cropping import Shifts
 from stages.lib.datasets import card_of, load
 from stages.lib.inference import BATCH
 from stages.lib.robust_transfer import Run
@@ -63,5 +64,7 @@ def distances(run: Run) -> None:
         x, generator = load(run.target, split)[0][: run.how["images"]], torch.Generator().manual_seed(run.seed)
         parts = [images.prepare(x[i : i + BATCH], device, target.image_size) for i in range(0, len(x), BATCH)]
         with torch.no_grad():
-            found[split] = torch.cat([(body(part) - body(descent.crop_flip(part, generator))).norm(dim=1) for part in parts]).cpu()
+            found[split] = torch.cat(
+                [(body(part) - body(Shifts.drawn(len(part), generator).apply(part))).norm(dim=1) for part in parts]
+            ).cpu()
     run.keep({f"{split} distance": float(np.mean(values.numpy())) for split, values in found.items()}, found)

@@ -274,8 +274,10 @@ def pieces(network: nn.Sequential) -> list[list[str]]:
     wide residual network 32-10 are 17.
     """
     weighted = [name for name, unit in network.named_children() if name != "normalise" and any(True for _ in unit.parameters())]
-    *rest, last, stem = reversed(weighted)
-    return [*([name] for name in rest), [last, stem]]
+    if weighted[0] != "stem":  # as in VGG, whose first block sees the image
+        return [[name] for name in reversed(weighted)]
+    stem, first, *rest = weighted
+    return [*([name] for name in reversed(rest)), [first, stem]]
 
 
 def last_pieces(network: nn.Sequential, k: int | str) -> list[str]:

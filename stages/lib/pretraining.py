@@ -99,7 +99,7 @@ def train(
             training.train(
                 network, x, torch.from_numpy(y), epochs=settings.epochs, batch_size=settings.batch_size, lr=settings.lr,
                 momentum=settings.momentum, weight_decay=settings.weight_decay, schedule=schedule_of(settings), seed=entry.seed,
-                image_size=card_of(settings.dataset).image_size, resized_crop=settings.augmentation == "resized_crop",
+                image_size=card_of(settings.dataset).image_size, augmentation=settings.augmentation,
                 lower_precision=training.precision(device, settings.mixed_precision),
                 perturb_at=adversary(entry, settings), free=replayed, start_from=state, after_epoch=after_epoch,
             )  # fmt: skip
@@ -119,6 +119,8 @@ def schedule_of(settings: SourceSettings) -> Callable[[float], float]:
     """Factor of the learning rate at a fraction of the training."""
     if settings.schedule.kind == "one_cycle":
         return partial(training.one_cycle, warmup=settings.schedule.warmup)
+    if settings.schedule.kind == "drops":
+        return partial(training.at_drops, drops=settings.schedule.at)
     return partial(training.stepwise, decays=settings.schedule.decays)
 
 

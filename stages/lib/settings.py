@@ -64,6 +64,13 @@ class Stepwise(Settings):
     decays: Whole
 
 
+class Drops(Settings):
+    """The learning rate falls to a tenth at these fractions of the training (Madry et al. 2018: 0.5 and 0.75)."""
+
+    kind: Literal["drops"]
+    at: list[Fraction]
+
+
 class SourceSettings(Settings):
     dataset: Name
     epochs: Count
@@ -71,8 +78,8 @@ class SourceSettings(Settings):
     lr: Positive
     momentum: Annotated[Real, Field(ge=0, lt=1)]
     weight_decay: NotNegative
-    schedule: Annotated[OneCycle | Stepwise, Field(discriminator="kind")]
-    augmentation: Literal["none", "resized_crop"]
+    schedule: Annotated[OneCycle | Stepwise | Drops, Field(discriminator="kind")]
+    augmentation: Literal["none", "resized_crop", "crop_flip"]
     mixed_precision: bool
     processes: Count | Literal["gpus"]
     attack: TrainingAttack

@@ -69,7 +69,7 @@ def train(
     schedule: Callable[[float], float],
     seed: int,
     image_size: int | None = None,
-    resized_crop: bool = False,
+    augmentation: str = "none",
     lower_precision: torch.dtype | None = None,
     perturb_at: PerturbAt | None = None,
     free: Free | None = None,
@@ -85,7 +85,7 @@ def train(
             so that a run that goes on from a kept state ends with the same weights. Of several processes each has noise and
             dropout of its own.
         image_size: pixels a side that the network takes; None: as the images are.
-        resized_crop: train on random parts of the images, as usual on ImageNet.
+        augmentation: random parts of the images that are trained on, a kind of `cropping.draw`.
         lower_precision: of autocast, in attack and step; None: float32 throughout.
         perturb_at: gives the attack at a fraction of the training in [0, 1); None trains on the images as they are.
         free: replays each batch instead, in as many epochs fewer, so that the number of steps is the same.
@@ -113,13 +113,13 @@ def train(
         batches = _shuffled(len(x), batch_size)
         if parallel.rank():
             torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
-        crops = cropping.draw(len(x), seed, epoch) if resized_crop else None
+        crops = cropping.draw(augmentation, len(x), seed, epoch)
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for i, batch in enumerate(batches):
             own = parallel.own_part(batch)
             clean = images.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
-            clean, yb = clean if crops is None else cropping.apply(clean, crops[own]), y[own].to(device)
+            clean, yb = clean if crops is None else crops[own].apply(clean), y[own].to(device)
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
                 set_lr(optimiser, lr * schedule(progress))
@@ -177,6 +177,11 @@ def one_cycle(progress: float, warmup: float) -> float:
 def stepwise(progress: float, decays: int) -> float:
     """Factor of the learning rate at a fraction of the training: a tenth after each of `decays` equal distances."""
     return 0.1 ** int(progress * (decays + 1))
+
+
+def at_drops(progress: float, drops: list[float]) -> float:
+    """Factor of the learning rate at a fraction of the training: a tenth after each of these fractions."""
+    return 0.1 ** sum(progress >= drop for drop in drops)
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from stages.lib import networks
-from stages.lib.architectures import BLOCKS
+from stages.lib.architectures import BLOCKS, pieces_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,6 +25,12 @@ def test_an_architecture_has_as_many_blocks_as_the_table_says(architecture):
     with pytest.raises(ValueError, match=f"allows 0 to {BLOCKS[architecture]}"):
         networks.split(network, BLOCKS[architecture] + 1)
     assert network.head.out_features == 7
+    pieces = networks.pieces(network)
+    assert len(pieces) == pieces_of(architecture)
+    assert pieces[0] == ["head"]
+    assert pieces[-1][-1] == ("conv_0" if architecture.startswith("vgg") else "stem")
+    weighted = {name for name, unit in network.named_children() if name != "normalise" and list(unit.parameters())}
+    assert sorted(name for piece in pieces for name in piece) == sorted(weighted)
 
 
 def test_every_resnet_of_torchvision_is_in_the_table():

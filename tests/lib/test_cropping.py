@@ -8,7 +8,7 @@ from stages.lib import cropping
 
 
 def test_what_is_drawn_has_the_usual_ranges():
-    crops = cropping.draw(20_000, seed=1, epoch=0)
+    crops = cropping.draw("resized_crop", 20_000, seed=1, epoch=0)
     area, aspect = crops.size.prod(1), crops.size[:, 0] / crops.size[:, 1]
     whole = (crops.size < 1).all(1)  # a part that would be larger than the image on a side is cut
     assert 0.08 <= area[whole].min() < 0.085
@@ -31,8 +31,8 @@ def test_a_part_is_what_torchvision_cuts_and_resizes(flip):
 
 
 def test_an_image_is_cut_alike_in_any_batch_and_epochs_differ():
-    x, crops = torch.rand(6, 3, 16, 16), cropping.draw(6, seed=0, epoch=2)
+    x, crops = torch.rand(6, 3, 16, 16), cropping.draw("resized_crop", 6, seed=0, epoch=2)
     rows = torch.tensor([4, 1])
     assert torch.allclose(cropping.apply(x[rows], crops[rows]), cropping.apply(x, crops)[rows], atol=1e-6)
-    assert torch.equal(cropping.draw(6, seed=0, epoch=2).corner, crops.corner)
-    assert not torch.equal(cropping.draw(6, seed=0, epoch=3).corner, crops.corner)
+    assert torch.equal(cropping.draw("resized_crop", 6, seed=0, epoch=2).corner, crops.corner)
+    assert not torch.equal(cropping.draw("resized_crop", 6, seed=0, epoch=3).corner, crops.corner)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from stages.lib import attacks, descent, images, networks, sources, training
+from stages.lib.cropping import Shifts
 
 HOW = {"steps": 12, "batch_size": 4, "lr": 0.1, "drops": [0.5], "momentum": 0.9, "weight_decay": 0.01}
 N = 10
@@ -121,7 +122,7 @@ def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
 
 def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
     x = torch.rand(200, 3, 12, 12)
-    first, again = (descent.crop_flip(x, torch.Generator().manual_seed(5)) for _ in range(2))
+    first, again = (Shifts.drawn(200, torch.Generator().manual_seed(5)).apply(x) for _ in range(2))
     assert torch.equal(first, again)
     assert first.shape == x.shape
     padded = nn.functional.pad(x, (4,) * 4)

@@ -28,11 +28,12 @@ PUBLISHED = [
 @pytest.fixture(scope="module")
 def built() -> dict[str, torch.nn.Sequential]:
     torch.manual_seed(0)
-    return {name: networks.build(name, 5, MEAN, STD).eval() for name in ("small_resnet", "resnet18", "resnet50")}
+    return {name: networks.build(name, 5, MEAN, STD).eval() for name in ("small_resnet", "wide_resnet32_1", "resnet18", "resnet50")}
 
 
 CUTS = [
     *(("small_resnet", b) for b in range(BLOCKS["small_resnet"] + 1)),
+    *(("wide_resnet32_1", b) for b in (0, 1, 6, 15)),
     *(("resnet18", b) for b in range(BLOCKS["resnet18"] + 1)),
     *(("resnet50", b) for b in (0, 1, 3, 9, 16)),
 ]
@@ -176,6 +177,28 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones():
 
 
 @torch.no_grad()
+def test_a_wide_resnet_32_10_has_the_17_pieces_and_the_weights_of_madrys():
+    with torch.device("meta"):
+        network = networks.build("wide_resnet32_10", 10, MEAN, STD)
+    assert sum(weight.numel() for weight in network.parameters()) == 46_160_474  # as published for this network
+    assert len(networks.pieces(network)) == 17
+    assert networks.pieces(network)[1] == ["pool"], "the last batch norm is a piece by itself"
+    assert networks.last_pieces(network, 2) == ["head", "pool"]
+    assert set(networks.last_pieces(network, "all")) == {name for name, _ in network.named_children()} - {"normalise"}
+
+
+def test_a_block_of_a_wide_resnet_normalises_before_it_convolves():
+    torch.manual_seed(0)
+    block = networks.PreactBlock(4, 6, stride=2).double().eval()
+    x = torch.rand(2, 4, 8, 8, dtype=torch.float64)
+    active = torch.relu(block.bn1(x))
+    expected = block.conv2(torch.relu(block.bn2(block.conv1(active)))) + block.shortcut(active)
+    assert torch.allclose(block(x.clone()), expected)
+    same = networks.PreactBlock(4, 4, stride=1).double().eval()
+    out = same.conv2(torch.relu(same.bn2(same.conv1(torch.relu(same.bn1(x))))))
+    assert torch.allclose(same(x.clone()), x + out)
+
+
 def test_a_wide_resnet50_4_is_a_resnet50_four_times_as_wide_inside_its_blocks():
     with torch.device("meta"):
         network = networks._published("wide_resnet50_4", 1000)

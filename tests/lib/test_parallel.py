@@ -38,7 +38,7 @@ def main(kind, n, start):
             torch.save(state, start + ".2")
     training.train(network, x, y, epochs=4, batch_size=8, lr=0.05, momentum=0.9, weight_decay=5e-4, seed=3,
                    schedule=partial(training.one_cycle, warmup=0.25), perturb_at={"adversarial": l2, "noise": noise}.get(kind),
-                   resized_crop=kind == "cropped", start_from=torch.load(start) if kind == "resumed" else None, after_epoch=after_epoch)
+                   augmentation="resized_crop" if kind == "cropped" else "none", start_from=torch.load(start) if kind == "resumed" else None, after_epoch=after_epoch)
     Path(__file__).with_name(f"drawn-{parallel.rank()}").write_text(json.dumps(drawn))  # lines of two processes may run together
     if parallel.is_first():
         total = sum(float(w.detach().abs().sum()) for w in network.state_dict().values())

@@ -162,11 +162,62 @@ def test_the_learning_rate_falls_to_a_tenth_at_equal_distances(progress, factor)
     assert training.stepwise(progress, 2) == pytest.approx(factor)
 
 
+@pytest.mark.parametrize(("progress", "factor"), [(0, 1), (0.49, 1), (0.5, 0.1), (0.74, 0.1), (0.75, 0.01)])
+def test_the_learning_rate_falls_to_a_tenth_where_it_is_told_to(progress, factor):
+    assert training.at_drops(progress, [0.5, 0.75]) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("norm", attacks.NORMS)
+def test_free_training_is_the_loop_of_its_algorithm(monkeypatch, norm):
+    """Shafahi et al. (2019b), Algorithm 1, in float64: a batch replayed m times, its perturbation handed on to the next batch."""
+    prepare = images.prepare
+    monkeypatch.setattr(images, "prepare", lambda *arguments: prepare(*arguments).double())
+    (x, y), eps, ball = data(), 0.03, attacks.NORMS[norm]
+    network, found = new_network().double(), []
+    settings = SETTINGS | {"epochs": 5, "momentum": 0.0, "weight_decay": 0.0, "schedule": lambda progress: 0.5 + progress}
+    free = training.Free(2, ball, lambda progress: eps * (1 + progress))
+    training.train(network, x, y, **settings, free=free, after_epoch=lambda done, state: found.append(done.number))
+    assert found == [1, 2, 3], "half as many epochs, as each batch is trained on twice"
+
+    plain, pictures = new_network().double(), (x.permute(0, 3, 1, 2) / 255).double()
+    for epoch in range(3):
+        torch.manual_seed((3 << 16) + epoch)
+        order, delta = torch.randperm(N), torch.zeros(8, 3, 16, 16, dtype=torch.float64)
+        for i in range(3):
+            rows = order[8 * i : 8 * i + 8]
+            for again in range(2):
+                progress = (3 * epoch + i + again / 2) / 9
+                seen = (pictures[rows] + delta[: len(rows)]).clamp(0, 1).requires_grad_()
+                loss = nn.functional.cross_entropy(plain.train()(seen), y[rows])
+                *gradients, of_images = torch.autograd.grad(loss, [*plain.parameters(), seen])
+                with torch.no_grad():
+                    for weight, gradient in zip(plain.parameters(), gradients, strict=True):
+                        weight.sub_(0.05 * (0.5 + progress) * gradient)
+                radius = eps * (1 + progress)
+                length = of_images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+                step = of_images.sign() if norm == "linf" else of_images / length
+                delta[: len(rows)] = ball.project(delta[: len(rows)] + radius * step, radius)
+    for mine, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-8)
+
+
+def test_shifted_and_mirrored_parts_come_from_seed_and_epoch():
+    ends = []
+    for seed in (3, 3, 4):
+        network = new_network()
+        training.train(network, *data(), **(SETTINGS | {"epochs": 1, "seed": seed}), augmentation="crop_flip")
+        ends.append(network.head.weight.detach().clone())
+    assert torch.equal(ends[0], ends[1])
+    plain = new_network()
+    training.train(plain, *data(), **(SETTINGS | {"epochs": 1}))
+    assert not torch.equal(ends[0], plain.head.weight)
+
+
 def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):
     seen = []
     apply = training.cropping.apply
     monkeypatch.setattr(training.cropping, "apply", lambda x, crops: seen.append(crops.corner) or apply(x, crops))
-    training.train(new_network(), *data(), **(SETTINGS | {"epochs": 2}), resized_crop=True)
+    training.train(new_network(), *data(), **(SETTINGS | {"epochs": 2}), augmentation="resized_crop")
     assert len(seen) == 6
     assert not torch.equal(torch.cat(seen[:3]).sort(0).values, torch.cat(seen[3:]).sort(0).values)
 
