@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stages import source, train_heads
-from stages.lib import attacks, datasets, features, images, networks, sources, tables
+from stages.lib import attacks, datasets, features, heads, images, networks, sources, tables
 
 OUT = tables.HEADS / "l2_eps0_5" / "digits"
 
@@ -60,9 +60,14 @@ def test_a_head_has_hidden_layers_as_wide_as_the_features(hidden, dropout, batch
     assert head(torch.rand(5, 6)).shape == (5, 4)
 
 
-def test_the_gradient_is_that_of_the_margin():
+def test_the_gradient_has_the_direction_of_the_cross_entropy_s_and_does_not_vanish_with_it():
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2))
-    x = torch.rand(4, 3, 4, 4)
-    found = attacks.loss_gradient(network, x, torch.zeros(4, dtype=torch.int64), attacks.margin)
-    assert torch.allclose(found.flatten(1), (network[1].weight[1] - network[1].weight[0]).expand(4, -1))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5)).double()
+    x, y = torch.rand(4, 3, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    entropy, odds = (attacks.loss_gradient(network, x, y, loss) for loss in (attacks.cross_entropy, heads.log_odds))
+    assert torch.allclose(nn.functional.cosine_similarity(entropy.flatten(1), odds.flatten(1)), torch.ones(4, dtype=torch.float64))
+    with torch.no_grad():
+        network[1].weight.mul_(1e4)
+    y = network(x).argmax(1)
+    assert attacks.loss_gradient(network, x, y).abs().max() == 0
+    assert attacks.loss_gradient(network, x, y, heads.log_odds).abs().max() > 1

@@ -60,6 +60,12 @@ def digest(*modules: str) -> str:
 
 
 @cache
+def digest_alone(*modules: str) -> str:
+    """sha256 of the text of these modules, without what they import."""
+    return hashlib.sha256(b"\0".join((ROOT / file_of(module)).read_bytes() for module in modules)).hexdigest()
+
+
+@cache
 def torch_version() -> str:
     """Without importing it; found among the installed packages, which takes longer than all else of a key."""
     return version("torch")

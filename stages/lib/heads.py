@@ -42,14 +42,21 @@ def train_on_features(head: nn.Module, z: Tensor, y: Tensor, how: dict, seed: in
     return descent.descend(weights, loss_of, len(y), seed=seed, last=last, **descent.steps_of(how))
 
 
+def log_odds(logits: Tensor, y: Tensor) -> Tensor:  # [batch, classes], [batch] -> [batch]
+    return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - logits.gather(1, y[:, None]).squeeze(1)
+
+
 def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, count: int) -> dict[str, Tensor] | None:
-    """The gradient of the loss by the first image of each of the first classes, and the image; [k, H, W, 3] (Figure 5)."""
+    """The gradient of the loss by the first image of each of the first classes, and the image; [k, H, W, 3] (Figure 5).
+
+    Of the log odds against the label, of which the gradient of the cross-entropy is a multiple that vanishes where the softmax saturates.
+    """
     if not count:
         return None
     chosen = np.sort(np.unique(y, return_index=True)[1][:count])
     seen = images.prepare(x[chosen], networks.device_of(network), size)
     labels = torch.from_numpy(y[chosen]).to(seen.device)
-    found = attacks.loss_gradient(network, seen, labels, attacks.margin)
+    found = attacks.loss_gradient(network, seen, labels, log_odds)
     return {name: part.permute(0, 2, 3, 1).contiguous().cpu() for name, part in (("image", seen), ("gradient", found))} | {
         "label": labels.cpu()
     }

@@ -37,7 +37,7 @@ def render(
         tables: summary (source, target, blocks, n_images, n, mean, low, high) and table7.
     """
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
+    environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna, "groupby_paper": by_paper}
     environment.globals["eps_text"] = eps_text
     looks = shafahi_figures.looks_of(transfers) | looks_of(study)
     colours = {name: look.colour for name, look in looks.items()}
@@ -91,6 +91,13 @@ def threats(study: Study) -> dict[str, str]:
         ball = eps_text(study.norm(name), study.eps(name)) if study.eps(name) else "none"
         found[name] = ", ".join([ball, *filter(None, [study.perturbation(name)])])
     return found
+
+
+def by_paper(claims: list[Claim]) -> list[tuple[str, list[Claim]]]:
+    """The claims below the name of their paper."""
+    theirs = [c for c in claims if c.place.startswith("Shafahi")]
+    ours = [c for c in claims if c not in theirs]
+    return [(name, found) for name, found in (("Utrera et al. (ICLR 2021)", ours), ("Shafahi et al. (ICLR 2020)", theirs)) if found]
 
 
 def verdicts(claims: list[Claim]) -> dict[str, int]:

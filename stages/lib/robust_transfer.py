@@ -14,6 +14,9 @@ from stages.lib.datasets import card_of
 from stages.lib.journal import Journal
 from stages.lib.tables import TRANSFERS
 
+LOOP = "stages.lib.descent"
+EXPERIMENTS = tuple(f"stages.lib.{name}" for name in ("retraining", "heads", "hardening", "forgetting"))  # which use one another
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -39,7 +42,7 @@ class Run:
             "stage": self.stage, "source": sources.card_of(self.source).sha256, "method": self.method, "setting": self.setting,
             "target": {split: card.sha256 for split, card in card_of(self.target).splits.items()},
             "part": self.part and self.part.model_dump(), "seed": self.seed, "how": self.how, "measured": self.measured,
-            "code": code.digest(self.module), "torch": code.torch_version(),
+            "code": [code.digest(LOOP), code.digest_alone(*EXPERIMENTS)], "torch": code.torch_version(),
         })  # fmt: skip
 
     @property

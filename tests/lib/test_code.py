@@ -91,7 +91,7 @@ VERB = ["stages/lib/a.py", "stages/lib/b.py", "stages/lib/c.py", "stages/lib/lat
 
 
 def forget() -> None:
-    for function in (code.closure, code.imports, code.digest):
+    for function in (code.closure, code.imports, code.digest, code.digest_alone):
         function.cache_clear()
 
 
@@ -128,3 +128,12 @@ def test_the_digest_of_several_modules_holds_each_file_once(tree):
     together = code.digest("stages.verb", "stages.other")
     assert together == code.digest("stages.other", "stages.verb", "stages.lib.alone")
     assert len({together, code.digest("stages.verb"), code.digest("stages.other")}) == 3
+
+
+@pytest.mark.parametrize("name", ["stages/verb.py", "stages/lib/alone.py", "stages/lib/a.py"])
+def test_a_digest_alone_changes_with_these_modules_and_not_with_what_they_import(tree, name):
+    before = code.digest_alone("stages.verb", "stages.lib.alone")
+    with open(tree / name, "a") as file:
+        file.write("# a word\n")
+    forget()
+    assert (code.digest_alone("stages.verb", "stages.lib.alone") != before) == (name != "stages/lib/a.py")
