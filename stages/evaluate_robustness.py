@@ -6,6 +6,7 @@ images.parquet, the same of each image, checks.parquet, whether these figures ca
 after the first attack of each norm, at its largest eps.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -65,10 +66,10 @@ def main(source: str, target: str) -> None:
     inputs = [*sources.paths(source), kept_weights(source, target), IMAGES / target]
     with execution("evaluate_robustness", source, target, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         names = [*settings.attacks, *([CHECKING] if settings.check_images else [])]
-        tasks = {task.key: task for task in (Task(*part, settings) for part in product(models_of(source, target), NORMS, names))}
-        missing.compute(f"evaluate_robustness@{source}-{target}", "robustness", tasks, compute, settings=params.section("grid"),
-                        preload=CODE, unit="attack")  # fmt: skip
-        save(out, {task: key for key, task in tasks.items()}, journal)
+        keys = {task: task.key for task in (Task(*part, settings) for part in product(models_of(source, target), NORMS, names))}
+        missing.compute(f"evaluate_robustness@{source}-{target}", "robustness", {key: task for task, key in keys.items()}, compute,
+                        settings=params.section("grid"), preload=CODE, unit="attack")  # fmt: skip
+        save(out, keys, journal)
 
 
 def compute(task: Task) -> None:
@@ -101,39 +102,37 @@ def as_tensors(arrays: dict) -> dict:
 
 def save(out: Path, keys: dict[Task, str], journal: Journal) -> None:
     """The tables, and of each kind of model the pictures of the first one."""
-    rows, per_image, checks, pictures = [], [], [], {}
+    rows, images, checks, pictures = [], [], [], {}
     for (model, norm), tasks in grouped(keys).items():
-        of_model = model.columns
         arrays = {task.attack: cells.arrays("robustness", keys[task]) for task in tasks if task.attack != CHECKING}
-        standing = {name: found["standing"] for name, found in arrays.items()}
+        standing = {name: found.pop("standing") for name, found in arrays.items()}
         standing[WORST] = np.logical_and.reduce(list(standing.values()))
-        radii = tasks[0].radii
         for attack, stood in standing.items():
-            for eps, correct in zip(radii, stood, strict=True):
-                where = of_model | {"attack": attack, "norm": norm, "eps": eps}
+            for eps, correct in zip(tasks[0].radii, stood, strict=True):
+                where = model.columns | {"attack": attack, "norm": norm, "eps": eps}
                 rows.append(where | {"accuracy": 100 * correct.mean(), "n_test": len(correct)})
-                per_image.append(pd.DataFrame(where | {"image": np.arange(len(correct)), "correct": correct}))
-        for task in tasks:
-            if task.attack == CHECKING:
-                found = cells.load("robustness", keys[task])["checks"]
-                checks += [of_model | {"norm": norm, "check": c["name"], "passed": c["passed"], "says": c["says"]} for c in found]
-        first = {name: array for name, array in next(iter(arrays.values())).items() if name != "standing"}
-        for name, array in first.items():
+                images.append(pd.DataFrame(where | {"image": np.arange(len(correct)), "correct": correct}))
+        checks += [model.columns | {"norm": norm} | found for task in tasks if task.attack == CHECKING
+                   for found in cells.load("robustness", keys[task])["checks"]]  # fmt: skip
+        for name, array in next(iter(arrays.values())).items():
             pictures.setdefault(f"{model.kind}_{norm}_{name}", array)
         journal.metrics({f"{model.kind}_clean_accuracy": 100 * standing[WORST][0].mean()})
-    files.write_parquet(out / "robustness.parquet", pd.DataFrame(rows, columns=[*ATTACKED]).astype(ATTACKED))
-    images = pd.concat(per_image, ignore_index=True) if per_image else pd.DataFrame(columns=[*PER_IMAGE])
-    files.write_parquet(out / "images.parquet", images[[*PER_IMAGE]].astype(PER_IMAGE))
-    files.write_parquet(out / "checks.parquet", pd.DataFrame(checks, columns=[*CHECKS]).astype(CHECKS))
+    write(out / "robustness.parquet", pd.DataFrame(rows), ATTACKED)
+    write(out / "images.parquet", pd.concat(images, ignore_index=True) if images else pd.DataFrame(), PER_IMAGE)
+    write(out / "checks.parquet", pd.DataFrame(checks).rename(columns={"name": "check"}), CHECKS)
     with files.replacing(out / "examples.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, **pictures)
 
 
-def grouped(keys: dict[Task, str]) -> dict[tuple[Model, str], list[Task]]:
+def grouped(tasks: Iterable[Task]) -> dict[tuple[Model, str], list[Task]]:
     found: dict[tuple[Model, str], list[Task]] = {}
-    for task in keys:
+    for task in tasks:
         found.setdefault((task.model, task.norm), []).append(task)
     return found
+
+
+def write(path: Path, table: pd.DataFrame, columns: dict[str, str]) -> None:
+    files.write_parquet(path, table.reindex(columns=[*columns]).astype(columns))
 
 
 if __name__ == "__main__":

@@ -69,5 +69,5 @@ def test_the_gradient_has_the_direction_of_the_cross_entropy_s_and_does_not_vani
     with torch.no_grad():
         network[1].weight.mul_(1e4)
     y = network(x).argmax(1)
-    assert attacks.loss_gradient(network, x, y).abs().max() == 0
+    assert attacks.loss_gradient(network, x, y).abs().max() < 1e-100
     assert attacks.loss_gradient(network, x, y, heads.log_odds).abs().max() > 1

@@ -68,12 +68,8 @@ class Images:
     """Training images as they are seen: prepared for the network, and cropped and flipped where they are augmented."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device, size: int, augmented: bool, seed: int):
-        self.x, self.y, self.size, self.augmented = (
-            torch.from_numpy(np.array(x)).to(device),
-            torch.from_numpy(y).to(device),
-            size,
-            augmented,
-        )
+        self.x, self.y = torch.from_numpy(np.array(x)).to(device), torch.from_numpy(y).to(device)
+        self.size, self.augmented = size, augmented
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
