@@ -148,7 +148,9 @@ def value(table: pd.DataFrame, **where: Any) -> pd.Series | None:
 def frozen(transfers: Transfers, published: pd.DataFrame) -> list[dict[str, Any]]:
     """Tables 2 and 3: a linear head on frozen features, a row for each target and source, with what the paper has for it."""
     rows = []
-    for (target, source), own in transfers.heads.groupby(["target", "source"], sort=False):
+    groups = dict(list(transfers.heads.groupby(["target", "source"], sort=False)))
+    targets = list(dict.fromkeys(target for target, _ in groups))
+    for (target, source), own in sorted(groups.items(), key=lambda item: targets.index(item[0][0])):
         found = {name: value(own, setting=0.0, measure=measure) for name, measure in (("clean", "clean"), ("robust", transfers.attack))}
         if found["clean"] is not None:
             theirs = _published(published, transfers, source, target, published["setting"].str.startswith("frozen"))

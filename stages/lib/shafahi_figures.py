@@ -71,7 +71,7 @@ def low_data(rows: pd.DataFrame, transfers: Transfers) -> Figure:
         "clean": "(a) clean images",
         transfers.attack: f"(b) {_under(transfers)}",
         "mean of both": "(c) mean of both",
-        "passes": "cost",
+        "passes": "(d) cost: images forth and back through the network",
     }
     for ax, (measure, title) in zip(axes, titles.items(), strict=True):
         own = at(rows, measure=measure)
@@ -80,7 +80,7 @@ def low_data(rows: pd.DataFrame, transfers: Transfers) -> Figure:
         _finish(ax, title, "images of each class", sorted(own["setting"].unique()))
         if measure == "passes":
             ax.set_yscale("log")
-            ax.set_ylabel("images forth and back through the network")
+            ax.set_ylabel("passes of an image")
     legend(figure, WAYS, rows["method"], columns=1)
     return figure
 
