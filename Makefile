@@ -29,8 +29,8 @@ ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
 plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; another: make plan PROFILE=profiles/paper.yaml
 	python -m stages.plan $(PROFILE)
 
-forget-activations: ## remove kept activations of frozen parts; they are computed again where they are needed
-	rm -rf .cells/activations
+forget-activations: ## remove kept activations and features of frozen parts; they are computed again where they are needed
+	rm -rf .cells/activations .cells/features
 
 bench: $(READY) ## measure speed; the tables go to the terminal
 	python -m benchmarks.run

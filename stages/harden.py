@@ -4,6 +4,8 @@ Reads models/sources/<source>.*, data/images/<target>/, params.yaml: harden, rob
 models/robustness/hardened/<source>/<target>/runs.parquet: a row for each way, number of images of a class, seed and measure.
 """
 
+from functools import partial
+
 from stages.lib import command, features, params, robust_transfer, sources
 from stages.lib.datasets import IMAGES
 from stages.lib.journal import execution
@@ -28,8 +30,7 @@ def main(source: str, target: str) -> None:
             for name, how in ways.items()
             for seed in range(settings.n_seeds)
         ]
-        features.store(source, target, params.section("grid"))
-        robust_transfer.compute(runs, compute, out, journal)
+        robust_transfer.compute(runs, compute, out, journal, partial(features.store, source, target, params.section("grid")))
 
 
 def compute(run: Run) -> None:

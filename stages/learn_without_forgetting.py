@@ -5,6 +5,8 @@ models/robustness/remembering/<source>/<target>/: runs.parquet, a row for each l
 features of an image and of its augmentation. `frozen` trains the head alone; `source`, on its own data, is the source as it is.
 """
 
+from functools import partial
+
 import numpy as np
 
 from stages.lib import cells, command, features, files, params, robust_transfer, sources
@@ -28,8 +30,8 @@ def main(source: str, target: str) -> None:
         if card.dataset == target and card.part is None:
             runs.append(Run(method="source", setting=0, seed=0, how={}, **same))
         histogram = Run(method="distance", setting=0, seed=0, how={"images": settings.histogram_images}, **same)
-        features.store(source, target, params.section("grid"))
-        robust_transfer.compute([*runs, *([histogram] if settings.histogram_images else [])], compute, out, journal)
+        store = partial(features.store, source, target, params.section("grid"))
+        robust_transfer.compute([*runs, *([histogram] if settings.histogram_images else [])], compute, out, journal, store)
         distances = cells.arrays(STAGE, histogram.key) if settings.histogram_images else {}
         with files.replacing(out / "distances.npz") as temporary, open(temporary, "wb") as file:
             np.savez(file, **distances)

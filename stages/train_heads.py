@@ -5,6 +5,8 @@ models/robustness/heads/<source>/<target>/: runs.parquet, a row for each kind of
 gradients.npz, for each number of hidden layers the gradient of the loss by some test images.
 """
 
+from functools import partial
+
 import numpy as np
 
 from stages.lib import cells, command, features, files, params, robust_transfer, sources
@@ -28,9 +30,9 @@ def main(source: str, target: str) -> None:
                     shown_gradients = 0 if place or seed else settings.gradients
                     how = kind.model_dump() | {"training": settings.training.model_dump(), "gradients": shown_gradients}
                     runs.append(Run(method=name, setting=hidden, seed=seed, how=how, **same))
-        if settings.training.augmentation == "none":
-            features.store(source, target, params.section("grid"))
-        robust_transfer.compute(runs, compute, out, journal)
+        stored = settings.training.augmentation == "none"
+        store = partial(features.store, source, target, params.section("grid"))
+        robust_transfer.compute(runs, compute, out, journal, store if stored else None)
         arrays = {run.setting: cells.arrays("train_heads", run.key) for run in runs if run.how["gradients"]}
         with files.replacing(out / "gradients.npz") as temporary, open(temporary, "wb") as file:
             np.savez(file, **{f"{name}_{hidden:g}": part for hidden, found in arrays.items() for name, part in found.items()})

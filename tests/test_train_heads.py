@@ -1,5 +1,7 @@
 """Heads on frozen features as a stage: with and without hidden layers, and their gradients."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 from torch import nn
 
 from stages import source, train_heads
-from stages.lib import attacks, datasets, features, heads, images, networks, sources, tables
+from stages.lib import attacks, cells, datasets, features, heads, images, networks, sources, tables
 
 OUT = tables.HEADS / "l2_eps0_5" / "digits"
 
@@ -48,6 +50,17 @@ def test_stored_features_are_those_of_the_source(ready):
     body, _ = networks.split(sources.load("l2_eps0_5"), 0)
     with torch.no_grad():
         assert torch.allclose(kept[:20], body(images.prepare(x[:20], size=16)), atol=1e-5)
+
+
+def test_features_are_stored_only_where_a_run_needs_them(ready):
+    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    shutil.rmtree(cells.folder("features"))
+    train_heads.main("l2_eps0_5", "digits")
+    assert not cells.folder("features").exists()
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+    ready.edit("params.yaml", train_heads__n_seeds=3)
+    train_heads.main("l2_eps0_5", "digits")
+    assert len(list(cells.folder("features").rglob("*.json"))) == 1
 
 
 @pytest.mark.parametrize(("hidden", "dropout", "batchnorm"), [(0, 0.0, False), (1, 0.0, False), (3, 0.25, True)])

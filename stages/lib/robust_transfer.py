@@ -54,8 +54,14 @@ class Run:
         cells.save(self.stage, self.key, {"values": values}, tensors)
 
 
-def compute(runs: list[Run], function: Callable[[Run], None], out: Path, journal: Journal) -> None:
+def compute(
+    runs: list[Run], function: Callable[[Run], None], out: Path, journal: Journal, prepare: Callable[[], None] | None = None
+) -> None:
     """Compute the runs that the store lacks, several at once, and write the table of all: a row for each run and measure.
+
+    Args:
+        function: computes one, in a worker.
+        prepare: what runs share; called first where one is lacking.
 
     Raises:
         RunError: lists the runs that failed; the others are kept.
@@ -63,6 +69,8 @@ def compute(runs: list[Run], function: Callable[[Run], None], out: Path, journal
     stage = runs[0].stage
     tasks = {run.key: run for run in runs}
     before = {key for key in tasks if cells.load(stage, key) is not None}
+    if prepare is not None and len(before) < len(tasks):
+        prepare()
     title = f"{stage}@{runs[0].source}-{runs[0].target}"
     missing.compute(title, stage, tasks, function, settings=params.section("grid"), preload=[runs[0].module], unit="run")
     rows = []
