@@ -1,5 +1,8 @@
 """Three ways of hardening as a stage, on few images of each class."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,3 +63,15 @@ def test_more_images_than_a_class_has_are_one_clear_line(ready):
     with pytest.raises(RunError, match=rf"harden.n_per_class is 500; allowed: 1 to {most}") as caught:
         harden.main("l2_eps0_5", "digits")
     assert "\n" not in str(caught.value)
+
+
+def test_runs_before_one_that_fails_are_in_the_journal(ready):
+    ready.edit(
+        "params.yaml", harden__adversarial_finetuning=TINY | {"lr": 1e30, "steps": 60}, harden__pieces="all", harden__n_per_class=[2]
+    )
+    with pytest.raises(RunError, match=r"harden@l2_eps0_5-digits: 1 of 3 failed; .*finetuned, 2, seed 0: the loss is"):
+        harden.main("l2_eps0_5", "digits")
+    events = [json.loads(line) for path in Path(".runs").rglob("harden*.jsonl") for line in path.read_text().splitlines()]
+    found = [event for event in events if event["event"] == "cell"]
+    assert sorted(event["params"]["method"] for event in found) == ["adversarial", "transferred"]
+    assert {"clean", "pgd20", "cw20", "passes"} <= set(found[0]["history"][0][1])

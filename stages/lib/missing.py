@@ -10,15 +10,9 @@ from stages.lib.settings import GridSettings
 
 
 def compute(
-    title: str,
-    kind: str,
-    tasks: dict[str, Any],
-    function: Callable[[Any], None],
-    *,
-    settings: GridSettings,
-    preload: Sequence[str],
-    unit: str,
-) -> None:
+    title: str, kind: str, tasks: dict[str, Any], function: Callable[[Any], None], *, settings: GridSettings, preload: Sequence[str],
+    unit: str, ended: Callable[[Any], None] = lambda task: None,
+) -> None:  # fmt: skip
     """Run `function` on each task whose key the store lacks; what fails is listed at the end, and stops nothing else.
 
     Args:
@@ -26,6 +20,7 @@ def compute(
         tasks: by their keys; `str` of one says in an error which it is. The first ones are begun first.
         function: keeps its result under the key.
         preload: modules that the workers need.
+        ended: called with each task as it ends well.
 
     Raises:
         RunError: names each task that failed, and why.
@@ -37,7 +32,9 @@ def compute(
         with executors.workers(settings, preload) as workers:
             for task, _, error in workers.run_all(function, absent):
                 progress.update()
-                if error is not None:
+                if error is None:
+                    ended(task)
+                else:
                     failed.append(f"{task}: {error}")
     if failed:
         raise RunError(f"{title}: {len(failed)} of {len(tasks)} failed; the others are kept. " + "; ".join(failed))

@@ -68,15 +68,16 @@ def compute(
     """
     stage = runs[0].stage
     tasks = {run.key: run for run in runs}
-    before = {key for key in tasks if cells.load(stage, key) is not None}
-    if prepare is not None and len(before) < len(tasks):
+    if prepare is not None and any(cells.load(stage, key) is None for key in tasks):
         prepare()
+
+    def ended(run: Run) -> None:
+        journal.cell(run.key, {name: str(value) for name, value in run.columns.items()}, [(0, cells.load(stage, run.key)["values"])])
+
     title = f"{stage}@{runs[0].source}-{runs[0].target}"
-    missing.compute(title, stage, tasks, function, settings=params.section("grid"), preload=[runs[0].module], unit="run")
+    missing.compute(title, stage, tasks, function, settings=params.section("grid"), preload=[runs[0].module], unit="run", ended=ended)
     rows = []
     for run in runs:
         values = cells.load(stage, run.key)["values"]
         rows += [run.columns | {"measure": name, "value": value, "cell": run.key[:16]} for name, value in values.items()]
-        if run.key not in before:
-            journal.cell(run.key, {name: str(value) for name, value in run.columns.items()}, [(0, values)])
     files.write_parquet(out / "runs.parquet", pd.DataFrame(rows)[[*TRANSFERS]].astype(TRANSFERS))
