@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.lib import command, files, folders, params, published
 from stages.lib.catalog import AnyDataset, File, Folder, Packaged, Procedural, Torchvision
+from stages.lib.checksums import is_known
 from stages.lib.datasets import RAW, save
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
@@ -55,7 +56,9 @@ def published_files(dataset: str, entry: AnyDataset) -> list[File]:
 
 
 def bring(dataset: str, file: File, settings: DownloadSettings) -> str:
-    """A file of the set, verified, in its folder; returns its name."""
+    """A file of the set, verified, in its folder; returns its name. One that another set has, of which it is a part, comes from there."""
+    elsewhere = [str(path) for path in sorted(RAW.glob(f"*/{file.name}")) if path.parent.name != dataset] if is_known(file) else []
+    file = file.model_copy(update={"mirrors": [*elsewhere, *file.mirrors]})
     with bytes_bar(f"{dataset}: {file.name}") as progress:
         fetch(file, RAW / dataset / file.name, timeout_s=settings.timeout_s, attempts=settings.attempts, progress=progress)
     return file.name

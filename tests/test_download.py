@@ -1,6 +1,7 @@
 """Raw sets: drawn from a seed, copied out of a package, brought from a server, put there by hand, or listed; and verified."""
 
 import gzip
+import hashlib
 import json
 
 import numpy as np
@@ -9,7 +10,9 @@ import served
 import yaml
 
 from stages import download, upscale
-from stages.lib.datasets import card_of, load
+from stages.lib import params
+from stages.lib.catalog import File
+from stages.lib.datasets import RAW, card_of, load
 from stages.lib.errors import RunError
 
 
@@ -179,3 +182,15 @@ def test_another_entry_under_the_same_name_keeps_nothing_of_the_first(empty, ser
     empty.dvc("repro", "upscale@kmnist")
     assert inside(empty, "kmnist") == archive
     assert empty.text("data/images/kmnist/card.json") != first
+
+
+@pytest.mark.parametrize("content", [b"the archive", b"another archive of this name"])
+def test_a_file_that_another_set_has_brought_is_taken_from_there_where_it_is_the_same(workspace, content):
+    (RAW / "whole").mkdir(parents=True)
+    (RAW / "whole/archive.tar.gz").write_bytes(content)
+    mirror = workspace.folder / "mirror.tar.gz"
+    file = File(name="archive.tar.gz", mirrors=[str(mirror)], sha256=hashlib.sha256(b"the archive").hexdigest())
+    if content != b"the archive":
+        mirror.write_bytes(b"the archive")
+    assert download.bring("half", file, params.section("download")) == "archive.tar.gz"
+    assert (RAW / "half/archive.tar.gz").read_bytes() == b"the archive"
