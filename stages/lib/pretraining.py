@@ -119,8 +119,8 @@ def schedule_of(settings: SourceSettings) -> Callable[[float], float]:
     """Factor of the learning rate at a fraction of the training."""
     if settings.schedule.kind == "one_cycle":
         return partial(training.one_cycle, warmup=settings.schedule.warmup)
-    if settings.schedule.kind == "drops":
-        return partial(training.at_drops, drops=settings.schedule.at)
+    if settings.schedule.kind == "piecewise":
+        return partial(training.at_drops, drops=settings.schedule.drops)
     return partial(training.stepwise, decays=settings.schedule.decays)
 
 

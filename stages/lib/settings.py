@@ -64,11 +64,11 @@ class Stepwise(Settings):
     decays: Whole
 
 
-class Drops(Settings):
+class Piecewise(Settings):
     """The learning rate falls to a tenth at these fractions of the training (Madry et al. 2018: 0.5 and 0.75)."""
 
-    kind: Literal["drops"]
-    at: list[Fraction]
+    kind: Literal["piecewise"]
+    drops: list[Fraction]
 
 
 class SourceSettings(Settings):
@@ -78,7 +78,7 @@ class SourceSettings(Settings):
     lr: Positive
     momentum: Annotated[Real, Field(ge=0, lt=1)]
     weight_decay: NotNegative
-    schedule: Annotated[OneCycle | Stepwise | Drops, Field(discriminator="kind")]
+    schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
     augmentation: Literal["none", "resized_crop", "crop_flip"]
     mixed_precision: bool
     processes: Count | Literal["gpus"]
