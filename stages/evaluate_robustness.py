@@ -19,7 +19,7 @@ from stages.lib import cells, code, command, files, missing, params, sources
 from stages.lib.attacked import Model, models_of
 from stages.lib.datasets import IMAGES, card_of, load_part
 from stages.lib.journal import Journal, execution
-from stages.lib.settings import EvaluateRobustnessSettings
+from stages.lib.robustness_settings import EvaluateRobustnessSettings
 from stages.lib.tables import ATTACKED, ATTACKED_MODELS, CHECKS, PER_IMAGE, WORST, kept_weights
 
 NORMS = ("l2", "linf")  # keys of the section, each a list of radii

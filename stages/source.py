@@ -11,7 +11,7 @@ from torch import nn
 
 from stages.lib import checkpoints, command, files, inference, networks, parallel, params, pretraining, sources, training
 from stages.lib.catalog import AnySource, Fetched, Part, Random, Trained
-from stages.lib.datasets import IMAGES, card_of, classes_of, load_part
+from stages.lib.datasets import IMAGES, card_of, load_part, n_classes
 from stages.lib.errors import RunError
 from stages.lib.fetch import fetch
 from stages.lib.journal import execution
@@ -76,7 +76,7 @@ def threat_of(entry: Trained | Fetched, settings: SourceSettings) -> sources.Thr
 def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[str, float]:
     """Percent on each test split of the source data (of a part of its classes), where that is at hand and has the network's classes."""
     card = card_of(dataset)
-    if (len(classes_of(part, card.classes)) if part else card.classes) != network.head.out_features:
+    if n_classes(part, card.classes) != network.head.out_features:
         return {}
     model = inference.Model(None, network.to(training.best_device()), inference.View(card.image_size))
     measured = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}

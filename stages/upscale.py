@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages.lib import command, files, params, raw
 from stages.lib.catalog import AnyDataset
-from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, classes_of, only
+from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.folders import Pictures
 from stages.lib.journal import execution
@@ -33,7 +33,7 @@ def main(dataset: str) -> None:
                 classes = check(dataset, split, entry, whole_x, whole_y)
                 places, y = only(entry.part, classes, whole_y)
                 x = whole_x[places] if entry.part else whole_x
-                classes = len(classes_of(entry.part, classes)) if entry.part else classes
+                classes = n_classes(entry.part, classes)
                 stored_size = size_on_disk(x, settings)
                 splits[split] = write(dataset, split, x, y, stored_size, counts)
         mean, std = mean_and_std(counts)

@@ -69,10 +69,9 @@ def study(
 def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:
     """Runs of the experiments of Shafahi et al.; rows: section, source, target, method, setting, seed, measure, value."""
     runs = pd.DataFrame(rows, columns=["section", *list(tables.TRANSFERS)[:-1]]).assign(cell="c")
-    found = {name: shafahi.summarised(runs[runs["section"] == name], n_test, 200) for name in shafahi.SECTIONS}
     cards = cards or {}
     targets = dict.fromkeys(runs["target"], 10)
-    return Transfers(*found.values(), runs=runs, cards=cards, labels={name: name for name in cards}, attack="pgd20", n_test=n_test,
+    return Transfers(*shafahi.tables_of(runs, "pgd20", n_test, 200), runs=runs, cards=cards, labels={name: name for name in cards}, attack="pgd20", margin_attack="cw20", n_test=n_test,
                      classes=targets, **arrays)  # fmt: skip
 
 

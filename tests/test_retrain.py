@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from stages import retrain, source
-from stages.lib import cells, descent, sources, tables
+from stages.lib import cells, inference, sources, tables
 from stages.lib.datasets import load
 from stages.lib.errors import RunError
 
@@ -35,7 +35,7 @@ def test_every_run_and_measure_has_a_row(ready):
 def test_the_source_as_it_is_has_its_own_accuracy(ready):
     row = pd.read_parquet(OUT).query("method == 'source' and measure == 'clean'").value.iloc[0]
     x, y = (array[:16] for array in load("glyphs", "test"))
-    assert row == descent.accuracy(sources.load("l2_eps0_5"), x, y, 16)
+    assert row == inference.accuracy(inference.Model(None, sources.load("l2_eps0_5"), inference.View(16)), x, y)
 
 
 def test_a_second_run_computes_nothing_and_writes_the_same(ready, monkeypatch):

@@ -41,7 +41,7 @@ def test_each_section_runs_alone_and_then_all_are_in_the_report(on):
     assert figures == {
         "shafahi_figure1", "shafahi_figure3", "shafahi_figure4_digits", "shafahi_figure5_digits", "shafahi_forgetting_digits", "shafahi_figure7",
     }  # fmt: skip
-    assert on.repro() == ["track"] or on.repro() == []
+    assert on.repro() == []
 
     on.edit("params.yaml", **{f"{section}__sources": [] for section in SECTIONS})
     again = on.repro()

@@ -65,7 +65,7 @@ def test_features_are_stored_only_where_a_run_needs_them(ready):
 
 @pytest.mark.parametrize(("hidden", "dropout", "batchnorm"), [(0, 0.0, False), (1, 0.0, False), (3, 0.25, True)])
 def test_a_head_has_hidden_layers_as_wide_as_the_features(hidden, dropout, batchnorm):
-    head = networks.head(6, 4, hidden, dropout, batchnorm)
+    head = heads.perceptron(6, 4, hidden, dropout, batchnorm)
     layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
     assert [(layer.in_features, layer.out_features) for layer in layers] == [(6, 6)] * hidden + [(6, 4)]
     assert sum(isinstance(m, nn.BatchNorm1d) for m in head.modules()) == (hidden if batchnorm else 0)

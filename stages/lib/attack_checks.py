@@ -64,14 +64,13 @@ def checks(
     half = attacks.NORMS[norm].diameter(batch[0].numel()) / 2
     yield _falls_to_zero(share(pgd(eps=half, steps=steps)), half)
     telling = min(left, key=lambda eps: abs(left[eps] - 0.5))
-    one = share(attacks.fgsm(norm=norm, eps=telling))
-    yield _not_above("one step", one, left[telling], telling, f"PGD({steps})", "one step (FGSM)")
-    longer = share(pgd(eps=telling, steps=2 * steps))
-    yield _not_above("steps", longer, left[telling], telling, f"PGD({steps})", f"twice as many steps, PGD({2 * steps})")
-    blind = share(random_search(norm=norm, eps=telling, queries=QUERIES))
-    yield _not_above(
-        "black box", blind, left[telling], telling, f"PGD({steps})", f"a random search that sees no gradient ({QUERIES} queries)"
-    )
+    rivals = {
+        "one step": ("one step (FGSM)", attacks.fgsm(norm=norm, eps=telling)),
+        "steps": (f"twice as many steps, PGD({2 * steps})", pgd(eps=telling, steps=2 * steps)),
+        "black box": (f"a random search without gradients ({QUERIES} queries)", random_search(norm=norm, eps=telling, queries=QUERIES)),
+    }
+    for name, (rival, perturb) in rivals.items():
+        yield _not_above(name, f"at eps {telling:.3g} PGD({steps}) leaves", left[telling], rival, share(perturb))
 
 
 @torch.no_grad()
@@ -104,9 +103,9 @@ def _falls_to_zero(left: float, eps: float) -> Check:
     return Check("large eps", left <= LEFT, f"{left:.0%} still stand at eps {eps:.3g}, half of the greatest distance of two images")
 
 
-def _not_above(name: str, other: float, own: float, eps: float, what: str, rival: str) -> Check:
+def _not_above(name: str, what: str, own: float, rival: str, other: float) -> Check:
     """Whether a rival attack leaves not much less than the one that the figures rest on."""
-    return Check(name, other >= own - CHANCE, f"at eps {eps:.3g} {what} leaves {own:.0%} standing, {rival} {other:.0%}")
+    return Check(name, other >= own - CHANCE, f"{what} {own:.0%} standing, {rival} {other:.0%}")
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

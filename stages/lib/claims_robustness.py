@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from stages.lib import shafahi, statistics
-from stages.lib.shafahi import Transfers, value
+from stages.lib import statistics
+from stages.lib.shafahi import BOTH, Transfers, value
 from stages.lib.study import ABSENT, Evidence, at, judge
 
 
@@ -54,7 +54,7 @@ def retrained(transfers: Transfers) -> Iterator[Evidence]:
 
 
 def few_images(transfers: Transfers) -> Iterator[Evidence]:
-    rows = at(shafahi.low_data(transfers), measure="mean of both")
+    rows = at(transfers.hardened, measure=BOTH)
     for (source, target), own in rows.groupby(["source", "target"], sort=False):
         fewest = at(own, setting=own["setting"].min())
         for other, name in (("adversarial", "adversarial training"), ("finetuned", "fine-tuning on adversarial examples")):
@@ -67,14 +67,13 @@ def few_images(transfers: Transfers) -> Iterator[Evidence]:
 def masked(transfers: Transfers) -> Iterator[Evidence]:
     """What an attack on the margin leaves, less what one on the cross-entropy does."""
     found = False
-    margins = [name for name in dict.fromkeys(transfers.heads["measure"]) if name.startswith("cw")]
     for (source, target), own in transfers.heads.groupby(["source", "target"], sort=False):
         deepest = at(own, setting=own["setting"].max(), method=own["method"].iloc[0])
-        if transfers.robust(source) or not margins or deepest["setting"].iloc[0] == 0:
+        if transfers.robust(source) or not transfers.margin_attack or deepest["setting"].iloc[0] == 0:
             continue
         found = True
         what = f"{transfers.labels[source]} on {target}, {deepest['setting'].iloc[0]:g} hidden layers"
-        yield _contrast(transfers, what, at(deepest, measure=margins[0]), at(deepest, measure=transfers.attack), -1)
+        yield _contrast(transfers, what, at(deepest, measure=transfers.margin_attack), at(deepest, measure=transfers.attack), -1)
     if not found:
         yield Evidence("heads with hidden layers, attacked on the margin", note=ABSENT)
 

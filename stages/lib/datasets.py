@@ -64,6 +64,11 @@ def classes_of(part: Part, classes: int) -> np.ndarray:  # int64, rising
     return np.sort(np.array_split(order, part.of)[part.number])
 
 
+def n_classes(part: Part | None, classes: int) -> int:
+    """Of a part of a set, or of all of it."""
+    return classes if part is None else len(classes_of(part, classes))
+
+
 def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the images whose class is in the part, and their labels, counted anew from 0; of no part, all as they are."""
     if part is None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stages.lib import finetuning, images, inference, networks, robustness, training
 from stages.lib.attacks import cross_entropy
 from stages.lib.cropping import Shifts
+from stages.lib.finetuning import Rows
 from stages.lib.inference import Model, View
 
 LOOK_EVERY = 50  # steps between two looks at the loss, which wait for the device
@@ -44,8 +45,7 @@ def descend(
     last, trained_on = steps if last is None else last, 0
     batches = (rows for rows in orders(n, batch_size, seed) for _ in range(replay))
     for step, rows in islice(enumerate(batches), first, last):
-        for group in optimiser.param_groups:
-            group["lr"] = lr * 0.1 ** sum(step >= drop * steps for drop in drops)
+        training.set_lr(optimiser, lr * training.at_drops(step / steps, drops))
         loss = loss_of(rows)
         if (step % LOOK_EVERY == 0 or step + 1 == last) and not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1}: try a smaller lr than {lr}")
@@ -68,8 +68,8 @@ class Images:
     """Training images as they are seen: prepared for the network, and cropped and flipped where they are augmented."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device, size: int, augmented: bool, seed: int):
-        self.x, self.y = torch.from_numpy(np.array(x)).to(device), torch.from_numpy(y).to(device)
-        self.size, self.augmented = size, augmented
+        self.x = Rows(x, np.arange(len(x)), device, inference.HELD_BYTES[device.type])
+        self.y, self.device, self.size, self.augmented = torch.from_numpy(y).to(device), device, size, augmented
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -77,9 +77,8 @@ class Images:
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """float [batch, 3, size, size] in [0, 1], and labels."""
-        rows = rows.to(self.x.device)
-        batch = images.prepare(self.x[rows], self.x.device, self.size)
-        return (Shifts.drawn(len(batch), self.generator).apply(batch) if self.augmented else batch), self.y[rows]
+        batch = images.prepare(self.x[rows], self.device, self.size)
+        return (Shifts.drawn(len(batch), self.generator).apply(batch) if self.augmented else batch), self.y[rows.to(self.device)]
 
 
 def train(
@@ -90,19 +89,19 @@ def train(
 
     Args:
         trained: names of units.
-        how: settings of `settings.Descent`.
+        how: settings of `robustness_settings.Descent`.
         perturb: what each batch is changed by first.
         free: trains on each batch several times instead, and lets the gradient of each step move the images.
     """
     weights = only_these_learn(network, [network.get_submodule(name) for name in trained])
-    moved, x = training.Moved(free), None
+    moved, x = training.Moved(free) if free else None, None
 
     def loss_of(rows: Tensor) -> Tensor:
         nonlocal x
-        if x is not None and free is not None:
-            moved.follow(x.grad, 0.0)
+        if moved and x is not None:
+            moved.follow(x.grad, 0.0)  # which the step before has left
         x, y = data[rows]
-        x = moved.images(x) if free is not None else x
+        x = moved.images(x) if moved else x
         return cross_entropy(network(x if perturb is None else perturb(network, x, y)), y).mean()
 
     done = descend(weights, loss_of, len(data), seed=seed, replay=free.replay if free else 1, **steps_of(how))
@@ -120,19 +119,20 @@ def only_these_learn(network: nn.Module, units: Iterable[nn.Module]) -> list[nn.
 
 
 def steps_of(how: dict[str, Any]) -> dict[str, Any]:
-    """Of the settings of `settings.Descent`, what `descend` takes."""
+    """Of the settings of `robustness_settings.Descent`, what `descend` takes."""
     return {name: value for name, value in how.items() if name != "augmentation"}
 
 
-def begin(card: Any, weights: dict[str, Tensor], classes: int, seed: int, fresh: list[str] | None = None) -> nn.Sequential:
-    """A source's network with the units `fresh` (the head) drawn anew from the seed.
+def begin(card: Any, weights: dict[str, Tensor], classes: int, seed: int, fresh: int | str = 1) -> nn.Sequential:
+    """A source's network with its last pieces drawn anew from the seed.
 
     Args:
         card: the source's (`sources.Card`); weights: its own.
+        fresh: how many pieces (`networks.pieces`): 1 is the head; or `all`.
     """
-    fresh = ["head"] if fresh is None else fresh
     network = finetuning.start(card.architecture, None, classes, "default", seed)
-    kept = {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in fresh}
+    drawn = networks.last_pieces(network, fresh)
+    kept = {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in drawn}
     networks.load(network, network.state_dict() | kept)
     return network.to(memory_format=torch.channels_last).eval()
 
@@ -144,20 +144,18 @@ def features_of(network: nn.Sequential, x: np.ndarray, size: int) -> Tensor:
     return torch.from_numpy(found).to(networks.device_of(network))
 
 
-def accuracy(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int) -> float:
-    """In percent, of images as they are."""
-    return inference.accuracy(Model(None, network.eval(), View(size)), x, y)
+Split = tuple[np.ndarray, np.ndarray]  # x, uint8 [n, H, W, 1 or 3], and y, int64 [n]
 
 
-def withstood(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, measured: dict[str, Any]) -> dict[str, float]:
-    """Percent of the first test images that are labelled correctly: `clean`, and after each attack within the ball.
+def tested(network: nn.Sequential, trained_on: Split, test: Split, size: int, measured: dict[str, Any]) -> dict[str, float]:
+    """Percent of the first images that are labelled correctly: `train`, `clean` of the test, and its after each attack within the ball.
 
     Args:
-        measured: settings of `settings.RobustTransferSettings`.
+        measured: settings of `robustness_settings.RobustTransferSettings`.
     """
-    x, y = np.array(x[: measured["max_images"]]), y[: measured["max_images"]]
+    (train_x, train_y), (x, y) = ([part[: measured["max_images"]] for part in split] for split in (trained_on, test))
     see = partial(images.prepare, device=networks.device_of(network), size=size)
-    found = {}
+    found = {"train": inference.accuracy(Model(None, network.eval(), View(size)), train_x, train_y)}
     for name, attack in measured["attacks"].items():
         at, aim = partial(robustness.perturbation, attack, measured["norm"]), robustness.aim_of(attack)
         standing = [

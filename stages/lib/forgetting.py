@@ -22,9 +22,9 @@ def compute(run: Run) -> None:
         distances(run)
         return
     card, target, device = sources.card_of(run.source), card_of(run.target), training.best_device()
-    (x, y), (test_x, test_y) = (load(run.target, split) for split in ("train", "test"))
+    (x, y), test = (load(run.target, split) for split in ("train", "test"))
     weights = files.read_tensors(sources.paths(run.source)[0])
-    network = descent.begin(card, weights, target.classes, run.seed, [] if run.method == "source" else None).to(device)
+    network = descent.begin(card, weights, target.classes, run.seed, fresh=0 if run.method == "source" else 1).to(device)
     if run.method != "source":
         data = descent.Images(x, y, device, target.image_size, False, run.seed)
         kept, how = features.of(run).to(device), run.how["training"]
@@ -33,9 +33,7 @@ def compute(run: Run) -> None:
             heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
         if warm < how["steps"]:
             train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
-    n = run.measured["max_images"]
-    values = {"train": descent.accuracy(network, x[:n], y[:n], target.image_size)}
-    run.keep(values | descent.withstood(network, test_x, test_y, target.image_size, run.measured))
+    run.keep(descent.tested(network, (x, y), test, target.image_size, run.measured))
 
 
 def train_without_forgetting(

@@ -13,18 +13,17 @@ from stages.lib.datasets import card_of, load
 from stages.lib.errors import RunError
 from stages.lib.robust_transfer import Run
 
-METHODS = ("adversarial", "finetuned", "transferred")
-
 
 def compute(run: Run) -> None:
     """In a worker: draw the images, train, test, keep; `passes`: how many images went forth and back through the network."""
     card, target, device = sources.card_of(run.source), card_of(run.target), training.best_device()
-    (x, y), (test_x, test_y) = (load(run.target, split) for split in ("train", "test"))
+    (x, y), test = (load(run.target, split) for split in ("train", "test"))
     rows = few(y, int(run.setting), run.seed, run.target)
+    few_x, few_y = x[rows], y[rows]
     weights = files.read_tensors(sources.paths(run.source)[0])
-    network = descent.begin(card, {} if run.method == "adversarial" else weights, target.classes, run.seed).to(device)
+    network = descent.begin(card, weights, target.classes, run.seed, "all" if run.method == "adversarial" else 1).to(device)
     how = run.how["training"]
-    data = descent.Images(x[rows], y[rows], device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
+    data = descent.Images(few_x, few_y, device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
     if run.method == "adversarial":
         network.normalise = networks.Normalise(target.mean, target.std).to(device)
         passes = adversarial(run, network, data)
@@ -34,8 +33,7 @@ def compute(run: Run) -> None:
     else:
         heads.train_on_features(network.head, features.of(run)[rows].to(device), data.y, how, run.seed)
         passes = len(rows)
-    values = {"passes": passes, "train": descent.accuracy(network, x[rows], y[rows], target.image_size)}
-    run.keep(values | descent.withstood(network, test_x, test_y, target.image_size, run.measured))
+    run.keep({"passes": passes} | descent.tested(network, (few_x, few_y), test, target.image_size, run.measured))
 
 
 def adversarial(run: Run, network: torch.nn.Sequential, data: descent.Images) -> int:

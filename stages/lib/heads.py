@@ -13,7 +13,7 @@ from stages.lib.robust_transfer import Run
 def compute(run: Run) -> None:
     """In a worker: train the head, test, keep; and the gradients of the first image of each class, where the run asks for them."""
     size, device = card_of(run.target).image_size, training.best_device()
-    (x, y), (test_x, test_y) = (load(run.target, split) for split in ("train", "test"))
+    (x, y), test = (load(run.target, split) for split in ("train", "test"))
     network = with_head(run).to(device)
     if run.how["training"]["augmentation"] == "none":
         train_on_features(network.head, features.of(run).to(device), torch.from_numpy(y).to(device), run.how["training"], run.seed)
@@ -21,9 +21,7 @@ def compute(run: Run) -> None:
         data = descent.Images(x, y, device, size, True, run.seed)
         descent.train(network, ["head"], data, run.how["training"], run.seed)
     network.eval()
-    n = run.measured["max_images"]
-    values = {"train": descent.accuracy(network, x[:n], y[:n], size)} | descent.withstood(network, test_x, test_y, size, run.measured)
-    run.keep(values, gradients(network, test_x, test_y, size, run.how["gradients"]))
+    run.keep(descent.tested(network, (x, y), test, size, run.measured), gradients(network, *test, size, run.how["gradients"]))
 
 
 def with_head(run: Run) -> nn.Sequential:
@@ -31,8 +29,26 @@ def with_head(run: Run) -> nn.Sequential:
     card, classes = sources.card_of(run.source), card_of(run.target).classes
     network = descent.begin(card, files.read_tensors(sources.paths(run.source)[0]), classes, run.seed)
     torch.manual_seed(run.seed)
-    network.head = networks.head(network.head.in_features, classes, int(run.setting), run.how["dropout"], run.how["batchnorm"])
+    network.head = perceptron(network.head.in_features, classes, int(run.setting), run.how["dropout"], run.how["batchnorm"])
     return network
+
+
+def perceptron(width: int, classes: int, hidden: int = 0, dropout: float = 0.0, batchnorm: bool = False) -> nn.Module:
+    """A linear layer, or a perceptron whose hidden layers are as wide as the features (Shafahi et al. 2020, Section 4.2.1).
+
+    Args:
+        width: of the features, [batch, width].
+        hidden: layers before the last; each is a linear layer, batch norm where asked for, ReLU, and dropout with that probability.
+    """
+    if not hidden:
+        return nn.Linear(width, classes)
+    layers: list[nn.Module] = []
+    for _ in range(hidden):
+        layers.append(nn.Linear(width, width))
+        layers += [nn.BatchNorm1d(width)] if batchnorm else []
+        layers.append(nn.ReLU())
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
 def train_on_features(head: nn.Module, z: Tensor, y: Tensor, how: dict, seed: int, last: int | None = None) -> int:

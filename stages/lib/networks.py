@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.lib.architectures import BLOCKS
 from stages.lib.errors import RunError
+from stages.lib.residual import SmallResNet, WideResNet
 
 
 class Normalise(nn.Module):
@@ -24,93 +25,6 @@ class Normalise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [batch, C, H, W] in [0, 1]
         return (x - self.mean) / self.std
-
-
-class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, a 1 x 1 convolution where the shape changes (He et al. 2016)."""
-
-    def __init__(self, width_in: int, width: int, stride: int = 1):
-        super().__init__()
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = nn.Identity()
-        if stride != 1 or width_in != width:
-            self.downsample = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(out)) + self.downsample(x))
-
-
-class SmallResNet(nn.Module):
-    """Three stages of three basic blocks, width 16, 32 and 64, after a stem of stride 2: 0.27 M weights.
-
-    ResNet-20 of He et al. (2016, Section 4.2) but for the stem's stride, which makes it four times cheaper on a CPU.
-    """
-
-    def __init__(self, num_classes: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(16, 16, stride=1)
-        self.layer2 = self._stage(16, 32, stride=2)
-        self.layer3 = self._stage(32, 64, stride=2)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _stage(width_in: int, width: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(BasicBlock(width_in, width, stride), BasicBlock(width, width), BasicBlock(width, width))
-
-
-class PreactBlock(nn.Module):
-    """Batch norm and ReLU before each of two 3 x 3 convolutions; a 1 x 1 convolution on the shortcut where the shape changes.
-
-    Of wide residual networks (Zagoruyko & Komodakis 2016, Figure 1b).
-    """
-
-    def __init__(self, width_in: int, width: int, stride: int):
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(width_in)
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if stride != 1 or width_in != width else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.relu(self.bn1(x))
-        out = self.conv2(self.relu(self.bn2(self.conv1(active))))
-        return out + (x if self.shortcut is None else self.shortcut(active))
-
-
-class WideResNet(nn.Module):
-    """Wide residual network 32-k for images of 32 x 32: three stages of five blocks, width 16 k, 32 k and 64 k.
-
-    As Madry et al. (2018) and Shafahi et al. (2020, Figure 2) train it, with k = 10: 46 M weights.
-    """
-
-    def __init__(self, widen: int, num_classes: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        width_in = 16
-        for stage, stride in ((1, 1), (2, 2), (3, 2)):
-            width = 8 * 2**stage * widen
-            blocks = [PreactBlock(width_in if i == 0 else width, width, stride if i == 0 else 1) for i in range(5)]
-            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
-            width_in = width
-        self.bn = nn.BatchNorm2d(width_in)
-        self.fc = nn.Linear(width_in, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def build(architecture: str, num_classes: int, mean: list[float], std: list[float]) -> nn.Sequential:
@@ -247,24 +161,6 @@ def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequen
     end = next(i for i, (name, _) in enumerate(units) if name in ("dropout", "head"))
     cut = own[-blocks] if blocks else end
     return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(OrderedDict(units[cut:]))
-
-
-def head(width: int, classes: int, hidden: int = 0, dropout: float = 0.0, batchnorm: bool = False) -> nn.Module:
-    """A linear layer, or a perceptron whose hidden layers are as wide as the features (Shafahi et al. 2020, Section 4.2.1).
-
-    Args:
-        width: of the features, [batch, width].
-        hidden: layers before the last; each is a linear layer, batch norm where asked for, ReLU, and dropout with that probability.
-    """
-    if not hidden:
-        return nn.Linear(width, classes)
-    layers: list[nn.Module] = []
-    for _ in range(hidden):
-        layers.append(nn.Linear(width, width))
-        layers += [nn.BatchNorm1d(width)] if batchnorm else []
-        layers.append(nn.ReLU())
-        layers += [nn.Dropout(dropout)] if dropout else []
-    return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
 def pieces(network: nn.Sequential) -> list[list[str]]:

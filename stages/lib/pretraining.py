@@ -12,7 +12,7 @@ from torch import nn
 
 from stages.lib import attacks, cells, code, files, networks, parallel, training
 from stages.lib.catalog import Free, Gaussian, Part, Pgd, Trained
-from stages.lib.datasets import card_of, classes_of, load_part
+from stages.lib.datasets import card_of, load_part, n_classes
 from stages.lib.errors import RunError
 from stages.lib.journal import Journal
 from stages.lib.params import PARAMS
@@ -31,8 +31,7 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
     if "train" not in data.splits:
         raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and {name} is to be trained on them")
     torch.manual_seed(entry.seed)
-    classes = len(classes_of(entry.part, data.classes)) if entry.part else data.classes
-    network = networks.build(entry.architecture, classes, data.mean, data.std)
+    network = networks.build(entry.architecture, n_classes(entry.part, data.classes), data.mean, data.std)
     key = files.digest_of({
         "code": code.digest(*MODULES), "torch": torch.__version__, "data": data.splits["train"].sha256, "image_size": data.image_size,
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),

@@ -29,7 +29,7 @@ class Run:
     setting: float  # what is varied: pieces, hidden layers, images of a class, lambda_d
     seed: int
     how: dict[str, Any]  # settings of the training
-    measured: dict[str, Any]  # settings of `settings.RobustTransferSettings`
+    measured: dict[str, Any]  # settings of `robustness_settings.RobustTransferSettings`
     module: str  # that computes it
     part: Part | None = None  # of the target's classes
 

@@ -31,7 +31,7 @@ class Example:
 
 
 def perturbation(attack: dict[str, Any], norm: str, eps: float) -> Perturb:
-    """The attack that a section of params.yaml describes (`settings.AnyAttack`), within a ball."""
+    """The attack that a section of params.yaml describes (`robustness_settings.AnyAttack`), within a ball."""
     kind, how = attack["kind"], {name: value for name, value in attack.items() if name not in ("kind", "target")}
     if kind == "pgd":
         return attacks.pgd(norm=norm, eps=eps, **how, targeted=attack["target"] is not None)

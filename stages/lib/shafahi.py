@@ -13,16 +13,15 @@ import pandas as pd
 
 from stages.lib import files, statistics
 from stages.lib.datasets import card_of
-from stages.lib.errors import RunError
-from stages.lib.results import label_of, read_table
+from stages.lib.results import label_of, read_arrays, read_table
 from stages.lib.sources import paths
 from stages.lib.study import at
 from stages.lib.tables import HARDENED, HEADS, REMEMBERING, RETRAINED, TRANSFERS
 
-ATTACKS_FIRST = ("pgd20", "cw20")
 BY = ["source", "target", "method", "setting", "measure"]
 SECTIONS = {"retrain": RETRAINED, "train_heads": HEADS, "harden": HARDENED, "learn_without_forgetting": REMEMBERING}
-TARGETED = ("train_heads", "harden", "learn_without_forgetting")  # sections with targets of their own
+NOT_ACCURACY = ("images", "passes", "train distance", "test distance")
+BOTH = "mean of both"  # of clean accuracy and accuracy under attack
 PUBLISHED_TARGETS = {  # the names of reports/reference/shafahi_tables.csv: ours; a `+` there stands for augmentation
     "cifar100 (other 50%)": "cifar100_other", "cifar100 (same 50%)": "cifar100_same", "cifar100 (other 1/2)": "cifar100_other",
 }  # fmt: skip
@@ -43,6 +42,7 @@ class Transfers:
     cards: dict[str, dict[str, Any]]  # of the sources
     labels: dict[str, str]
     attack: str  # by which robustness is measured where one is shown
+    margin_attack: str | None  # that follows the margin, which does not saturate
     n_test: int
     classes: dict[str, int]  # of each target
     gradients: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)  # by source and target
@@ -71,18 +71,25 @@ def load(settings: dict[str, Any], resamples: int) -> Transfers:
     folders = {name: _folders(root, settings[name]) for name, root in SECTIONS.items()}
     names = list(dict.fromkeys(source for section in SECTIONS for source in settings[section].sources))
     cards = {name: files.read_json(paths(name)[1]) for name in names}
-    runs = {
-        name: _concatenated([read_table(folder / "runs.parquet", list(TRANSFERS)) for folder in found]) for name, found in folders.items()
-    }
-    tables = {name: summarised(table, measured.max_images, resamples) for name, table in runs.items()}
+    parts = [
+        read_table(folder / "runs.parquet", list(TRANSFERS)).assign(section=name) for name, found in folders.items() for folder in found
+    ]
+    runs = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*TRANSFERS, "section"])
+    attack = next(iter(measured.attacks))
     return Transfers(
-        *tables.values(),
-        runs=pd.concat([table.assign(section=name) for name, table in runs.items()], ignore_index=True),
+        *tables_of(runs, attack, measured.max_images, resamples),
+        runs=runs,
         cards=cards,
         labels={name: _label(name, card) for name, card in cards.items()},
-        attack=next(iter(measured.attacks)),
+        attack=attack,
+        margin_attack=next((name for name, how in measured.attacks.items() if getattr(how, "loss", "") == "margin"), None),
         n_test=measured.max_images,
-        classes={folder.name: card_of(folder.name).classes for name in TARGETED for folder in folders[name]},
+        classes={
+            folder.name: card_of(folder.name).classes
+            for name, root in SECTIONS.items()
+            for folder in folders[name]
+            if folder.parent != root
+        },
         gradients=_arrays(folders["train_heads"], "gradients.npz"),
         distances=_arrays(folders["learn_without_forgetting"], "distances.npz"),
     )
@@ -94,21 +101,29 @@ def inputs_of(settings: dict[str, Any]) -> list[Path]:
 
 
 def _folders(root: Path, section: Any) -> list[Path]:
-    if root == RETRAINED:
-        return [root / source for source in section.sources]
-    return [root / source / target for source in section.sources for target in section.targets]
+    return [root / source / target for source in section.sources for target in getattr(section, "targets", [""])]  # or of the source alone
 
 
-def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(TRANSFERS)).astype(TRANSFERS)
+def tables_of(runs: pd.DataFrame, attack: str, n_test: int, resamples: int) -> list[pd.DataFrame]:
+    """The table of each section, in the order of `SECTIONS`; that of hardening has the mean of both accuracies, taken seed by seed.
+
+    Args:
+        runs: of all sections.
+        attack: by which robustness is measured.
+    """
+    of_run = [*BY[:-1], "seed"]
+    hardened = runs[runs["section"] == "harden"]
+    both = hardened[hardened["measure"].isin(["clean", attack])].groupby(["section", *of_run], sort=False, as_index=False)["value"].mean()
+    runs = pd.concat([runs, both.assign(measure=BOTH)], ignore_index=True) if len(both) else runs
+    return [_summarised(runs[runs["section"] == name], n_test, resamples) for name in SECTIONS]
 
 
-def summarised(rows: pd.DataFrame, n_test: int, resamples: int) -> pd.DataFrame:
+def _summarised(rows: pd.DataFrame, n_test: int, resamples: int) -> pd.DataFrame:
     """A row for each run but for its seed, and measure: mean, low, high, n (seeds)."""
     found = []
     for key, values in rows.groupby(BY, sort=False, observed=True)["value"]:
         mean, low, high = statistics.interval(values.to_numpy(), resamples)
-        if len(values) == 1 and key[-1] in ("clean", *ATTACKS_FIRST):
+        if len(values) == 1 and key[-1] not in NOT_ACCURACY:
             low, high = statistics.wilson(mean, n_test)
         found.append((*map(_plain, key), mean, low, high, len(values)))
     return pd.DataFrame(found, columns=[*BY, "mean", "low", "high", "n"])
@@ -119,16 +134,7 @@ def _plain(value: Any) -> Any:
 
 
 def _arrays(folders: Sequence[Path], name: str) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    found = {}
-    for folder in folders:
-        try:
-            with np.load(folder / name) as content:
-                found[folder.parent.name, folder.name] = dict(content)
-        except FileNotFoundError:
-            raise RunError(f"{folder / name}: the file is missing; the stage that writes it has not run") from None
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise RunError(f"{folder / name}: cannot be read ({error}); run `dvc repro` to make it again") from None
-    return found
+    return {(folder.parent.name, folder.name): read_arrays(folder / name) for folder in folders}
 
 
 def _label(name: str, card: dict[str, Any]) -> str:
@@ -178,15 +184,3 @@ def _published(published: pd.DataFrame, transfers: Transfers, source: str, targe
     kind = published["source_model"].str.startswith("robust" if transfers.robust(source) else "natural")
     rows = published[which & (names == target) & (data == transfers.cards[source]["dataset"]) & kind]
     return None if rows.empty else {"clean": float(rows["clean_accuracy"].iloc[0]), "robust": float(rows["pgd20_accuracy"].iloc[0])}
-
-
-def low_data(transfers: Transfers) -> pd.DataFrame:
-    """Figure 3: clean and robust accuracy, their mean seed by seed, and the passes through the network, by images of a class."""
-    runs = transfers.runs[transfers.runs["section"] == "harden"]
-    if runs.empty:
-        return pd.DataFrame(columns=[*BY, "mean", "low", "high", "n"])
-    wide = runs.pivot_table(index=["source", "target", "method", "setting", "seed"], columns="measure", values="value", observed=True)
-    both = ((wide["clean"] + wide[transfers.attack]) / 2).rename("value").reset_index().assign(measure="mean of both")
-    kept = runs[runs["measure"].isin(["clean", transfers.attack, "passes"])]
-    rows = pd.concat([kept, both], ignore_index=True)[[*BY, "seed", "value"]]
-    return summarised(rows, transfers.n_test, 1000)

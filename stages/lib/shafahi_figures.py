@@ -28,7 +28,7 @@ def all_figures(transfers: Transfers) -> Iterator[tuple[str, Figure]]:
     if len(transfers.retrained):
         yield "shafahi_figure1", retrained(transfers, looks)
     if len(transfers.hardened):
-        yield "shafahi_figure3", low_data(shafahi.low_data(transfers), transfers)
+        yield "shafahi_figure3", low_data(transfers.hardened, transfers)
     for target in dict.fromkeys(transfers.heads["target"]):
         if at(transfers.heads, target=target)["setting"].nunique() > 1:
             yield f"shafahi_figure4_{target}", heads(at(transfers.heads, target=target), transfers, looks)
@@ -70,7 +70,7 @@ def low_data(rows: pd.DataFrame, transfers: Transfers) -> Figure:
     titles = {
         "clean": "(a) clean images",
         transfers.attack: f"(b) {_under(transfers)}",
-        "mean of both": "(c) mean of both",
+        shafahi.BOTH: "(c) mean of both",
         "passes": "(d) cost: images forth and back through the network",
     }
     for ax, (measure, title) in zip(axes, titles.items(), strict=True):
@@ -168,7 +168,7 @@ def _under(transfers: Transfers) -> str:
 
 
 def _attacks(rows: pd.DataFrame) -> list[str]:
-    return [name for name in dict.fromkeys(rows["measure"]) if name not in ("train", "clean", "passes")]
+    return [name for name in dict.fromkeys(rows["measure"]) if name not in ("train", "clean")]
 
 
 def _finish(ax: Axes, title: str, xlabel: str, ticks: list[float], labels: list[str] | None = None, ylabel: str = "accuracy (%)") -> None:

@@ -108,7 +108,7 @@ def train(
     epochs, replays, steps_per_epoch = passes(epochs, free), free.replay if free else 1, -(-len(x) // batch_size)
     for epoch in range(first, epochs):
         network.train()
-        moved = Moved(free)
+        moved = Moved(free) if free else None
         torch.manual_seed((seed << 16) + epoch)
         batches = _shuffled(len(x), batch_size)
         if parallel.rank():
@@ -123,7 +123,7 @@ def train(
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
                 set_lr(optimiser, lr * schedule(progress))
-                xb = moved.images(clean) if free else clean
+                xb = moved.images(clean) if moved else clean
                 with torch.autocast(device.type, lower_precision, enabled=lower_precision is not None):
                     if perturb_at is not None:
                         xb = perturb_at(progress)(network, xb, yb)
@@ -132,7 +132,8 @@ def train(
                 optimiser.zero_grad(set_to_none=True)
                 (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged
                 optimiser.step()
-                moved.follow(xb.grad, progress)
+                if moved:
+                    moved.follow(xb.grad, progress)
                 total_loss += loss.detach() * len(batch)
                 correct += (logits.argmax(1) == yb).sum()
         parallel.add_up(total_loss, correct)
@@ -152,7 +153,7 @@ def passes(epochs: int, free: Free | None) -> int:
 class Moved:
     """The perturbation of free training, which one batch leaves to the next."""
 
-    def __init__(self, free: Free | None):
+    def __init__(self, free: Free):
         self.free, self.delta = free, None
 
     def images(self, x: Tensor) -> Tensor:
@@ -161,10 +162,8 @@ class Moved:
             self.delta = torch.zeros_like(x)
         return (x + self.delta[: len(x)]).clamp_(0, 1).requires_grad_()
 
-    def follow(self, gradient: Tensor | None, progress: float) -> None:
-        """A step along the gradient of the images that were trained on; of training that is not free there is none."""
-        if self.free is None:
-            return
+    def follow(self, gradient: Tensor, progress: float) -> None:
+        """A step along the gradient of the images that were trained on."""
         ball, eps, moved = self.free.ball, self.free.eps_at(progress), self.delta[: len(gradient)]
         moved.copy_(ball.project(moved + eps * ball.step(gradient), eps))
 

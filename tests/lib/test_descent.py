@@ -142,10 +142,15 @@ def card(network: nn.Sequential) -> sources.Card:
 
 def test_what_is_fresh_is_drawn_from_the_seed_and_the_rest_is_the_source_s(network):
     weights = network.state_dict()
-    for fresh in (["head"], ["head", "layer3_2", "layer3_1"], []):
-        begun = descent.begin(card(network), weights, 4, seed=1, fresh=fresh).state_dict()
+    for k, fresh in {
+        1: {"head"},
+        3: {"head", "layer3_2", "layer3_1"},
+        0: set(),
+        "all": {name.split(".")[0] for name in weights} - {"normalise"},
+    }.items():
+        begun = descent.begin(card(network), weights, 4, seed=1, fresh=k).state_dict()
         changed = {name.split(".")[0] for name in weights if not torch.equal(begun[name], weights[name]) and "num_batches" not in name}
-        assert changed == set(fresh)
+        assert changed == fresh
     first, other = (descent.begin(card(network), weights, 7, seed=seed).head for seed in (1, 2))
     assert first.out_features == 7
     assert not torch.equal(first.weight, other.weight)
@@ -157,10 +162,11 @@ def test_accuracies_are_those_of_the_first_test_images(network):
     y[::4] = (y[::4] + 1) % 4
     measured = {"norm": "linf", "eps": 0.05, "max_images": 16,
                 "attacks": {"pgd20": {"kind": "pgd", "steps": 5, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
-    found = descent.withstood(network, x, y, 16, measured)
+    found = descent.tested(network, (x[1:], y[1:]), (x, y), 16, measured)
     assert found["clean"] == 75.0
     assert 0 <= found["pgd20"] < 75.0
-    assert descent.accuracy(network, x, y, 16) == 75.0
+    assert found["train"] == 100 * 12 / 16
+    assert descent.tested(network, (x[:3], y[:3]), (x, y), 16, measured)["train"] == pytest.approx(100 * 2 / 3)
 
 
 def inference_labels(network: nn.Sequential, x: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision
 
-from stages.lib import networks
+from stages.lib import networks, residual
 from stages.lib.architectures import BLOCKS
 from stages.lib.errors import RunError
 
@@ -189,12 +189,12 @@ def test_a_wide_resnet_32_10_has_the_17_pieces_and_the_weights_of_madrys():
 
 def test_a_block_of_a_wide_resnet_normalises_before_it_convolves():
     torch.manual_seed(0)
-    block = networks.PreactBlock(4, 6, stride=2).double().eval()
+    block = residual.PreactBlock(4, 6, stride=2).double().eval()
     x = torch.rand(2, 4, 8, 8, dtype=torch.float64)
     active = torch.relu(block.bn1(x))
     expected = block.conv2(torch.relu(block.bn2(block.conv1(active)))) + block.shortcut(active)
     assert torch.allclose(block(x.clone()), expected)
-    same = networks.PreactBlock(4, 4, stride=1).double().eval()
+    same = residual.PreactBlock(4, 4, stride=1).double().eval()
     out = same.conv2(torch.relu(same.bn2(same.conv1(torch.relu(same.bn1(x))))))
     assert torch.allclose(same(x.clone()), x + out)
 

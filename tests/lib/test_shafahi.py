@@ -84,7 +84,7 @@ def test_another_source_has_no_published_figures(transfers):
 
 
 def test_the_mean_of_both_is_taken_seed_by_seed(transfers):
-    both = shafahi.low_data(transfers).query("measure == 'mean of both' and method == 'transferred' and setting == 5")
+    both = transfers.hardened.query("measure == 'mean of both' and method == 'transferred' and setting == 5")
     assert both[["mean", "low", "high"]].to_numpy().tolist() == [[45.5, 45.0, 46.0]]
 
 
@@ -161,5 +161,5 @@ def test_gradients_are_shown_around_grey():
 def test_without_any_section_there_is_nothing():
     nothing = made.transfers()
     assert nothing.is_empty
-    assert isinstance(shafahi.low_data(nothing), pd.DataFrame)
+    assert all(isinstance(table, pd.DataFrame) and table.empty for table in (nothing.retrained, nothing.hardened))
     assert shafahi.frozen(nothing, PUBLISHED.shafahi) == shafahi.forgetting(nothing, PUBLISHED.shafahi) == []
