@@ -9,7 +9,7 @@ import numpy as np
 from stages.lib import command, params, subsets
 from stages.lib.datasets import IMAGES, card_of, load
 from stages.lib.errors import RunError
-from stages.lib.files import replacing
+from stages.lib.files import write_npz
 from stages.lib.journal import execution
 from stages.lib.settings import DrawSubsetsSettings
 
@@ -22,8 +22,7 @@ def main(target: str) -> None:
     with execution("draw_subsets", target, settings=settings.model_dump(), inputs=[IMAGES / target], outputs=[out]):
         _, y = load(target, "train")
         drawn = draw_all(y, card_of(target).classes, settings)
-        with replacing(out) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **drawn)
+        write_npz(out, drawn)
 
 
 def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:

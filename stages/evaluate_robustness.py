@@ -120,8 +120,7 @@ def save(out: Path, keys: dict[Task, str], journal: Journal) -> None:
     write(out / "robustness.parquet", pd.DataFrame(rows), ATTACKED)
     write(out / "images.parquet", pd.concat(images, ignore_index=True) if images else pd.DataFrame(), PER_IMAGE)
     write(out / "checks.parquet", pd.DataFrame(checks).rename(columns={"name": "check"}), CHECKS)
-    with files.replacing(out / "examples.npz") as temporary, open(temporary, "wb") as file:
-        np.savez(file, **pictures)
+    files.write_npz(out / "examples.npz", pictures)
 
 
 def grouped(tasks: Iterable[Task]) -> dict[tuple[Model, str], list[Task]]:

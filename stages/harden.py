@@ -6,31 +6,34 @@ models/robustness/hardened/<source>/<target>/runs.parquet: a row for each way, n
 
 from functools import partial
 
-from stages.lib import command, features, params, robust_transfer, sources
-from stages.lib.datasets import IMAGES
-from stages.lib.journal import execution
+from stages.lib import command, features, params, robust_transfer
 from stages.lib.robust_transfer import Run
+from stages.lib.robustness_settings import HardenSettings, RobustTransferSettings
+from stages.lib.sources import Card, card_of
 from stages.lib.tables import HARDENED
 
 
 def main(source: str, target: str) -> None:
-    settings, measured = params.section("harden"), params.section("robust_transfer")
-    shown, out = settings.model_dump() | {"robust_transfer": measured.model_dump()}, HARDENED / source / target
-    with execution("harden", source, target, settings=shown, inputs=[*sources.paths(source), IMAGES / target], outputs=[out]) as journal:
-        same = {"stage": "harden", "source": source, "target": target, "measured": measured.model_dump(), "module": "stages.lib.hardening"}
-        attack = settings.attack.model_dump()
-        ways = {
-            "adversarial": {"training": settings.from_scratch.model_dump(), "attack": attack},
-            "finetuned": {"training": settings.adversarial_finetuning.model_dump(), "attack": attack, "pieces": settings.pieces},
-            "transferred": {"training": settings.natural_head.model_dump()},
-        }
-        runs = [
-            Run(method=name, setting=n, seed=seed, how=how, **same)
-            for n in sorted(settings.n_per_class, reverse=True)  # the longest trainings first
-            for name, how in ways.items()
-            for seed in range(settings.n_seeds)
-        ]
-        robust_transfer.compute(runs, compute, out, journal, partial(features.store, source, target, params.section("grid")))
+    settings, measured, out = params.section("harden"), params.section("robust_transfer"), HARDENED / source / target
+    with robust_transfer.execution("harden", settings, measured, out, source, target) as journal:
+        store = partial(features.store, source, target, params.section("grid"))
+        robust_transfer.compute(runs_of(settings, measured, card_of(source), target), compute, out, journal, store)
+
+
+def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
+    run = partial(Run, stage="harden", module="stages.lib.hardening", source=source.name, target=target, measured=measured.model_dump())
+    attack = settings.attack.model_dump()
+    ways = {
+        "adversarial": {"training": settings.from_scratch.model_dump(), "attack": attack},
+        "finetuned": {"training": settings.adversarial_finetuning.model_dump(), "attack": attack, "pieces": settings.pieces},
+        "transferred": {"training": settings.natural_head.model_dump()},
+    }
+    return [
+        run(method=name, setting=n, seed=seed, how=how)
+        for n in sorted(settings.n_per_class, reverse=True)  # the longest trainings first
+        for name, how in ways.items()
+        for seed in range(settings.n_seeds)
+    ]
 
 
 def compute(run: Run) -> None:

@@ -7,34 +7,35 @@ features of an image and of its augmentation. `frozen` trains the head alone; `s
 
 from functools import partial
 
-import numpy as np
-
-from stages.lib import cells, command, features, files, params, robust_transfer, sources
-from stages.lib.datasets import IMAGES
-from stages.lib.journal import execution
+from stages.lib import cells, command, features, files, params, robust_transfer
 from stages.lib.robust_transfer import Run
+from stages.lib.robustness_settings import LearnWithoutForgettingSettings, RobustTransferSettings
+from stages.lib.sources import Card, card_of
 from stages.lib.tables import REMEMBERING
 
 STAGE = "learn_without_forgetting"
 
 
 def main(source: str, target: str) -> None:
-    settings, measured, card = params.section("learn_without_forgetting"), params.section("robust_transfer"), sources.card_of(source)
-    shown, out = settings.model_dump() | {"robust_transfer": measured.model_dump()}, REMEMBERING / source / target
-    with execution(STAGE, source, target, settings=shown, inputs=[*sources.paths(source), IMAGES / target], outputs=[out]) as journal:
-        how = {"training": settings.training.model_dump(), "warm_start": settings.warm_start}
-        same = {"stage": STAGE, "source": source, "target": target, "measured": measured.model_dump(), "module": "stages.lib.forgetting"}
-        seeds = range(settings.n_seeds)
-        runs = [Run(method="lwf", setting=value, seed=seed, how=how, **same) for value in settings.lambda_d for seed in seeds]
-        runs += [Run(method="frozen", setting=0, seed=seed, how=how, **same) for seed in seeds]
-        if card.dataset == target and card.part is None:
-            runs.append(Run(method="source", setting=0, seed=0, how={}, **same))
-        histogram = Run(method="distance", setting=0, seed=0, how={"images": settings.histogram_images}, **same)
-        store = partial(features.store, source, target, params.section("grid"))
-        robust_transfer.compute([*runs, *([histogram] if settings.histogram_images else [])], compute, out, journal, store)
-        distances = cells.arrays(STAGE, histogram.key) if settings.histogram_images else {}
-        with files.replacing(out / "distances.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, **distances)
+    settings, measured, out = params.section("learn_without_forgetting"), params.section("robust_transfer"), REMEMBERING / source / target
+    with robust_transfer.execution(STAGE, settings, measured, out, source, target) as journal:
+        runs = runs_of(settings, measured, card_of(source), target)
+        robust_transfer.compute(runs, compute, out, journal, partial(features.store, source, target, params.section("grid")))
+        arrays = [cells.arrays(STAGE, run.key) for run in runs if run.method == "distance"]
+        files.write_npz(out / "distances.npz", arrays[0] if arrays else {})
+
+
+def runs_of(settings: LearnWithoutForgettingSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
+    run = partial(Run, stage=STAGE, module="stages.lib.forgetting", source=source.name, target=target, measured=measured.model_dump())
+    how = {"training": settings.training.model_dump(), "warm_start": settings.warm_start}
+    seeds = range(settings.n_seeds)
+    runs = [run(method="lwf", setting=value, seed=seed, how=how) for value in settings.lambda_d for seed in seeds]
+    runs += [run(method="frozen", setting=0, seed=seed, how=how) for seed in seeds]
+    if source.dataset == target and source.part is None:
+        runs.append(run(method="source", setting=0, seed=0, how={}))
+    if settings.histogram_images:
+        runs.append(run(method="distance", setting=0, seed=0, how={"images": settings.histogram_images}))
+    return runs
 
 
 def compute(run: Run) -> None:

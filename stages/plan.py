@@ -10,18 +10,22 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from stages.lib import computing, costs, datasets, executors, grid, params, sources, subsets
+from stages import harden, learn_without_forgetting, retrain, train_heads
+from stages.lib import cells, computing, costs, datasets, executors, grid, params, sources, subsets
 from stages.lib.catalog import AnyDataset, Folder, Random
 from stages.lib.costs import Kind, Rates, Work
 from stages.lib.errors import RunError
 from stages.lib.grid import Job
 from stages.lib.progress import bar
+from stages.lib.robust_transfer import Run
 from stages.lib.settings import Params
 
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
@@ -91,13 +95,9 @@ def prepared(settings: Params, source: str, target: str) -> Task | None:
 
 def expected(settings: Params, source: str, target: str) -> Task:
     """The same from the catalogs alone, with subsets that nothing has been computed for."""
-    entry, images = params.source_entry(source), params.dataset_entry(target)
+    images = params.dataset_entry(target)
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
-    card = sources.Card(
-        name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None, dataset=None,
-        threat=None, origin="", sha256="unknown", mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
-    )  # fmt: skip
     stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
     splits = {"train": datasets.SplitCard(n=images.train, sha256=""), "test": datasets.SplitCard(n=images.test, sha256="")}
     shown = datasets.Card(
@@ -108,7 +108,16 @@ def expected(settings: Params, source: str, target: str) -> Task:
     names = subsets.names(settings.draw_subsets, images.train)
     drawn = {name: rng.permutation(images.train)[: subsets.parts_of(name)[0]] for name in names}
     n = {"train": images.train, "test": images.test}
-    return Task(grid.job_of(card, shown, settings.finetune), n, stored, drawn, exists=False)
+    return Task(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
+
+
+def expected_card(source: str) -> sources.Card:
+    entry = params.source_entry(source)
+    return sources.Card(
+        name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None,
+        dataset=getattr(entry, "dataset", None), part=getattr(entry, "part", None), threat=None, origin="", sha256="unknown",
+        mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
+    )  # fmt: skip
 
 
 def native_size(images: AnyDataset) -> int:
@@ -150,7 +159,9 @@ def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Ra
         *(row(kind, work, rates[kind], processes) for kind, work in total.items()),
         "",
         f"cells  {runs:,}, of which {done:,} are done",
-        f"time   {duration(all_s)} on this machine ({times} {duration(stages * stage_s)}); and the sources' training and the attacks",
+        *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in experiments(settings)),
+        f"time   {duration(all_s)} on this machine ({times} {duration(stages * stage_s)}); and the sources' training, the attacks, "
+        "and the experiments of Shafahi et al.",
         f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, rates))}, "
         f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
     ]
@@ -173,6 +184,24 @@ def activations(pair: Pair, rates: dict[Kind, Rates], room: float) -> tuple[floa
         held += size if fits else 0.0
         seconds += (images if fits else seen) * rates[kind].per_frozen
     return seconds, held
+
+
+def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
+    """Of each section of Shafahi et al. that is on: its name, how many runs it has, and how many of them the store holds."""
+    for stage in (retrain, train_heads, harden, learn_without_forgetting):
+        name = stage.__name__.rpartition(".")[2]
+        section = getattr(settings, name)
+        items = product(map(expected_card, section.sources), *([section.targets] if hasattr(section, "targets") else []))
+        runs = [run for item in items for run in stage.runs_of(section, settings.robust_transfer, *item)]
+        if runs:
+            yield name, len(runs), sum(is_kept(run) for run in runs)
+
+
+def is_kept(run: Run) -> bool:
+    try:
+        return cells.load(run.stage, run.key) is not None
+    except (RunError, OSError, ValueError):  # its source or its target is not there yet
+        return False
 
 
 def images_bytes(settings: Params) -> float:

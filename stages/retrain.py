@@ -4,25 +4,29 @@ Reads models/sources/<source>.*, data/images/<source data>/, params.yaml: retrai
 models/robustness/retrained/<source>/runs.parquet: a row for each k, seed and measure; k = 0 is the source as it is.
 """
 
-from pathlib import Path
+from functools import partial
 
-from stages.lib import command, params, robust_transfer, sources
-from stages.lib.datasets import IMAGES
-from stages.lib.journal import execution
+from stages.lib import command, params, robust_transfer
 from stages.lib.robust_transfer import Run
+from stages.lib.robustness_settings import RetrainSettings, RobustTransferSettings
+from stages.lib.sources import Card, card_of
 from stages.lib.tables import RETRAINED
 
 
 def main(source: str) -> None:
-    settings, measured, card = params.section("retrain"), params.section("robust_transfer"), sources.card_of(source)
-    shown, out = settings.model_dump() | {"robust_transfer": measured.model_dump()}, RETRAINED / source
-    inputs: list[Path] = [*sources.paths(source), IMAGES / card.dataset]
-    with execution("retrain", source, settings=shown, inputs=inputs, outputs=[out]) as journal:
-        same = {"stage": "retrain", "source": source, "target": card.dataset, "part": card.part, "how": settings.training.model_dump(),
-                "measured": measured.model_dump(), "module": "stages.lib.retraining"}  # fmt: skip
-        runs = [Run(method="source", setting=0, seed=0, **same)]
-        runs += [Run(method="retrained", setting=k, seed=seed, **same) for k in settings.k for seed in range(settings.n_seeds)]
-        robust_transfer.compute(runs, compute, out, journal)
+    settings, measured, out = params.section("retrain"), params.section("robust_transfer"), RETRAINED / source
+    with robust_transfer.execution("retrain", settings, measured, out, source) as journal:
+        robust_transfer.compute(runs_of(settings, measured, card_of(source)), compute, out, journal)
+
+
+def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source: Card) -> list[Run]:
+    run = partial(
+        Run, stage="retrain", module="stages.lib.retraining", source=source.name, target=source.dataset, part=source.part,
+        how=settings.training.model_dump(), measured=measured.model_dump(),
+    )  # fmt: skip
+    seeds = range(settings.n_seeds)
+    runs = [run(method="source", setting=0, seed=0)]
+    return runs + [run(method="retrained", setting=k, seed=seed) for k in settings.k for seed in seeds]
 
 
 def compute(run: Run) -> None:

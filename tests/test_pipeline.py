@@ -158,9 +158,22 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(finished, empty):
         time.sleep(moments.uniform(3, 10))
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
+        if empty.dvc("status", ok=False).returncode:  # killed as it wrote dvc.lock; no earlier one is committed here
+            (empty.folder / "dvc.lock").unlink()
     empty.dvc("repro")
     for path in ("reports/tables/runs.csv", "reports/tables/summary.csv", "reports/metrics.json"):
         assert empty.text(path) == finished.text(path), path
+
+
+def test_half_a_lock_file_costs_no_computation(copy):
+    """DVC writes it in place, and may be killed in that moment."""
+    lock, table = copy.folder / "dvc.lock", copy.text("reports/tables/runs.csv")
+    lock.write_text("schema: '2.0'\nstages:\n  check:\n")
+    assert "'./dvc.lock' validation failed" in copy.dvc("repro", ok=False).stderr
+    lock.unlink()  # the worst case: no stage of it had been committed
+    assert not set(copy.repro()) & named("upscale", "draw_subsets", "source", "finetune", "evaluate_robustness", "report")
+    assert copy.text("reports/tables/runs.csv") == table
+    assert copy.run("git", "diff", "--stat", "dvc.lock").stdout == ""
 
 
 def test_runs_of_a_cluster_s_jobs_are_taken_from_the_store(empty):

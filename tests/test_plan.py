@@ -9,26 +9,51 @@ from stages import plan
 from stages.lib import code, costs, params
 
 
-def cells_line(repository, *arguments: str) -> str:
-    done = repository.stage("plan", *arguments)
-    return next(line for line in done.stdout.splitlines() if line.startswith("cells"))
+def counted() -> tuple[int, int]:
+    """Runs that params.yaml here asks for, and those of them that are done."""
+    settings = params.load_params()
+    pairs = [plan.pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
+    works = [work for pair in pairs for work in pair.work.values()]
+    return sum(work.runs for work in works), sum(work.done for work in works)
 
 
-def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(copy):
-    before = {path: path.stat().st_mtime_ns for path in copy.folder.rglob("*") if path.is_file() and ".git/" not in str(path)}
-    assert cells_line(copy).split() == ["cells", "20,", "of", "which", "20", "are", "done"]
+def files_of(repository) -> dict:
+    found = [path for path in repository.folder.rglob("*") if path.is_file() and not {".git", "__pycache__"} & set(path.parts)]
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def test_it_says_what_is_done_and_leaves_everything_as_it_is(copy):
+    before = files_of(copy)
+    assert "cells  20, of which 20 are done" in copy.stage("plan").stdout.splitlines()
+    assert files_of(copy) == before
+
+
+def test_it_counts_cells_and_those_that_are_done(copy, monkeypatch):
+    monkeypatch.chdir(copy.folder)
+    assert counted() == (20, 20)
     copy.edit("params.yaml", draw_subsets__n_seeds=3)
-    assert cells_line(copy).split() == ["cells", "30,", "of", "which", "0", "are", "done"]  # other subsets are to be drawn first
+    assert counted() == (30, 0)  # other subsets are to be drawn first
     copy.edit("params.yaml", draw_subsets__n_seeds=2, blocks=[0, 1, 2])
-    assert cells_line(copy).split() == ["cells", "28,", "of", "which", "20", "are", "done"]
-    after = {path: path.stat().st_mtime_ns for path in copy.folder.rglob("*") if path.is_file() and ".git/" not in str(path)}
-    assert {path: time for path, time in after.items() if path.name != "params.yaml" and "__pycache__" not in str(path)} == {
-        path: time for path, time in before.items() if path.name != "params.yaml" and "__pycache__" not in str(path)
-    }
+    assert counted() == (28, 20)
+
+
+def test_experiments_that_are_on_are_counted_with_what_is_done(copy, monkeypatch):
+    monkeypatch.chdir(copy.folder)
+    assert list(plan.experiments(params.load_params())) == []
+    copy.edit("params.yaml", retrain__sources=["natural"], retrain__k=[1, 2], retrain__n_seeds=1, retrain__training={"steps": 2, "batch_size": 8, "lr": 0.1},
+              harden__sources=["l2_eps0_5"], harden__targets=["digits"], harden__n_per_class=[2, 4], harden__n_seeds=2,
+              robust_transfer__max_images=8, robust_transfer__attacks={"pgd2": {"kind": "pgd", "steps": 2, "step_ratio": 2.5}})  # fmt: skip
+    assert list(plan.experiments(params.load_params())) == [("retrain", 3, 0), ("harden", 12, 0)]
+    copy.stage("retrain", "natural")
+    assert list(plan.experiments(params.load_params())) == [("retrain", 3, 3), ("harden", 12, 0)]
 
 
 def test_it_needs_nothing_but_settings_and_catalogs(empty):
+    empty.edit("params.yaml", train_heads__sources=["natural"], train_heads__targets=["digits"])
     lines = empty.stage("plan").stdout.splitlines()
+    heads = next(line.split() for line in lines if "of train_heads" in line)
+    assert int(heads[0]) > 0
+    assert heads[1:] == ["of", "train_heads,", "of", "which", "0", "are", "done"]
     assert any(line.startswith("cells  20, of which 0 are done") for line in lines)
     assert any(line.startswith("time") and "start of 3 stages" in line for line in lines)
     assert any(line.startswith("disk") for line in lines)

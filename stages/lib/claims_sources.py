@@ -11,6 +11,8 @@ from stages.lib.paper import many_steps
 from stages.lib.study import ABSENT, Evidence, Study, at, eps_text, images, kept_runs, over_images, over_seeds
 from stages.lib.under_attack import middle
 
+OTHER_TASK = "not compared: it learnt other images or classes than the natural source"
+
 
 def texture_targets(study: Study) -> Iterator[Evidence]:
     few = study.sizes[0]
@@ -26,6 +28,9 @@ def texture_loss(study: Study) -> Iterator[Evidence]:
     natural = study.cards[study.natural]["accuracy"]
     for name in study.robust:
         ours, what = study.cards[name]["accuracy"], f"loss without texture cue: natural minus {study.labels[name]}"
+        if not study.learnt_as_natural(name):
+            yield Evidence(what, note=OTHER_TASK)
+            continue
         if not all(split in accuracy for split in splits for accuracy in (natural, ours)):
             yield Evidence(what, note=ABSENT)
             continue
@@ -72,7 +77,9 @@ def source_accuracy(study: Study) -> Iterator[Evidence]:
     for name in perturbed:
         what = f"{study.labels[name]} minus natural"
         (ours, natural), n = (_measured(study, s) for s in (name, study.natural)), study.n_test.get("test")
-        if ours is None or natural is None:
+        if not study.learnt_as_natural(name):
+            yield Evidence(what, note=OTHER_TASK)
+        elif ours is None or natural is None:
             yield _as_published(study, what, name)
         else:
             yield over_images(what, [ours, natural], [n, n], [1, -1], expected=-1)

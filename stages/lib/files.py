@@ -90,6 +90,11 @@ def save_array(path: Path, array: np.ndarray) -> str:
     return write_array(path, array.shape, array.dtype, [array])
 
 
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
 def write_parquet(path: Path, table: Any) -> None:
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)

@@ -1,6 +1,7 @@
 """Runs of the experiments of Shafahi et al. (ICLR 2020): what decides one, its place in the cell store, and the table that they make."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib import cells, code, files, missing, params, sources
+from stages.lib import cells, code, files, journal, missing, params, sources
 from stages.lib.catalog import Part
-from stages.lib.datasets import card_of
+from stages.lib.datasets import IMAGES, card_of
+from stages.lib.fields import Settings
 from stages.lib.journal import Journal
+from stages.lib.robustness_settings import RobustTransferSettings
 from stages.lib.tables import TRANSFERS
 
 LOOP = "stages.lib.descent"
@@ -52,6 +55,18 @@ class Run:
     def keep(self, values: dict[str, float], tensors: dict | None = None) -> None:
         """What the run ends with, by name; accuracies in percent."""
         cells.save(self.stage, self.key, {"values": values}, tensors)
+
+
+@contextmanager
+def execution(
+    stage: str, settings: Settings, measured: RobustTransferSettings, out: Path, source: str, target: str | None = None
+) -> Iterator[Journal]:
+    """The frame of a stage that writes the folder `out`; without a target its images are the source's own."""
+    shown = settings.model_dump() | {"robust_transfer": measured.model_dump()}
+    inputs = [*sources.paths(source), IMAGES / (target or sources.card_of(source).dataset)]
+    items = [source] if target is None else [source, target]
+    with journal.execution(stage, *items, settings=shown, inputs=inputs, outputs=[out]) as its_journal:
+        yield its_journal
 
 
 def compute(

@@ -110,6 +110,10 @@ class Study:
             return "natural"
         return {"PGD(1)": "pgd1", "Gaussian": "gaussian"}.get(self.perturbation(name), self.norm(name))
 
+    def learnt_as_natural(self, name: str) -> bool:
+        """Trained on the images and the classes of the natural source, so that their accuracies are of one task."""
+        return all(self.cards[name].get(key) == self.cards[self.natural].get(key) for key in ("dataset", "part"))
+
     def of_family(self, family: str) -> list[str]:
         return [name for name in self.cards if self.family(name) == family]
 

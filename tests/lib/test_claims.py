@@ -161,6 +161,17 @@ def test_source_accuracy_has_an_interval_over_test_images():
     assert turned.verdict == "contradicts"
 
 
+@pytest.mark.parametrize("other", [{"dataset": "digits"}, {"part": {"of": 2, "number": 0, "seed": 0}}])
+@pytest.mark.parametrize(("name", "splits"), [("source accuracy", ["test"]), ("textures", ["test", "test_decorrelated"])])
+def test_accuracies_of_other_tasks_are_not_compared(name, splits, other):
+    natural, robust = (card(threat, **dict.fromkeys(splits, accuracy)) for threat, accuracy in ((None, 95.0), (L2, 85.0)))
+    results = made.study(lambda *_: 0.0, cards={"natural": natural, "l2": robust})
+    assert any(e.mean is not None for e in evidence(results, name))
+    results = made.study(lambda *_: 0.0, cards={"natural": natural, "l2": robust | other})
+    assert [e.mean for e in evidence(results, name) if "not compared" in e.note] == [None]
+    assert not any(e.mean is not None for e in evidence(results, name))
+
+
 def test_source_accuracy_as_published_is_no_evidence():
     cards = {"natural": card() | {"published_accuracy": 76.13}, "l2": card(L2) | {"published_accuracy": 57.9}}
     [found] = evidence(made.study(lambda *_: 0.0, cards=cards), "source accuracy")
