@@ -26,6 +26,7 @@ from stages.lib import (
     results,
     shafahi,
     shafahi_figures,
+    shafahi_tables,
     statistics,
     table7,
 )
@@ -49,7 +50,7 @@ def main() -> None:
         numbers = paper.all_figures(study, table7.delta(study, published.table7))
         found = claims.all_claims(study, transfers, published)
         if not transfers.is_empty:
-            tables["robust_transfer"] = transfers.runs
+            tables |= {"robust_transfer": transfers.runs, "shafahi": shafahi_tables.compared(transfers, published.shafahi)}
         save_tables(tables | {"claims": claims.table(found)}, REPORTS / "tables")
         save_tables({name: figure.table for name, figure in numbers.items() if len(figure.table)}, REPORTS / "tables")
         save_tables(plots_of(tables), REPORTS / "plots")

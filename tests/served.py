@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.io
+import yaml
+from conftest import Repository
 from PIL import Image
 
 PAGE = b"\n<!DOCTYPE html>\n<html>log in first</html>"
@@ -257,6 +259,15 @@ def mnist(rng: np.random.Generator, train: int = 50, test: int = 20) -> dict[str
 fmnist = kmnist = mnist
 SETS = {"cifar10": cifar10, "cifar100": cifar100, "svhn": svhn, "fmnist": fmnist, "kmnist": kmnist, "mnist": mnist}
 """By name in data/catalog.yaml."""
+
+
+def serve_sets(repository: Repository, server: "Server", counts: dict[str, tuple[int, int]]) -> None:
+    """Put miniatures of sets, of so many training and test images, in the place of the published ones; in parts of them, too."""
+    rng, catalog = np.random.default_rng(0), yaml.safe_load(repository.text("data/catalog.yaml"))
+    for name, (train, test) in counts.items():
+        small = {"files": server.listed(SETS[name](rng, train, test), within=f"{name}/"), "train": train, "test": test}
+        same = [other for other, entry in catalog.items() if entry.get("files") == catalog[name]["files"]]
+        repository.edit("data/catalog.yaml", **{f"{other}__{key}": value for other in same for key, value in small.items()})
 
 
 # Folders of images

@@ -11,7 +11,7 @@ import torch
 import yaml
 from checkpoints import robustness_format, torchvision_format
 from conftest import ROOT, Repository, merge, new_repository
-from served import SETS, Server, folder_archive
+from served import SETS, Server, folder_archive, serve_sets
 
 from stages.lib import networks
 
@@ -39,10 +39,7 @@ def paper(tmp_path_factory) -> Repository:
     (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     rng = np.random.default_rng(0)
     with Server({}) as server:
-        for name, make in SETS.items():
-            repository.edit("data/catalog.yaml", **{
-                f"{name}__files": server.listed(make(rng, TRAIN, TEST), within=f"{name}/"), f"{name}__train": TRAIN, f"{name}__test": TEST,
-            })  # fmt: skip
+        serve_sets(repository, server, dict.fromkeys(SETS, (TRAIN, TEST)))
         [archive] = server.listed({"imagenet.tar.gz": folder_archive(rng, 6, 3, CLASSES, "gz")})
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
         for seed, (name, make) in enumerate(FORMATS.items()):

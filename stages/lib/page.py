@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from stages.lib import figures, shafahi, shafahi_figures, table7, under_attack
+from stages.lib import figures, shafahi_figures, shafahi_tables, table7, under_attack
 from stages.lib.claims import Claim
 from stages.lib.gallery import looks_of
 from stages.lib.paper import Numbers
@@ -46,8 +46,8 @@ def render(
         figures={name: inline(svg, name) for name, svg in svgs.items()}, paper=paper, numbers=numbers(study, tables["summary"]),
         table7=table7.rows_of(tables["table7"]), order=table7.order_of(study), agreement=table7.agreement(tables["table7"]),
         attacks=under_attack.by_attack(study), doubts=under_attack.doubts(study), checked=len(study.checks),
-        transfers=transfers, frozen=shafahi.frozen(transfers, shafahi_published),
-        forgetting=shafahi.forgetting(transfers, shafahi_published),
+        transfers=transfers, own_data=shafahi_tables.own_data(transfers, shafahi_published),
+        frozen=shafahi_tables.frozen(transfers, shafahi_published), forgetting=shafahi_tables.forgetting(transfers, shafahi_published),
         threats=threats(study), parameters=as_yaml(settings), settings=settings,
         cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
     )  # fmt: skip

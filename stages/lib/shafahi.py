@@ -1,4 +1,4 @@
-"""The experiments of Shafahi et al. (ICLR 2020), read and brought into the numbers of their figures; published values beside them.
+"""The experiments of Shafahi et al. (ICLR 2020), read and brought into the numbers of their figures.
 
 Every accuracy is a mean over seeds. Its interval is the one over seeds where there are several, else Wilson's over test images.
 """
@@ -22,9 +22,6 @@ BY = ["source", "target", "method", "setting", "measure"]
 SECTIONS = {"retrain": RETRAINED, "train_heads": HEADS, "harden": HARDENED, "learn_without_forgetting": REMEMBERING}
 NOT_ACCURACY = ("images", "passes", "train distance", "test distance")
 BOTH = "mean of both"  # of clean accuracy and accuracy under attack
-PUBLISHED_TARGETS = {  # the names of reports/reference/shafahi_tables.csv: ours; a `+` there stands for augmentation
-    "cifar100 (other 50%)": "cifar100_other", "cifar100 (same 50%)": "cifar100_same", "cifar100 (other 1/2)": "cifar100_other",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,38 +146,3 @@ def value(table: pd.DataFrame, **where: Any) -> pd.Series | None:
     """The one row with these values."""
     rows = at(table, **where)
     return None if rows.empty else rows.iloc[0]
-
-
-def frozen(transfers: Transfers, published: pd.DataFrame) -> list[dict[str, Any]]:
-    """Tables 2 and 3: a linear head on frozen features, a row for each target and source, with what the paper has for it."""
-    rows = []
-    groups = dict(list(transfers.heads.groupby(["target", "source"], sort=False)))
-    targets = list(dict.fromkeys(target for target, _ in groups))
-    for (target, source), own in sorted(groups.items(), key=lambda item: targets.index(item[0][0])):
-        found = {name: value(own, setting=0.0, measure=measure) for name, measure in (("clean", "clean"), ("robust", transfers.attack))}
-        if found["clean"] is not None:
-            theirs = _published(published, transfers, source, target, published["setting"].str.startswith("frozen"))
-            rows.append({"target": target, "source": source, "published": theirs, **found})
-    return rows
-
-
-def forgetting(transfers: Transfers, published: pd.DataFrame) -> list[dict[str, Any]]:
-    """Tables 4 to 7: a row for each source, target and lambda_d, the frozen and the untrained source last."""
-    rows = []
-    for (source, target, method, setting), own in transfers.remembering.groupby(["source", "target", "method", "setting"], sort=False):
-        if method == "distance":
-            continue
-        found = {name: value(own, measure=measure) for name, measure in (("clean", "clean"), ("robust", transfers.attack))}
-        says = published["setting"].str.extract(r"lambda_d=([0-9.e-]+)")[0].astype(float)
-        theirs = _published(published, transfers, source, target, np.isclose(says, setting, rtol=1e-6)) if method == "lwf" else None
-        rows.append({"source": source, "target": target, "method": method, "lambda_d": setting, "published": theirs, **found})
-    return rows
-
-
-def _published(published: pd.DataFrame, transfers: Transfers, source: str, target: str, which: Any) -> dict[str, float] | None:
-    """Clean and PGD-20 accuracy that the paper gives for a source model of this kind and data on this target."""
-    names = published["target"].map(lambda name: PUBLISHED_TARGETS.get(name, name.removesuffix("+")))
-    data = published["source"].str.split(r"[+ ]", regex=True).str[0]
-    kind = published["source_model"].str.startswith("robust" if transfers.robust(source) else "natural")
-    rows = published[which & (names == target) & (data == transfers.cards[source]["dataset"]) & kind]
-    return None if rows.empty else {"clean": float(rows["clean_accuracy"].iloc[0]), "robust": float(rows["pgd20_accuracy"].iloc[0])}

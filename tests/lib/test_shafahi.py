@@ -1,4 +1,4 @@
-"""The figures and claims of Shafahi et al., from runs whose every number is known."""
+"""The figures, tables and claims of Shafahi et al., from runs whose every number is known."""
 
 from itertools import product
 
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib import claims, reference, shafahi, shafahi_figures, statistics
+from stages.lib import claims, reference, shafahi, shafahi_figures, shafahi_tables, statistics
 from stages.lib.shafahi import Transfers
 
 PUBLISHED = reference.load(["digits"])
@@ -59,16 +59,28 @@ def test_of_one_seed_the_interval_is_over_test_images_and_of_several_over_seeds(
     assert images["mean"] == 500.5
 
 
-def test_frozen_features_stand_beside_tables_2_and_3(transfers):
-    found = {(row["target"], row["source"]): row for row in shafahi.frozen(transfers, PUBLISHED.shafahi)}
-    assert found["cifar10", "rob"]["published"] == {"clean": 72.05, "robust": 17.70}
-    assert found["cifar10", "nat"]["published"] == {"clean": 83.05, "robust": 0.0}
-    assert found["cifar100_other", "rob"]["published"] == {"clean": 58.48, "robust": 15.86}
-    assert found["cifar10", "rob"]["robust"]["mean"] == 30.0
+def test_a_source_on_its_own_data_stands_beside_table_1(transfers):
+    found = {row["source"]: row for row in shafahi_tables.own_data(transfers, PUBLISHED.shafahi)}
+    assert {name: row["published"] for name, row in found.items()} == {
+        "nat": {"clean": 78.84, "robust": 0.0}, "rob": {"clean": 59.87, "robust": 22.76},
+    }  # fmt: skip
+    assert found["rob"]["robust"]["mean"] == 50.0
+
+
+HALF = {"of": 2, "number": 0, "seed": 0}
+
+
+@pytest.mark.parametrize(("part", "published"), [(None, {"cifar10": 72.05}), (HALF, {"cifar100_other": 58.48}), (HALF | {"of": 3}, {})])
+def test_frozen_features_stand_beside_table_2_where_the_source_learnt_as_many_classes(part, published):
+    found = made.transfers(rows(), {name: card | {"part": part} for name, card in CARDS.items()})
+    shown = [row for row in shafahi_tables.frozen(found, PUBLISHED.shafahi) if row["source"] == "rob"]
+    assert {row["target"]: row["published"]["clean"] for row in shown if row["published"]} == published
+    assert [row["target"] for row in shown] == ["cifar10", "cifar100_other"]
+    assert shown[0]["robust"]["mean"] == 30.0
 
 
 def test_lambdas_stand_beside_table_4(transfers):
-    found = {(row["method"], row["lambda_d"]): row for row in shafahi.forgetting(transfers, PUBLISHED.shafahi)}
+    found = {(row["method"], row["lambda_d"]): row for row in shafahi_tables.forgetting(transfers, PUBLISHED.shafahi)}
     assert set(found) == {("lwf", 0.0), ("lwf", 0.001), ("lwf", 0.1), ("frozen", 0.0)}
     assert found["lwf", 0.001]["published"] == {"clean": 86.15, "robust": 4.70}
     assert found["lwf", 0.0]["published"] is None
@@ -78,9 +90,17 @@ def test_lambdas_stand_beside_table_4(transfers):
 
 def test_another_source_has_no_published_figures(transfers):
     other = made.transfers(rows(), {name: card | {"dataset": "glyphs"} for name, card in CARDS.items()})
-    assert all(row["published"] is None for row in shafahi.frozen(other, PUBLISHED.shafahi))
+    assert shafahi_tables.compared(other, PUBLISHED.shafahi)["published"].isna().all()
     imagenet = made.transfers(rows(), {name: card | {"dataset": "imagenet"} for name, card in CARDS.items()})
-    assert shafahi.frozen(imagenet, PUBLISHED.shafahi)[0]["published"] == {"clean": 90.49, "robust": 0.01}
+    assert shafahi_tables.frozen(imagenet, PUBLISHED.shafahi)[0]["published"] == {"clean": 90.49, "robust": 0.01}
+
+
+def test_all_tables_are_one_with_the_difference(transfers):
+    table = shafahi_tables.compared(transfers, PUBLISHED.shafahi)
+    row = table.query("tables == '4 to 7' and lambda_d == 0.001 and measure == 'pgd20'").iloc[0]
+    assert row[["mean", "published", "difference"]].tolist() == pytest.approx([0.2, 4.70, -4.5])
+    assert table.groupby("tables")["published"].count().to_dict() == {"1": 4, "2 and 3": 4, "4 to 7": 4}
+    assert len(table) == 2 * (2 + 4 + 4)
 
 
 def test_the_mean_of_both_is_taken_seed_by_seed(transfers):
@@ -161,5 +181,5 @@ def test_gradients_are_shown_around_grey():
 def test_without_any_section_there_is_nothing():
     nothing = made.transfers()
     assert nothing.is_empty
+    assert shafahi_tables.compared(nothing, PUBLISHED.shafahi).empty
     assert all(isinstance(table, pd.DataFrame) and table.empty for table in (nothing.retrained, nothing.hardened))
-    assert shafahi.frozen(nothing, PUBLISHED.shafahi) == shafahi.forgetting(nothing, PUBLISHED.shafahi) == []

@@ -1,0 +1,107 @@
+"""The configurations of Shafahi et al., shrunk: their profiles with tiny sizes and narrow networks, CIFAR and ImageNet from a server here."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from checkpoints import torchvision_format
+from conftest import ROOT, Repository, merge, new_repository
+from served import Server, folder_archive, serve_sets
+
+from stages.lib import networks
+
+CLASSES = 4  # of what stands for ImageNet
+STEPS = {"steps": 3, "batch_size": 32}
+TINY = {
+    "source": {"epochs": 1, "batch_size": 50},
+    "draw_subsets": {"n_images": [100], "n_seeds": 2},
+    "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 50, "keep": {"n_images": [100]}},
+    "evaluate_robustness": {"max_images": 8, "check_images": 2, "attacks": {name: {"steps": 1} for name in ("pgd20", "cw20")}},
+    "robust_transfer": {"max_images": 16, "attacks": {"pgd20": {"steps": 2}}},
+    "retrain": {"training": STEPS},
+    "train_heads": {"training": STEPS, "gradients": 3},
+    "harden": {"attack": {"steps": 2}, "from_scratch": STEPS, "adversarial_finetuning": STEPS, "natural_head": STEPS},
+    "learn_without_forgetting": {"training": STEPS},
+    "report": {"bootstrap": 100, "headline": {"n_images": 100}, "epochs_at": [100]},
+}
+
+
+def run(folder, profile: str, changes: dict, change_catalogs: Callable[[Repository, Server], None]) -> Repository:
+    """The profile, shrunk, from the download to the report."""
+    repository = new_repository(folder)
+    settings = merge(merge(yaml.safe_load((ROOT / profile).read_text()), TINY), changes)
+    (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    with Server({}) as server:
+        serve_sets(repository, server, {"cifar100": (300, 100), "cifar10": (120, 40)})
+        change_catalogs(repository, server)
+        repository.commit("shrunk")
+        repository.dvc("repro", **server.environment)
+    return repository
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory) -> Repository:
+    def narrow(repository: Repository, server: Server) -> None:
+        for name, entry in yaml.safe_load(repository.text("models/catalog.yaml")).items():
+            if name.startswith("wrn_cifar100"):
+                changes = {"architecture": "wide_resnet32_1"} | ({"threat": {"perturbation": {"steps": 1}}} if entry["threat"] else {})
+                repository.edit("models/catalog.yaml", **{name: merge(entry, changes)})
+
+    robust = ["wrn_cifar100_linf_eps8_255", "wrn_cifar100_linf_eps8_255_half"]  # fewer sources and targets: each pair is a process
+    changes = {
+        "models": ["wrn_cifar100_natural", *robust], "upscale": {"image_size": 16}, "retrain": {"k": [1, 2, 17]},
+        "train_heads": {"sources": robust, "targets": ["cifar10", "cifar100_same"]},
+        "learn_without_forgetting": {"targets": ["cifar10", "cifar100_other"], "lambda_d": [1e-5, 0.001, 0.01]},
+    }  # fmt: skip
+    return run(tmp_path_factory.mktemp("cifar"), "profiles/shafahi-cifar100.yaml", changes, narrow)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory) -> Repository:
+    def small(repository: Repository, server: Server) -> None:
+        [archive] = server.listed({"imagenet.tar.gz": folder_archive(np.random.default_rng(0), 6, 3, CLASSES, "gz")})
+        repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
+        torch.manual_seed(0)
+        entry = yaml.safe_load(repository.text("models/catalog.yaml"))["torchvision_resnet50"]
+        [file] = server.listed({entry["file"]["name"]: torchvision_format(networks._published("small_resnet", CLASSES))})
+        entry |= {"architecture": "small_resnet", "classes": CLASSES, "file": file}
+        repository.edit("models/catalog.yaml", torchvision_resnet50=entry, free4_resnet50_linf_eps5_255__architecture="small_resnet")
+
+    changes = {"upscale": {"image_size": 40}, "source": {"batch_size": 8}, "harden": {"n_per_class": [1, 2]},
+               "train_heads": {"targets": ["cifar10"], "hidden": [0, 1]},
+               "robust_transfer": {"attacks": {"cw20": {"steps": 2}}}}  # fmt: skip
+    return run(tmp_path_factory.mktemp("imagenet"), "profiles/shafahi-imagenet.yaml", changes, small)
+
+
+def published(repository: Repository) -> dict[str, int]:
+    """How many rows of each group of tables have a published accuracy beside them."""
+    table = pd.read_csv(repository.folder / "reports/tables/shafahi.csv")
+    return table.groupby("tables")["published"].count().to_dict()
+
+
+def drawn(repository: Repository) -> set[str]:
+    return {path.stem.removeprefix("shafahi_") for path in (repository.folder / "reports/figures").glob("shafahi_*.svg")}
+
+
+def test_tables_1_to_6_stand_beside_the_published_ones(cifar):
+    lambdas = 2 + 2  # Tables 4 and 6 have no 1e-5
+    assert published(cifar) == {"1": 2 * 2, "2 and 3": 2 * 2, "4 to 7": 2 * lambdas}  # clean and robust
+    assert drawn(cifar) == {
+        "figure1", "figure5_cifar10", "figure5_cifar100_same", "figure7", "forgetting_cifar10", "forgetting_cifar100_other",
+    }  # fmt: skip
+    assert "78.84" in cifar.text("reports/report.html")
+
+
+def test_table_3_stands_beside_the_published_one(imagenet):
+    assert published(imagenet) == {"2 and 3": 2 * 2}
+    assert drawn(imagenet) == {"figure3", "figure4_cifar10", "figure5_cifar10"}
+    card = yaml.safe_load(imagenet.text("models/sources/free4_resnet50_linf_eps5_255.json"))
+    assert card["threat"]["perturbation"].startswith("free")
+
+
+@pytest.mark.parametrize("profile", ["cifar", "imagenet"])
+def test_it_runs_nothing_a_second_time(profile, request):
+    assert request.getfixturevalue(profile).repro() == []
