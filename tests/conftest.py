@@ -1,5 +1,6 @@
 """A miniature of the pipeline in a Git and DVC repository of its own: the real stages on tiny sets."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ MINIATURE = {
     "report": {"bootstrap": 200, "headline": {"n_images": 20, "blocks": 1}, "epochs_at": [20]},
 }
 
-LONGEST = ["test_profiles", "test_pipeline", "test_source"]  # begun first, so that no worker is busy alone at the end
+LONGEST = ["test_pipeline", "test_profiles", "test_profiles_shafahi", "test_source"]  # begun first, so that no worker is busy alone at the end
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -118,11 +119,20 @@ def new_repository(folder: Path) -> Repository:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Repository:
-    """A miniature that has run to its end, once for all tests; they take copies."""
-    repository = new_repository(tmp_path_factory.mktemp("finished"))
-    repository.dvc("repro")
-    repository.commit("results")
+def finished(tmp_path_factory, worker_id) -> Repository:
+    """A miniature that has run to its end, once for all tests and workers; they take copies."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.with_suffix(".done").exists():
+            return Repository(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+        folder.mkdir()
+        repository = new_repository(folder)
+        repository.dvc("repro")
+        repository.commit("results")
+        folder.with_suffix(".done").touch()
     return repository
 
 
