@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -102,20 +103,37 @@ def send_experiment(store: tracking.Store, folder: Path) -> None:
         )
         store.client.log_artifacts(run.info.run_id, str(folder / "artifacts"))
         store.client.set_terminated(run.info.run_id)
-    send_cells(store, run.info.run_id, folder / "artifacts" / "tables" / "runs.csv", run.info.start_time)
+    send_cells(store, run.info.run_id, folder / "artifacts" / "tables", run.info.start_time)
     shutil.rmtree(folder)
 
 
-def send_cells(store: tracking.Store, parent: str, table: Path, time_ms: int) -> None:
-    """Every cell of runs.csv that has no run yet, as a child of `parent`."""
+def send_cells(store: tracking.Store, parent: str, tables: Path, time_ms: int) -> None:
+    """Every cell of the report's tables that has no run yet, as a child of `parent`."""
     found = {run.data.tags["cell"][:16]: run for run in store.runs("tags.kind = 'cell'")}
+    done = {cell for cell, run in found.items() if run.info.status == "FINISHED"}
+    absent = [*runs_of(tables / "runs.csv", done), *transfers_of(tables / "robust_transfer.csv", done)]
+    for content in bar(absent, title="track: cells", unit="cell") if absent else []:
+        tracking.send_cell(store, parent, content | {"time_ms": time_ms}, found.get(content["key"]))
+
+
+def runs_of(table: Path, done: set[str]) -> Iterator[dict]:
+    """Fine-tuning runs that are not done: accuracies and loss by epoch."""
     keys = ["source", "target", "blocks", "n_images", "seed"]
-    groups = pd.read_csv(table, dtype={"blocks": str}).groupby([*keys, "cell"], sort=False)
-    absent = [(group, rows) for group, rows in groups if group[-1] not in found or found[group[-1]].info.status != "FINISHED"]
-    for (*values, cell), rows in bar(absent, title="track: cells", unit="cell") if absent else []:
-        history = [(int(row.pop("epoch")), row) for row in rows.drop(columns=[*keys, "cell"]).to_dict("records")]
-        content = {"key": cell, "params": dict(zip(keys, values, strict=True)), "history": history, "time_ms": time_ms}
-        tracking.send_cell(store, parent, content, found.get(cell))
+    for described, cell, rows in _cells(table, keys, done):
+        yield {"key": cell, "params": described, "history": [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]}
+
+
+def transfers_of(table: Path, done: set[str]) -> Iterator[dict]:
+    """The same of the experiments of Shafahi et al., where a section of them is on: what each ends with."""
+    keys = ["source", "target", "method", "setting", "seed"]
+    for described, cell, rows in _cells(table, keys, done) if table.is_file() else []:
+        yield {"key": cell, "params": described, "history": [(0, dict(zip(rows["measure"], rows["value"], strict=True)))]}
+
+
+def _cells(path: Path, keys: list[str], done: set[str]) -> Iterator[tuple[dict, str, pd.DataFrame]]:
+    table = pd.read_csv(path, dtype={"blocks": str, "cell": str})
+    for (*values, cell), rows in table[~table["cell"].isin(done)].groupby([*keys, "cell"], sort=False):
+        yield dict(zip(keys, values, strict=True)), cell, rows.drop(columns=[*keys, "cell"])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,12 @@ MINIATURE = {
     "report": {"bootstrap": 200, "headline": {"n_images": 20, "blocks": 1}, "epochs_at": [20]},
 }
 
-LONGEST = ["test_pipeline", "test_profiles", "test_profiles_shafahi", "test_source"]  # begun first, so that no worker is busy alone at the end
+LONGEST = [
+    "test_pipeline",
+    "test_profiles",
+    "test_profiles_shafahi",
+    "test_source",
+]  # begun first, so that no worker is busy alone at the end
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
 """The configuration of the paper, shrunk: profiles/paper.yaml with tiny sizes, everything that it fetches from a server here.
 
-Miniature archives of the six targets and of a folder in place of ImageNet, and small networks in the published formats in
-place of ResNet-50s, run through `dvc repro` to the report.
+Miniature archives of three of the six targets, one of each format, and of a folder in place of ImageNet, and small networks in
+the published formats in place of ResNet-50s, run through `dvc repro` to the report.
 """
 
 import numpy as np
@@ -11,18 +11,21 @@ import torch
 import yaml
 from checkpoints import robustness_format, torchvision_format
 from conftest import ROOT, Repository, merge, new_repository
-from served import SETS, Server, folder_archive, serve_sets
+from served import Server, folder_archive, serve_sets
 
 from stages.lib import networks
 
 TRAIN, TEST, CLASSES = 200, 100, 4  # images of each target; classes of what stands for ImageNet
+TARGETS = ["cifar100", "svhn", "kmnist"]
 TINY = {
+    "datasets": ["imagenet", *TARGETS],
+    "targets": TARGETS,
     "blocks": [0, 1, 3, 9],
     "upscale": {"image_size": 40},
     "draw_subsets": {"n_images": [100, "all"], "n_seeds": {"from_1": 2, "all": 1}},
     "source": {"epochs": 1, "batch_size": 8},
     "finetune": {"epochs": {"from_1": 1, "from_200": 2}, "eval_every": {"from_1": 1, "from_200": 1}, "batch_size": 50},
-    "report": {"bootstrap": 100, "headline": {"n_images": 100, "blocks": 3}, "epochs_at": [100]},
+    "report": {"bootstrap": 100, "similar": ["cifar100"], "headline": {"n_images": 100, "blocks": 3}, "epochs_at": [100]},
 }  # fmt: skip
 FORMATS = {
     "torchvision_resnet50": torchvision_format,
@@ -39,7 +42,7 @@ def paper(tmp_path_factory) -> Repository:
     (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     rng = np.random.default_rng(0)
     with Server({}) as server:
-        serve_sets(repository, server, dict.fromkeys(SETS, (TRAIN, TEST)))
+        serve_sets(repository, server, dict.fromkeys(TARGETS, (TRAIN, TEST)))
         [archive] = server.listed({"imagenet.tar.gz": folder_archive(rng, 6, 3, CLASSES, "gz")})
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
         for seed, (name, make) in enumerate(FORMATS.items()):
@@ -59,7 +62,7 @@ def test_every_run_of_table_4_is_in_one_csv(paper):
     seeds = 2 + 1
     pretrained, targets = len(settings["sources"]) - 1, len(settings["targets"])
     assert runs["cell"].nunique() == pretrained * targets * 4 * seeds + targets * seeds
-    assert set(runs["target"]) == set(SETS)
+    assert set(runs["target"]) == set(TARGETS)
     assert set(runs["n_images"]) == {100, 200}
     assert set(runs["blocks"].astype(str)) == {"0", "1", "3", "9", "all"}
     last = runs.groupby("n_images")["epoch"].max()

@@ -53,6 +53,26 @@ def test_cells_of_the_table_that_the_store_lacks_arrive_with_their_history(resul
     assert [(m.step, m.value) for m in history] == [(1, 41.0), (2, 42.0)]
 
 
+def test_runs_of_the_experiments_that_the_store_lacks_arrive_with_what_they_measured(results):
+    row = {
+        "source": "l2_eps0_5",
+        "target": "digits",
+        "method": "lwf",
+        "setting": 0.01,
+        "seed": 0,
+        "cell": "3".ljust(16, "f"),
+        "section": "x",
+    }
+    rows = [row | {"measure": measure, "value": value} for measure, value in (("clean", 70.0), ("pgd20", 20.5))]
+    pd.DataFrame(rows).to_csv(results.folder / "reports/tables/robust_transfer.csv", index=False)
+    track.main()
+    [run] = [run for run in runs("kind = 'cell'") if "method" in run.data.params]
+    assert run.data.metrics == {"clean": 70.0, "pgd20": 20.5}
+    assert run.data.params == {"source": "l2_eps0_5", "target": "digits", "method": "lwf", "setting": "0.01", "seed": "0"}
+    track.main()
+    assert len([run for run in runs("kind = 'cell'") if "method" in run.data.params]) == 1
+
+
 def test_tracking_twice_adds_nothing(results):
     track.main()
     before = sorted(run.info.run_id for run in tracking.Store("robust-transfer").runs(""))
