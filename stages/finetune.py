@@ -50,7 +50,7 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict
     if not absent:
         say(f"finetune@{job.source}-{job.target}: all {len(planned)} runs are in the store")
         return
-    failed = []
+    failed: dict[str, str] = {}
     with bar(title=f"finetune@{job.source}-{job.target}", total=len(planned), unit="run") as progress:
         progress.update(len(planned) - len(absent))
         for cell, error in computing.compute(job, planned, absent, drawn, keep, params.section("grid")):
@@ -59,11 +59,10 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict
                 result = cells.load("finetune", cell.key)
                 journal.cell(cell.key, described(cell), [(row["epoch"], measured(row)) for row in result["rows"]])
             else:
-                failed.append(f"blocks {cell.blocks}, n_images {cell.n_images}, seed {cell.seed}: {error}")
-    if failed:
-        raise RunError(
-            f"{job.source} on {job.target}: {len(failed)} of {len(planned)} runs failed; the others are kept. " + "; ".join(failed)
-        )
+                failed[cell.key] = f"blocks {cell.blocks}, n_images {cell.n_images}, seed {cell.seed}: {error}"
+    if failed:  # in the order of the runs, whichever ended first
+        told = "; ".join(failed[cell.key] for cell in planned if cell.key in failed)
+        raise RunError(f"{job.source} on {job.target}: {len(failed)} of {len(planned)} runs failed; the others are kept. {told}")
 
 
 def table(planned: list[Cell]) -> pd.DataFrame:

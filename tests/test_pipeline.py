@@ -176,9 +176,9 @@ def test_half_a_lock_file_costs_no_computation(copy):
     assert copy.run("git", "diff", "--stat", "dvc.lock").stdout == ""
 
 
-def test_runs_of_a_cluster_s_jobs_are_taken_from_the_store(copy, empty):
+def test_runs_of_a_cluster_s_jobs_are_taken_from_the_store(copy):
     """The README's recipe: data and sources, then a job for each source and target, then the rest."""
-    first = empty.repro("--dry", "draw_subsets", "source")
+    first = copy.repro("--dry", "--force", "draw_subsets", "source")
     assert {stage.split("@")[0] for stage in first} == {"check", "download", "upscale", "draw_subsets", "source"}
     copy.edit("params.yaml", blocks=[0, 1, 2])
     for source in ("natural", "l2_eps0_5", "random"):
@@ -195,14 +195,13 @@ def test_the_report_needs_no_robust_source(copy):
 
 
 def test_ray_gives_the_table_of_local_processes_and_no_run_is_stale_for_it(finished, copy):
-    copy.edit("params.yaml", grid__executor="ray")
+    copy.edit("params.yaml", grid__executor="ray", track__experiment="over-ray")  # an empty one
     assert changed(copy) <= {"check", "track"}
     shutil.rmtree(copy.folder / ".cells/finetune")
     copy.stage("finetune", "natural", "digits")
     table = "models/finetuned/natural/digits/runs.parquet"
     assert (copy.folder / table).read_bytes() == (finished.folder / table).read_bytes()
     assert len(cells(copy)) == 8
-    copy.edit("params.yaml", track__experiment="over-ray")  # an empty one, which the journal of this stage goes to
     shutil.rmtree(copy.folder / "reports")  # so that no table is sent instead
     copy.stage("track")
     script = (

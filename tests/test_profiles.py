@@ -1,6 +1,6 @@
 """The configuration of the paper, shrunk: profiles/paper.yaml with tiny sizes, everything that it fetches from a server here.
 
-Miniature archives of three of the six targets, one of each format, and of a folder in place of ImageNet, and small networks in
+Miniature archives of two of the six targets, which are colour and grey, and of a folder in place of ImageNet, and small networks in
 the published formats in place of ResNet-50s, run through `dvc repro` to the report.
 """
 
@@ -16,7 +16,7 @@ from served import Server, folder_archive, serve_sets
 from stages.lib import networks
 
 TRAIN, TEST, CLASSES = 200, 100, 4  # images of each target; classes of what stands for ImageNet
-TARGETS = ["cifar100", "svhn", "kmnist"]
+TARGETS = ["svhn", "kmnist"]
 TINY = {
     "datasets": ["imagenet", *TARGETS],
     "targets": TARGETS,
@@ -25,7 +25,7 @@ TINY = {
     "draw_subsets": {"n_images": [100, "all"], "n_seeds": {"from_1": 2, "all": 1}},
     "source": {"epochs": 1, "batch_size": 8},
     "finetune": {"epochs": {"from_1": 1, "from_200": 2}, "eval_every": {"from_1": 1, "from_200": 1}, "batch_size": 50},
-    "report": {"bootstrap": 100, "similar": ["cifar100"], "headline": {"n_images": 100, "blocks": 3}, "epochs_at": [100]},
+    "report": {"bootstrap": 100, "similar": ["svhn"], "headline": {"n_images": 100, "blocks": 3}, "epochs_at": [100]},
 }  # fmt: skip
 FORMATS = {
     "torchvision_resnet50": torchvision_format,
