@@ -56,13 +56,14 @@ def main() -> None:
         save_tables(plots_of(tables), REPORTS / "plots")
         files.write_json(REPORTS / "metrics.json", metrics_of(study, tables))
         svgs = {}
-        drawings = gallery.all_figures(study, tables, numbers, published.table7, settings["datasets"])
-        for name, figure in chain(drawings, shafahi_figures.all_figures(transfers)):
+        looks = gallery.looks_of(study, transfers)
+        drawings = gallery.all_figures(study, looks, tables, numbers, published.table7, settings["datasets"])
+        for name, figure in chain(drawings, shafahi_figures.all_figures(transfers, looks)):
             drawn = {kind: figures.encode(figure, kind) for kind in ("svg", "png")}
             svgs[name] = drawn["svg"].decode()
             for kind, content in drawn.items():
                 files.write_bytes(REPORTS / "figures" / f"{name}.{kind}", content)
-        html = page.render(study, transfers, answers=answers(study), claims=found, svgs=svgs, paper=numbers, tables=tables,
+        html = page.render(study, transfers, looks=looks, answers=answers(study), claims=found, svgs=svgs, paper=numbers, tables=tables,
                            shafahi_published=published.shafahi, settings=settings)  # fmt: skip
         files.write_bytes(REPORTS / "report.html", html.encode())
     print(f"report: {REPORTS / 'report.html'}")

@@ -8,27 +8,30 @@ from matplotlib.figure import Figure
 from stages.lib import figures, paper_figures, pictures, results, source_figures, under_attack
 from stages.lib.figures import Look
 from stages.lib.paper import Numbers
+from stages.lib.shafahi import Transfers
 from stages.lib.study import Study, at, block_text, images
 
 
 def all_figures(
-    study: Study, tables: dict[str, pd.DataFrame], paper: dict[str, Numbers], published: pd.DataFrame, datasets: Sequence[str]
-) -> Iterator[tuple[str, Figure]]:
+    study: Study, looks: dict[str, Look], tables: dict[str, pd.DataFrame], paper: dict[str, Numbers], published: pd.DataFrame,
+    datasets: Sequence[str],
+) -> Iterator[tuple[str, Figure]]:  # fmt: skip
     """One at a time, as a figure takes memory until it is encoded.
 
     Args:
+        looks: of the sources.
         tables: summary and differences per source, target, blocks and size; epochs, the same by epoch.
         paper: the numbers of the paper's figures.
         published: Table 7 as published.
     """
-    looks = looks_of(study)
     for name in datasets:
         splits = results.samples_of(name)
         if splits:
             yield f"samples_{name}", pictures.samples(splits, f"{name}: first image of each class, with its label")
+    by_label = {looks[name].label: looks[name] for name in study.cards}
     for name, numbers in paper.items():
         if len(numbers.table):
-            yield name, paper_figures.draw(name, numbers, {look.label: look for look in looks.values()}, study.targets)
+            yield name, paper_figures.draw(name, numbers, by_label, study.targets)
     if not (paper["figure2"].table["series"] == "published").any():
         title = "Published (Utrera et al., Table 7): L2 3 minus natural, ImageNet ResNet-50, 3 blocks"
         yield "published", source_figures.published(published, title)
@@ -65,5 +68,7 @@ def _attacks(study: Study, looks: dict[str, Look]) -> Iterator[tuple[str, Figure
             yield name, pictures.examples(pd.DataFrame(groups), looks, f"Adversarial examples: {where}")
 
 
-def looks_of(study: Study) -> dict[str, Look]:
-    return figures.looks_of([(name, study.labels[name], study.family(name), study.eps(name)) for name in study.cards])
+def looks_of(study: Study, transfers: Transfers) -> dict[str, Look]:
+    """Of the sources that are compared, and of those that the experiments of Shafahi et al. have besides."""
+    compared = [(name, study.labels[name], study.family(name), study.eps(name)) for name in study.cards]
+    return figures.looks_of(compared + [source for source in transfers.described() if source[0] not in study.cards])

@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from stages.lib import figures, shafahi_figures, shafahi_tables, table7, under_attack
+from stages.lib import figures, shafahi_tables, table7, under_attack
 from stages.lib.claims import Claim
-from stages.lib.gallery import looks_of
+from stages.lib.figures import Look
 from stages.lib.paper import Numbers
 from stages.lib.shafahi import Transfers
 from stages.lib.study import Answer, Evidence, Study, at, block_text, eps_text, images, signed
@@ -26,12 +26,13 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "seaborn", "scikit-learn"
 
 
 def render(
-    study: Study, transfers: Transfers, *, answers: list[Answer], claims: list[Claim], svgs: dict[str, str], paper: dict[str, Numbers],
-    tables: dict[str, pd.DataFrame], shafahi_published: pd.DataFrame, settings: dict[str, Any],
+    study: Study, transfers: Transfers, *, looks: dict[str, Look], answers: list[Answer], claims: list[Claim], svgs: dict[str, str],
+    paper: dict[str, Numbers], tables: dict[str, pd.DataFrame], shafahi_published: pd.DataFrame, settings: dict[str, Any],
 ) -> str:  # fmt: skip
     """The page as text.
 
     Args:
+        looks: of the sources, whose colours their names have.
         svgs: every figure by name; paper: the numbers of those of the paper, drawn or not.
         shafahi_published: the tables of Shafahi et al.
         tables: summary (source, target, blocks, n_images, n, mean, low, high) and table7.
@@ -39,7 +40,6 @@ def render(
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna, "groupby_paper": by_paper}
     environment.globals["eps_text"] = eps_text
-    looks = shafahi_figures.looks_of(transfers) | looks_of(study)
     colours = {name: look.colour for name, look in looks.items()}
     return environment.get_template(TEMPLATE.name).render(
         study=study, answers=answers, claims=claims, colours=colours, counts=verdicts(claims), verdicts=verdicts, wins=wins(study, answers),

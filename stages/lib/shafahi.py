@@ -57,6 +57,11 @@ class Transfers:
     def robust(self, source: str) -> bool:
         return bool(self.cards[source]["threat"] and self.cards[source]["threat"]["eps"])
 
+    def described(self) -> list[tuple[str, str, str, float]]:
+        """Each source's name, label, family of its colour, and eps, as `figures.looks_of` takes them."""
+        threats = {name: card["threat"] if self.robust(name) else {"norm": "natural", "eps": 0.0} for name, card in self.cards.items()}
+        return [(name, self.labels[name], threat["norm"], threat["eps"]) for name, threat in threats.items()]
+
 
 def load(settings: dict[str, Any], resamples: int) -> Transfers:
     """The tables of the configured sections.

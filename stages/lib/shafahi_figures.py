@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.lib import figures, shafahi
+from stages.lib import shafahi
 from stages.lib.figures import INK, MUTED, WIDTH, Look, drawing, facets, legend, lines
 from stages.lib.pictures import canvas, picture, write
 from stages.lib.shafahi import Transfers
@@ -22,9 +22,8 @@ WAYS = {
 BINS = 40
 
 
-def all_figures(transfers: Transfers) -> Iterator[tuple[str, Figure]]:
-    """By the names of their files; those of sections that are on."""
-    looks = looks_of(transfers)
+def all_figures(transfers: Transfers, looks: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
+    """By the names of their files; those of sections that are on. `looks` are of the sources."""
     if len(transfers.retrained):
         yield "shafahi_figure1", retrained(transfers, looks)
     if len(transfers.hardened):
@@ -41,12 +40,6 @@ def all_figures(transfers: Transfers) -> Iterator[tuple[str, Figure]]:
     shown = {pair: arrays for pair, arrays in transfers.distances.items() if arrays}
     if shown:
         yield "shafahi_figure7", distances(shown, transfers)
-
-
-def looks_of(transfers: Transfers) -> dict[str, Look]:
-    threats = {name: card["threat"] or {"norm": "natural", "eps": 0.0} for name, card in transfers.cards.items()}
-    families = {name: threat["norm"] if threat["eps"] else "natural" for name, threat in threats.items()}
-    return figures.looks_of([(name, transfers.labels[name], families[name], threats[name]["eps"]) for name in transfers.cards])
 
 
 @drawing

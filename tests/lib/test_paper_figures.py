@@ -21,7 +21,7 @@ def drawn():
         lambda s, t, b, n, e: LEAD.get(s, 0.0) + TARGETS.index(t) + int(b), targets=TARGETS, sizes=(50, 200), blocks=("0", "1", "3"),
         threats=THREATS | {"noise": L2 | {"perturbation": "Gaussian"}}, epochs_at=["50", "200"],
     )  # fmt: skip
-    looks = {look.label: look for look in gallery.looks_of(results).values()}
+    looks = {look.label: look for look in gallery.looks_of(results, made.transfers()).values()}
     found = {n: (v, paper_figures.draw(n, v, looks, TARGETS)) for n, v in paper.all_figures(results, LINE).items()}
     for _, figure in found.values():
         figures.encode(figure, "svg")  # lays it out

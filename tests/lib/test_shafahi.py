@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib import claims, reference, shafahi, shafahi_figures, shafahi_tables, statistics
+from stages.lib import claims, figures, gallery, reference, shafahi, shafahi_figures, shafahi_tables, statistics
 from stages.lib.shafahi import Transfers
 
 PUBLISHED = reference.load(["digits"])
@@ -148,7 +148,7 @@ def test_published_figures_are_quoted_from_their_tables():
 
 
 def test_every_section_has_its_figures(transfers):
-    found = dict(shafahi_figures.all_figures(transfers))
+    found = dict(shafahi_figures.all_figures(transfers, figures.looks_of(transfers.described())))
     assert set(found) == {
         "shafahi_figure1", "shafahi_figure3", "shafahi_figure4_cifar10", "shafahi_figure4_cifar100_other", "shafahi_figure5_cifar10",
         "shafahi_forgetting_cifar10", "shafahi_figure7",
@@ -168,7 +168,16 @@ def test_every_section_has_its_figures(transfers):
     ]
     assert len(found["shafahi_figure5_cifar10"].axes[0].images) == 4 * (1 + 2 * 2)
     assert [ax.get_title("left") for ax in found["shafahi_figure7"].axes] == ["rob on cifar10"]
-    assert not list(shafahi_figures.all_figures(made.transfers()))
+    assert not list(shafahi_figures.all_figures(made.transfers(), {}))
+
+
+def test_a_source_has_one_colour_in_all_figures_and_no_other_has_it():
+    cards = {"natural": NATURAL, "linf": ROBUST, "half": ROBUST | {"part": HALF}}
+    study = made.study(lambda *_: 1.0, threats={"l2": {"norm": "l2", "eps": 0.5}, "linf": ROBUST["threat"]})
+    looks = gallery.looks_of(study, made.transfers(cards=cards))
+    assert list(looks) == ["natural", "l2", "linf", "half"]
+    assert len({look.colour for look in looks.values()}) == 4
+    assert looks["half"].label != looks["linf"].label
 
 
 def test_gradients_are_shown_around_grey():
