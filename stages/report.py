@@ -46,11 +46,12 @@ def main() -> None:
     with execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs):
         study, published = results.load_study(settings), reference.load(settings["targets"])
         transfers = shafahi.load(settings, study.resamples)
+        beside = shafahi_tables.all_tables(transfers, published.shafahi)
         tables = tables_of(study, published.table7)
         numbers = paper.all_figures(study, table7.delta(study, published.table7))
         found = claims.all_claims(study, transfers, published)
         if not transfers.is_empty:
-            tables |= {"robust_transfer": transfers.runs, "shafahi": shafahi_tables.compared(transfers, published.shafahi)}
+            tables |= {"robust_transfer": transfers.runs, "shafahi": shafahi_tables.compared(beside, transfers.attack)}
         save_tables(tables | {"claims": claims.table(found)}, REPORTS / "tables")
         save_tables({name: figure.table for name, figure in numbers.items() if len(figure.table)}, REPORTS / "tables")
         save_tables(plots_of(tables), REPORTS / "plots")
@@ -64,7 +65,7 @@ def main() -> None:
             for kind, content in drawn.items():
                 files.write_bytes(REPORTS / "figures" / f"{name}.{kind}", content)
         html = page.render(study, transfers, looks=looks, answers=answers(study), claims=found, svgs=svgs, paper=numbers, tables=tables,
-                           shafahi_published=published.shafahi, settings=settings)  # fmt: skip
+                           shafahi=beside, settings=settings)  # fmt: skip
         files.write_bytes(REPORTS / "report.html", html.encode())
     print(f"report: {REPORTS / 'report.html'}")
 

@@ -26,7 +26,7 @@ def compute(
         RunError: names each task that failed, and why.
     """
     absent = [task for key, task in tasks.items() if cells.load(kind, key, say) is None]
-    failed: dict[int, str] = {}
+    failed: dict[Any, str] = {}
     with bar(title=title, total=len(tasks), unit=unit) as progress:
         progress.update(len(tasks) - len(absent))
         with executors.workers(settings, preload) as workers:
@@ -35,7 +35,7 @@ def compute(
                 if error is None:
                     ended(task)
                 else:
-                    failed[absent.index(task)] = f"{task}: {error}"
+                    failed[task] = f"{task}: {error}"
     if failed:  # in the order of the tasks, whichever ended first
-        told = "; ".join(failed[place] for place in sorted(failed))
+        told = "; ".join(failed[task] for task in absent if task in failed)
         raise RunError(f"{title}: {len(failed)} of {len(tasks)} failed; the others are kept. {told}")

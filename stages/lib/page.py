@@ -13,11 +13,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from stages.lib import figures, shafahi_tables, table7, under_attack
+from stages.lib import figures, table7, under_attack
 from stages.lib.claims import Claim
 from stages.lib.figures import Look
 from stages.lib.paper import Numbers
 from stages.lib.shafahi import Transfers
+from stages.lib.shafahi_tables import Tables
 from stages.lib.study import Answer, Evidence, Study, at, block_text, eps_text, images, signed
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -27,14 +28,14 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "seaborn", "scikit-learn"
 
 def render(
     study: Study, transfers: Transfers, *, looks: dict[str, Look], answers: list[Answer], claims: list[Claim], svgs: dict[str, str],
-    paper: dict[str, Numbers], tables: dict[str, pd.DataFrame], shafahi_published: pd.DataFrame, settings: dict[str, Any],
+    paper: dict[str, Numbers], tables: dict[str, pd.DataFrame], shafahi: Tables, settings: dict[str, Any],
 ) -> str:  # fmt: skip
     """The page as text.
 
     Args:
         looks: of the sources, whose colours their names have.
         svgs: every figure by name; paper: the numbers of those of the paper, drawn or not.
-        shafahi_published: the tables of Shafahi et al.
+        shafahi: the tables of Shafahi et al., ours beside theirs.
         tables: summary (source, target, blocks, n_images, n, mean, low, high) and table7.
     """
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -46,8 +47,7 @@ def render(
         figures={name: inline(svg, name) for name, svg in svgs.items()}, paper=paper, numbers=numbers(study, tables["summary"]),
         table7=table7.rows_of(tables["table7"]), order=table7.order_of(study), agreement=table7.agreement(tables["table7"]),
         attacks=under_attack.by_attack(study), doubts=under_attack.doubts(study), checked=len(study.checks),
-        transfers=transfers, own_data=shafahi_tables.own_data(transfers, shafahi_published),
-        frozen=shafahi_tables.frozen(transfers, shafahi_published), forgetting=shafahi_tables.forgetting(transfers, shafahi_published),
+        transfers=transfers, shafahi=shafahi,
         threats=threats(study), parameters=as_yaml(settings), settings=settings,
         cards=study.cards, versions=versions(), cells=study.runs["cell"].nunique(),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Runs of the experiments of Shafahi et al. (ICLR 2020): what decides one, its place in the cell store, and the table that they make."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,16 +57,14 @@ class Run:
         cells.save(self.stage, self.key, {"values": values}, tensors)
 
 
-@contextmanager
 def execution(
     stage: str, settings: Settings, measured: RobustTransferSettings, out: Path, source: str, target: str | None = None
-) -> Iterator[Journal]:
+) -> AbstractContextManager[Journal]:
     """The frame of a stage that writes the folder `out`; without a target its images are the source's own."""
     shown = settings.model_dump() | {"robust_transfer": measured.model_dump()}
     inputs = [*sources.paths(source), IMAGES / (target or sources.card_of(source).dataset)]
     items = [source] if target is None else [source, target]
-    with journal.execution(stage, *items, settings=shown, inputs=inputs, outputs=[out]) as its_journal:
-        yield its_journal
+    return journal.execution(stage, *items, settings=shown, inputs=inputs, outputs=[out])
 
 
 def compute(

@@ -14,6 +14,11 @@ PUBLISHED_TARGETS = {  # the names of reports/reference/shafahi_tables.csv: ours
 COLUMNS = ["tables", "source", "target", "method", "lambda_d", "measure", "mean", "low", "high", "n", "published", "difference"]
 
 Row = dict[str, Any]  # source, target, method, lambda_d; clean and robust: mean, low, high, n, or None; published: both, or None
+Tables = dict[str, list[Row]]  # by the numbers of the paper's tables
+
+
+def all_tables(transfers: Transfers, published: pd.DataFrame) -> Tables:
+    return {"1": own_data(transfers, published), "2 and 3": frozen(transfers, published), "4 to 7": forgetting(transfers, published)}
 
 
 def own_data(transfers: Transfers, published: pd.DataFrame) -> list[Row]:
@@ -58,13 +63,13 @@ def _published(rows: pd.DataFrame, transfers: Transfers, source: str, target: st
     return {"clean": float(found["clean_accuracy"].iloc[0]), "robust": float(found["pgd20_accuracy"].iloc[0])}
 
 
-def compared(transfers: Transfers, published: pd.DataFrame) -> pd.DataFrame:
+def compared(tables: Tables, attack: str) -> pd.DataFrame:
     """All of them as one table, in percent: a row for each kind of run and measure."""
     found = []
-    for tables, rows in (("1", own_data), ("2 and 3", frozen), ("4 to 7", forgetting)):
-        for row in rows(transfers, published):
-            for name, measure in (("clean", "clean"), ("robust", transfers.attack)):
+    for numbers, rows in tables.items():
+        for row in rows:
+            for name, measure in (("clean", "clean"), ("robust", attack)):
                 ours, theirs = row[name], row["published"][name] if row["published"] else np.nan
-                found.append((tables, *(row[key] for key in COLUMNS[1:5]), measure, *ours[["mean", "low", "high", "n"]], theirs,
+                found.append((numbers, *(row[key] for key in COLUMNS[1:5]), measure, *ours[["mean", "low", "high", "n"]], theirs,
                               ours["mean"] - theirs))  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)

@@ -88,15 +88,19 @@ def test_lambdas_stand_beside_table_4(transfers):
     assert found["lwf", 0.1]["robust"]["mean"] == 20.0
 
 
+def compared(transfers: Transfers) -> pd.DataFrame:
+    return shafahi_tables.compared(shafahi_tables.all_tables(transfers, PUBLISHED.shafahi), transfers.attack)
+
+
 def test_another_source_has_no_published_figures(transfers):
     other = made.transfers(rows(), {name: card | {"dataset": "glyphs"} for name, card in CARDS.items()})
-    assert shafahi_tables.compared(other, PUBLISHED.shafahi)["published"].isna().all()
+    assert compared(other)["published"].isna().all()
     imagenet = made.transfers(rows(), {name: card | {"dataset": "imagenet"} for name, card in CARDS.items()})
     assert shafahi_tables.frozen(imagenet, PUBLISHED.shafahi)[0]["published"] == {"clean": 90.49, "robust": 0.01}
 
 
 def test_all_tables_are_one_with_the_difference(transfers):
-    table = shafahi_tables.compared(transfers, PUBLISHED.shafahi)
+    table = compared(transfers)
     row = table.query("tables == '4 to 7' and lambda_d == 0.001 and measure == 'pgd20'").iloc[0]
     assert row[["mean", "published", "difference"]].tolist() == pytest.approx([0.2, 4.70, -4.5])
     assert table.groupby("tables")["published"].count().to_dict() == {"1": 4, "2 and 3": 4, "4 to 7": 4}
@@ -190,5 +194,5 @@ def test_gradients_are_shown_around_grey():
 def test_without_any_section_there_is_nothing():
     nothing = made.transfers()
     assert nothing.is_empty
-    assert shafahi_tables.compared(nothing, PUBLISHED.shafahi).empty
+    assert compared(nothing).empty
     assert all(isinstance(table, pd.DataFrame) and table.empty for table in (nothing.retrained, nothing.hardened))
