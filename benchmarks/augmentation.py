@@ -1,6 +1,6 @@
 """How fast the published augmentation is, in images of 224 x 224 a second on one thread.
 
-batched   stages/lib/augmentation.py, 128 images at once
+batched   stages/lib/datasets/augmentation.py, 128 images at once
 PIL       the transforms of torchvision that the released code of Utrera et al. composes, image by image
 
 Run it with `python -m benchmarks.augmentation`. It makes its own data; nothing is read or written.
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from stages.lib import augmentation, images
+from stages.lib.datasets import augmentation, pixels
 
 N, SIDE, REPEATS = 128, 224, 5
 
@@ -38,7 +38,7 @@ def main() -> None:
     turn = transforms.RandomRotation(augmentation.DEGREES)
     plain = transforms.Compose([crop, transforms.RandomHorizontalFlip(), jitter, turn, transforms.ToTensor()])
     drawn = augmentation.draw(N, seed=0, epoch=0)
-    batched = images_a_second(lambda: augmentation.apply(images.prepare(x), drawn))
+    batched = images_a_second(lambda: augmentation.apply(pixels.prepare(x), drawn))
     by_pil = images_a_second(lambda: torch.stack([plain(picture) for picture in pictures]))
     print(f"torch {torch.__version__}, one thread, best of {REPEATS}")
     print(f"batched {batched:.0f} images/s, PIL {by_pil:.0f} images/s, ratio {batched / by_pil:.1f}")

@@ -17,7 +17,9 @@ import numpy as np
 import yaml
 
 from benchmarks.places import place, stage
-from stages.lib import code, datasets, files, params
+from stages.lib.datasets import sets
+from stages.lib.settings import params
+from stages.lib.store import code, files
 
 RUNS, IMAGES, SOURCES = (10, 100, 1000), (1000, 10_000, 60_000), (2, 3, 4)
 HEADS = {"blocks": [0], "sources": ["natural"], "targets": ["digits"]}
@@ -32,16 +34,16 @@ def runs(n: int) -> tuple[float, int]:
 def images(n: int) -> tuple[float, int]:
     """On random images; ten subsets of a tenth, so that the frozen part is computed for all of them."""
     with place(draw_subsets={"n_images": [n // 10], "n_seeds": 10}, finetune={"epochs": 1}, **HEADS) as folder:
-        (folder / datasets.IMAGES).unlink()
-        made = folder / datasets.IMAGES / "digits"
+        (folder / sets.IMAGES).unlink()
+        made = folder / sets.IMAGES / "digits"
         made.mkdir(parents=True)
         rng = np.random.default_rng(0)
         splits = {}
         for split, size in (("train", n), ("test", 1000)):
             x, y = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8), np.arange(size) % 10
-            datasets.save(made, split, x, y)
-            splits[split] = datasets.SplitCard(n=size, sha256=f"random {size}")
-        card = datasets.card_of("digits").model_copy(update={"channels": 3, "stored_size": 32, "splits": splits})
+            sets.save(made, split, x, y)
+            splits[split] = sets.SplitCard(n=size, sha256=f"random {size}")
+        card = sets.card_of("digits").model_copy(update={"channels": 3, "stored_size": 32, "splits": splits})
         files.write_json(made / "card.json", card.model_dump())
         stage(folder, "draw_subsets", "digits")
         return stage(folder, "finetune", "natural", "digits")

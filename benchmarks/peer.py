@@ -21,9 +21,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.places import place, stage
-from stages.lib import code, datasets, files, params, pool, sources, statistics, subsets
+from stages.lib.datasets import sets, subsets
+from stages.lib.networks import sources
 from stages.lib.progress import bar
-from stages.lib.tables import FINETUNED
+from stages.lib.report import statistics
+from stages.lib.settings import params
+from stages.lib.store import code, files
+from stages.lib.store.tables import FINETUNED
+from stages.lib.workers import pool
 
 PEER = code.ROOT / ".peer/bin/python"
 TARGET = "digits"
@@ -43,7 +48,7 @@ def there(folder: Path, names: list[str], blocks: int, processes: int) -> tuple[
     """Seconds of the whole grid by the package, seconds inside its training loops, and accuracies."""
     drawn = dict(np.load(folder / subsets.path_of(TARGET)))
     write_arrays(folder / "arrays.npz", drawn, names)
-    card = datasets.card_of(TARGET)
+    card = sets.card_of(TARGET)
     task = params.read_yaml(folder / params.PARAMS)["finetune"] | {
         "architecture": sources.card_of(names[0]).architecture, "classes": card.classes, "size": card.image_size, "blocks": blocks
     }  # fmt: skip
@@ -74,7 +79,7 @@ def there(folder: Path, names: list[str], blocks: int, processes: int) -> tuple[
 
 def write_arrays(path: Path, drawn: dict[str, np.ndarray], names: list[str]) -> None:
     """Images, labels, subsets and weights, for the other environment to read."""
-    arrays = {f"{part}_{axis}": array for part in ("train", "test") for axis, array in zip("xy", datasets.load(TARGET, part), strict=True)}
+    arrays = {f"{part}_{axis}": array for part in ("train", "test") for axis, array in zip("xy", sets.load(TARGET, part), strict=True)}
     arrays |= {f"subset_{name}": rows for name, rows in drawn.items()}
     for name in names:
         arrays |= {f"{name}/{key}": array for key, array in files.read_arrays(sources.paths(name)[0]).items()}

@@ -23,7 +23,7 @@ nn.Module.cuda = lambda self, *arguments, **keywords: self
 from robustness.attacker import AttackerModel  # noqa: E402 - after the two lines above
 from robustness.train import train_model  # noqa: E402
 
-from stages.lib import networks  # noqa: E402
+from stages.lib.networks import units  # noqa: E402
 
 
 class Images(torch.utils.data.Dataset):
@@ -45,7 +45,7 @@ class Cut(nn.Module):
 
     def __init__(self, network: nn.Sequential, blocks: int):
         super().__init__()
-        self.frozen, self.trained = networks.split(network, blocks)
+        self.frozen, self.trained = units.split(network, blocks)
         self.frozen.requires_grad_(False)
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -61,8 +61,8 @@ def network_of(task: dict, arrays: dict[str, np.ndarray]) -> AttackerModel:
     torch.manual_seed(task["seed"])
     prefix = f"{task['source']}/"
     weights = {name.removeprefix(prefix): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(prefix)}
-    network = networks.build(task["architecture"], task["classes"], [0.5] * 3, [0.25] * 3)
-    networks.load(network, {name: tensor for name, tensor in weights.items() if not name.startswith("head.")}, but="head.")
+    network = units.build(task["architecture"], task["classes"], [0.5] * 3, [0.25] * 3)
+    units.load(network, {name: tensor for name, tensor in weights.items() if not name.startswith("head.")}, but="head.")
     nn.init.normal_(network.head.weight)
     nn.init.zeros_(network.head.bias)
     network_normalises = SimpleNamespace(mean=torch.zeros(3), std=torch.ones(3))

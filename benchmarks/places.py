@@ -12,7 +12,10 @@ from pathlib import Path
 import psutil
 import yaml
 
-from stages.lib import code, datasets, params, sources
+from stages.lib.datasets import sets
+from stages.lib.networks import sources
+from stages.lib.settings import params
+from stages.lib.store import code
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def place(**changes: object) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / params.PARAMS).write_text(yaml.safe_dump(settings))
-        for shared in (params.DATA_CATALOG, params.MODEL_CATALOG, datasets.IMAGES, sources.FOLDER):
+        for shared in (params.DATA_CATALOG, params.MODEL_CATALOG, sets.IMAGES, sources.FOLDER):
             (folder / shared).parent.mkdir(exist_ok=True)
             (folder / shared).symlink_to(code.ROOT / shared)
         yield folder

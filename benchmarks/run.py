@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.lib import attacks, finetuning, grid, inference, networks
+from stages.lib.attacks import perturbations
+from stages.lib.networks import inference, units
+from stages.lib.runs import grid
+from stages.lib.training import finetuning
 
 TRAIN, TEST, EPOCHS, EVAL_EVERY, REPEATS = 100, 797, 100, 20, 3
 SETTINGS = {"epochs": EPOCHS, "eval_every": EVAL_EVERY, "batch_size": 128, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
@@ -81,7 +84,7 @@ def cell(blocks: int) -> tuple[float, float, float]:
     inputs, chosen, n = images(), np.arange(TRAIN), grid.TOGETHER
 
     def parts(seed: int) -> tuple[nn.Sequential, nn.Sequential]:
-        return networks.split(finetuning.start("small_resnet", None, 10, "normal", seed), blocks)
+        return units.split(finetuning.start("small_resnet", None, 10, "normal", seed), blocks)
 
     frozen, _ = parts(0)
     held = [np.concatenate(list(inference.frozen_activations(frozen, x))) for x in (inputs.train_x, inputs.test_x)]
@@ -97,11 +100,11 @@ def cell(blocks: int) -> tuple[float, float, float]:
 
 def adversarial_step() -> tuple[float, float]:
     """Seconds of a step of adversarial training, and of one bare pass forward and backward, on 128 images."""
-    network = networks.build("small_resnet", 24, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last).train()
+    network = units.build("small_resnet", 24, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     x = torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.arange(128) % 24
-    perturb = attacks.pgd(norm="l2", eps=0.5, steps=STEPS, step_ratio=2.0)
+    perturb = perturbations.pgd(norm="l2", eps=0.5, steps=STEPS, step_ratio=2.0)
 
     def bare(x: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)

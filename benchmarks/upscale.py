@@ -23,7 +23,8 @@ import yaml
 from torchvision.models import resnet50
 
 from stages import upscale
-from stages.lib import code, files, images
+from stages.lib.datasets import pixels
+from stages.lib.store import code, files
 
 NATIVE, SIZE, BATCH, REPEATS = 32, 224, 128, 5
 STAGE = """
@@ -56,13 +57,13 @@ def show_steps(device: torch.device) -> None:
     small = rng.integers(0, 256, (BATCH, NATIVE, NATIVE, 3), np.uint8)
     large = upscale.resize(small, SIZE)
     network = resnet50().eval().to(device, memory_format=torch.channels_last)
-    on_device = images.prepare(large, device)
+    on_device = pixels.prepare(large, device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU core"
     print(f"torch {torch.__version__}, {where}, batches of {BATCH}, median of {REPEATS}\n\n{'step':44} {'images/s':>10}")
     rows = {
         "Pillow, 32 to 224 (one CPU core)": lambda: upscale.resize(small, SIZE),
-        "images.prepare, from 32": lambda: images.prepare(small, device, SIZE),
-        "images.prepare, from stored 224": lambda: images.prepare(large, device, SIZE),
+        "images.prepare, from 32": lambda: pixels.prepare(small, device, SIZE),
+        "images.prepare, from stored 224": lambda: pixels.prepare(large, device, SIZE),
         "ResNet-50, forward": lambda: network(on_device),
     }
     with torch.inference_mode():

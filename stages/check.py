@@ -9,13 +9,15 @@ import math
 from importlib.util import find_spec
 from pathlib import Path
 
-from stages.lib import code, command, files, params
-from stages.lib.architectures import BLOCKS, pieces_of
-from stages.lib.catalog import AnyDataset, AnySource, Part, Random
+from stages.lib import command
 from stages.lib.errors import RunError
-from stages.lib.journal import execution
-from stages.lib.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
-from stages.lib.settings import Params
+from stages.lib.networks.architectures import BLOCKS, pieces_of
+from stages.lib.settings import params
+from stages.lib.settings.catalog import AnyDataset, AnySource, Part, Random
+from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
+from stages.lib.settings.sections import Params
+from stages.lib.store import code, files
+from stages.lib.store.journal import execution
 
 CHECKED = Path("data/checked")
 

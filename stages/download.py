@@ -9,16 +9,19 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from stages.lib import command, files, folders, params, published
-from stages.lib.catalog import AnyDataset, File, Folder, Packaged, Procedural, Torchvision
-from stages.lib.checksums import is_known
-from stages.lib.datasets import RAW, save
+from stages.lib import command
+from stages.lib.datasets import folders, published
+from stages.lib.datasets.procedural import draw, splits_of
+from stages.lib.datasets.sets import RAW, save
 from stages.lib.errors import RunError
-from stages.lib.fetch import fetch
-from stages.lib.journal import execution
-from stages.lib.procedural import draw, splits_of
 from stages.lib.progress import bar, bytes_bar, say
-from stages.lib.settings import DownloadSettings
+from stages.lib.settings import params
+from stages.lib.settings.catalog import AnyDataset, File, Folder, Packaged, Procedural, Torchvision
+from stages.lib.settings.sections import DownloadSettings
+from stages.lib.store import files
+from stages.lib.store.checksums import is_known
+from stages.lib.store.fetch import fetch
+from stages.lib.store.journal import execution
 
 
 def main(dataset: str) -> None:

@@ -6,12 +6,14 @@ Reads data/images/<target>/train_y.npy, params.yaml: draw_subsets. Writes data/s
 
 import numpy as np
 
-from stages.lib import command, params, subsets
-from stages.lib.datasets import IMAGES, card_of, load
+from stages.lib import command
+from stages.lib.datasets import subsets
+from stages.lib.datasets.sets import IMAGES, card_of, load
 from stages.lib.errors import RunError
-from stages.lib.files import write_npz
-from stages.lib.journal import execution
-from stages.lib.settings import DrawSubsetsSettings
+from stages.lib.settings import params
+from stages.lib.settings.sections import DrawSubsetsSettings
+from stages.lib.store.files import write_npz
+from stages.lib.store.journal import execution
 
 MOST_DRAWS = 100  # whole subsets, before single images of one are exchanged
 

@@ -15,15 +15,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, code, command, files, missing, params, sources
-from stages.lib.attacked import Model, models_of
-from stages.lib.datasets import IMAGES, card_of, load_part
-from stages.lib.journal import Journal, execution
-from stages.lib.robustness_settings import EvaluateRobustnessSettings
-from stages.lib.tables import ATTACKED, ATTACKED_MODELS, CHECKS, PER_IMAGE, WORST, kept_weights
+from stages.lib import command
+from stages.lib.datasets.sets import IMAGES, card_of, load_part
+from stages.lib.networks import sources
+from stages.lib.runs import missing
+from stages.lib.runs.attacked import Model, models_of
+from stages.lib.settings import params
+from stages.lib.settings.robustness import EvaluateRobustnessSettings
+from stages.lib.store import cells, code, files
+from stages.lib.store.journal import Journal, execution
+from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, PER_IMAGE, WORST, kept_weights
 
 NORMS = ("l2", "linf")  # keys of the section, each a list of radii
-CODE = ("stages.lib.robustness", "stages.lib.attack_checks", "stages.lib.finetuning")
+CODE = ("stages.lib.attacks.evaluation", "stages.lib.attacks.checks", "stages.lib.training.finetuning")
 SEED = 0  # of the attacks' random starts
 EXAMPLES = 8  # images of each model and norm in examples.npz
 CHECKING = "checks"  # in the place of an attack's name
@@ -74,23 +78,26 @@ def main(source: str, target: str) -> None:
 
 def compute(task: Task) -> None:
     """In a worker: attack, or check, and keep the result."""
-    from stages.lib import attack_checks, images, robustness, training  # here, as torch takes seconds to import
+    from stages.lib.attacks import checks as attack_checks
+    from stages.lib.attacks import evaluation
+    from stages.lib.datasets import pixels as images
+    from stages.lib.training import loop  # here, as torch takes seconds to import
 
-    device = training.best_device()
+    device = loop.best_device()
     network = task.model.network().to(device)
     x, y = (np.array(array[: task.settings.max_images]) for array in load_part(task.model.dataset, "test", task.model.part))
     see = partial(images.prepare, device=device, size=card_of(task.model.dataset).image_size, resolution=task.model.resolution)
     if task.attack == CHECKING:
-        right = np.flatnonzero(robustness.predicted(network, x, see) == y)[: task.settings.check_images]
+        right = np.flatnonzero(evaluation.predicted(network, x, see) == y)[: task.settings.check_images]
         radii, how = task.radii[1:], {name: task.how[name] for name in ("steps", "step_ratio")}
         found = attack_checks.checks(network, x[right], y[right], see=see, norm=task.norm, radii=radii, **how, seed=SEED)
         cells.save("robustness", task.key, {"checks": [asdict(check) for check in (found if len(right) and radii else ())]})
         return
-    at, aim = partial(robustness.perturbation, task.how, task.norm), robustness.aim_of(task.how)
-    standing = dict(robustness.standing_against_eps(network, x, y, see=see, at=at, radii=task.radii, seed=SEED, aim=aim))
+    at, aim = partial(evaluation.perturbation, task.how, task.norm), evaluation.aim_of(task.how)
+    standing = dict(evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=task.radii, seed=SEED, aim=aim))
     kept = {"standing": np.stack(list(standing.values()))}
     if (eps := max(task.radii)) > 0:
-        kept |= asdict(robustness.examples(network, x[:EXAMPLES], y[:EXAMPLES], see=see, perturb=at(eps), eps=eps, seed=SEED, aim=aim))
+        kept |= asdict(evaluation.examples(network, x[:EXAMPLES], y[:EXAMPLES], see=see, perturb=at(eps), eps=eps, seed=SEED, aim=aim))
     cells.save("robustness", task.key, {"radii": list(standing)}, as_tensors(kept))
 
 

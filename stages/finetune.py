@@ -12,13 +12,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.lib import cells, command, computing, files, grid, params, sources, subsets
-from stages.lib.datasets import IMAGES, card_of
+from stages.lib import command
+from stages.lib.datasets import subsets
+from stages.lib.datasets.sets import IMAGES, card_of
 from stages.lib.errors import RunError
-from stages.lib.grid import Cell, Job
-from stages.lib.journal import Journal, execution
+from stages.lib.networks import sources
 from stages.lib.progress import bar, say
-from stages.lib.tables import FINETUNED, RUNS, kept_weights
+from stages.lib.runs import computing, grid
+from stages.lib.runs.grid import Cell, Job
+from stages.lib.settings import params
+from stages.lib.store import cells, files
+from stages.lib.store.journal import Journal, execution
+from stages.lib.store.tables import FINETUNED, RUNS, kept_weights
 
 
 def main(source: str, target: str) -> None:

@@ -6,22 +6,27 @@ models/robustness/hardened/<source>/<target>/runs.parquet: a row for each way, n
 
 from functools import partial
 
-from stages.lib import command, features, params, robust_transfer
-from stages.lib.robust_transfer import Run
-from stages.lib.robustness_settings import HardenSettings, RobustTransferSettings
-from stages.lib.sources import Card, card_of
-from stages.lib.tables import HARDENED
+from stages.lib import command
+from stages.lib.networks.sources import Card, card_of
+from stages.lib.runs import experiments
+from stages.lib.runs.experiments import Run
+from stages.lib.settings import params
+from stages.lib.settings.robustness import HardenSettings, RobustTransferSettings
+from stages.lib.store.tables import HARDENED
+from stages.studies.shafahi2020 import features
 
 
 def main(source: str, target: str) -> None:
     settings, measured, out = params.section("harden"), params.section("robust_transfer"), HARDENED / source / target
-    with robust_transfer.execution("harden", settings, measured, out, source, target) as journal:
+    with experiments.execution("harden", settings, measured, out, source, target) as journal:
         store = partial(features.store, source, target, params.section("grid"))
-        robust_transfer.compute(runs_of(settings, measured, card_of(source), target), compute, out, journal, store)
+        experiments.compute(runs_of(settings, measured, card_of(source), target), compute, out, journal, store)
 
 
 def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
-    run = partial(Run, stage="harden", module="stages.lib.hardening", source=source.name, target=target, measured=measured.model_dump())
+    run = partial(
+        Run, stage="harden", module="stages.studies.shafahi2020.harden", source=source.name, target=target, measured=measured.model_dump()
+    )
     attack = settings.attack.model_dump()
     ways = {
         "adversarial": {"training": settings.from_scratch.model_dump(), "attack": attack},
@@ -38,9 +43,9 @@ def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: 
 
 def compute(run: Run) -> None:
     """In a worker."""
-    from stages.lib import hardening  # here, as torch takes seconds to import
+    from stages.studies.shafahi2020 import harden  # here, as torch takes seconds to import
 
-    hardening.compute(run)
+    harden.compute(run)
 
 
 if __name__ == "__main__":

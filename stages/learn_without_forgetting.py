@@ -7,26 +7,37 @@ features of an image and of its augmentation. `frozen` trains the head alone; `s
 
 from functools import partial
 
-from stages.lib import cells, command, features, files, params, robust_transfer
-from stages.lib.robust_transfer import Run
-from stages.lib.robustness_settings import LearnWithoutForgettingSettings, RobustTransferSettings
-from stages.lib.sources import Card, card_of
-from stages.lib.tables import REMEMBERING
+from stages.lib import command
+from stages.lib.networks.sources import Card, card_of
+from stages.lib.runs import experiments
+from stages.lib.runs.experiments import Run
+from stages.lib.settings import params
+from stages.lib.settings.robustness import LearnWithoutForgettingSettings, RobustTransferSettings
+from stages.lib.store import cells, files
+from stages.lib.store.tables import REMEMBERING
+from stages.studies.shafahi2020 import features
 
 STAGE = "learn_without_forgetting"
 
 
 def main(source: str, target: str) -> None:
     settings, measured, out = params.section("learn_without_forgetting"), params.section("robust_transfer"), REMEMBERING / source / target
-    with robust_transfer.execution(STAGE, settings, measured, out, source, target) as journal:
+    with experiments.execution(STAGE, settings, measured, out, source, target) as journal:
         runs = runs_of(settings, measured, card_of(source), target)
-        robust_transfer.compute(runs, compute, out, journal, partial(features.store, source, target, params.section("grid")))
+        experiments.compute(runs, compute, out, journal, partial(features.store, source, target, params.section("grid")))
         arrays = [cells.arrays(STAGE, run.key) for run in runs if run.method == "distance"]
         files.write_npz(out / "distances.npz", arrays[0] if arrays else {})
 
 
 def runs_of(settings: LearnWithoutForgettingSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
-    run = partial(Run, stage=STAGE, module="stages.lib.forgetting", source=source.name, target=target, measured=measured.model_dump())
+    run = partial(
+        Run,
+        stage=STAGE,
+        module="stages.studies.shafahi2020.learn_without_forgetting",
+        source=source.name,
+        target=target,
+        measured=measured.model_dump(),
+    )
     how = {"training": settings.training.model_dump(), "warm_start": settings.warm_start}
     seeds = range(settings.n_seeds)
     runs = [run(method="lwf", setting=value, seed=seed, how=how) for value in settings.lambda_d for seed in seeds]
@@ -40,9 +51,9 @@ def runs_of(settings: LearnWithoutForgettingSettings, measured: RobustTransferSe
 
 def compute(run: Run) -> None:
     """In a worker."""
-    from stages.lib import forgetting  # here, as torch takes seconds to import
+    from stages.studies.shafahi2020 import learn_without_forgetting  # here, as torch takes seconds to import
 
-    forgetting.compute(run)
+    learn_without_forgetting.compute(run)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,19 @@ from pathlib import Path
 import numpy as np
 
 from stages import harden, learn_without_forgetting, retrain, train_heads
-from stages.lib import cells, computing, costs, datasets, executors, grid, params, sources, subsets
-from stages.lib.catalog import AnyDataset, Folder, Random
-from stages.lib.costs import Kind, Rates, Work
+from stages.lib.datasets import sets, subsets
 from stages.lib.errors import RunError
-from stages.lib.grid import Job
+from stages.lib.networks import sources
 from stages.lib.progress import bar
-from stages.lib.robust_transfer import Run
-from stages.lib.settings import Params
+from stages.lib.runs import computing, costs, grid
+from stages.lib.runs.costs import Kind, Rates, Work
+from stages.lib.runs.experiments import Run
+from stages.lib.runs.grid import Job
+from stages.lib.settings import params
+from stages.lib.settings.catalog import AnyDataset, Folder, Random
+from stages.lib.settings.sections import Params
+from stages.lib.store import cells
+from stages.lib.workers import executors
 
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
@@ -84,7 +89,7 @@ def pair_of(settings: Params, source: str, target: str) -> Pair:
 def prepared(settings: Params, source: str, target: str) -> Task | None:
     """The task with its data, where these are there and of these settings."""
     try:
-        card, images, drawn = sources.card_of(source), datasets.card_of(target), subsets.load(target)
+        card, images, drawn = sources.card_of(source), sets.card_of(target), subsets.load(target)
     except (RunError, OSError, ValueError):
         return None
     n = {part: split.n for part, split in images.splits.items()}
@@ -99,8 +104,8 @@ def expected(settings: Params, source: str, target: str) -> Task:
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
     stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
-    splits = {"train": datasets.SplitCard(n=images.train, sha256=""), "test": datasets.SplitCard(n=images.test, sha256="")}
-    shown = datasets.Card(
+    splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
+    shown = sets.Card(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
         mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
     )  # fmt: skip

@@ -13,28 +13,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.lib import (
-    claims,
-    command,
-    figures,
-    files,
-    gallery,
-    page,
-    paper,
-    params,
-    reference,
-    results,
-    shafahi,
-    shafahi_figures,
-    shafahi_tables,
-    statistics,
-    table7,
-)
-from stages.lib.datasets import IMAGES
-from stages.lib.journal import execution
-from stages.lib.sources import paths
-from stages.lib.study import Study, answers, at
-from stages.lib.tables import ATTACKED_MODELS, FINETUNED
+from stages.lib import command
+from stages.lib.datasets.sets import IMAGES
+from stages.lib.networks.sources import paths
+from stages.lib.report import figures, gallery, page, results, statistics
+from stages.lib.report.study import Study, answers, at
+from stages.lib.settings import params
+from stages.lib.store import files
+from stages.lib.store.journal import execution
+from stages.lib.store.tables import ATTACKED_MODELS, FINETUNED
+from stages.studies.shafahi2020 import figures as shafahi_figures
+from stages.studies.shafahi2020 import numbers as shafahi
+from stages.studies.shafahi2020 import tables as shafahi_tables
+from stages.studies.utrera2021 import claims, table7
+from stages.studies.utrera2021 import numbers as paper
+from stages.studies.utrera2021 import published as reference
 
 REPORTS = Path("reports")
 MEANS = ["source", "target", "blocks", "n_images", "size"]

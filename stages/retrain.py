@@ -6,22 +6,24 @@ models/robustness/retrained/<source>/runs.parquet: a row for each k, seed and me
 
 from functools import partial
 
-from stages.lib import command, params, robust_transfer
-from stages.lib.robust_transfer import Run
-from stages.lib.robustness_settings import RetrainSettings, RobustTransferSettings
-from stages.lib.sources import Card, card_of
-from stages.lib.tables import RETRAINED
+from stages.lib import command
+from stages.lib.networks.sources import Card, card_of
+from stages.lib.runs import experiments
+from stages.lib.runs.experiments import Run
+from stages.lib.settings import params
+from stages.lib.settings.robustness import RetrainSettings, RobustTransferSettings
+from stages.lib.store.tables import RETRAINED
 
 
 def main(source: str) -> None:
     settings, measured, out = params.section("retrain"), params.section("robust_transfer"), RETRAINED / source
-    with robust_transfer.execution("retrain", settings, measured, out, source) as journal:
-        robust_transfer.compute(runs_of(settings, measured, card_of(source)), compute, out, journal)
+    with experiments.execution("retrain", settings, measured, out, source) as journal:
+        experiments.compute(runs_of(settings, measured, card_of(source)), compute, out, journal)
 
 
 def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source: Card) -> list[Run]:
     run = partial(
-        Run, stage="retrain", module="stages.lib.retraining", source=source.name, target=source.dataset, part=source.part,
+        Run, stage="retrain", module="stages.studies.shafahi2020.retrain", source=source.name, target=source.dataset, part=source.part,
         how=settings.training.model_dump(), measured=measured.model_dump(),
     )  # fmt: skip
     seeds = range(settings.n_seeds)
@@ -31,9 +33,9 @@ def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source:
 
 def compute(run: Run) -> None:
     """In a worker."""
-    from stages.lib import retraining  # here, as torch takes seconds to import
+    from stages.studies.shafahi2020 import retrain  # here, as torch takes seconds to import
 
-    retraining.compute(run)
+    retrain.compute(run)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,19 @@ from pathlib import Path
 
 from torch import nn
 
-from stages.lib import checkpoints, command, files, inference, networks, parallel, params, pretraining, sources, training
-from stages.lib.catalog import AnySource, Fetched, Part, Random, Trained
-from stages.lib.datasets import IMAGES, card_of, load_part, n_classes
+from stages.lib import command
+from stages.lib.datasets.sets import IMAGES, card_of, load_part, n_classes
 from stages.lib.errors import RunError
-from stages.lib.fetch import fetch
-from stages.lib.journal import execution
+from stages.lib.networks import checkpoints, inference, sources, units
 from stages.lib.progress import bar, say
-from stages.lib.settings import DownloadSettings, SourceSettings
+from stages.lib.runs import pretraining
+from stages.lib.settings import params
+from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
+from stages.lib.settings.sections import DownloadSettings, SourceSettings
+from stages.lib.store import files
+from stages.lib.store.fetch import fetch
+from stages.lib.store.journal import execution
+from stages.lib.training import loop, parallel
 
 FETCHED = Path("models/fetched")
 WORTH_SAYING = 1.0  # points between measured and published accuracy
@@ -48,7 +53,7 @@ def main(source: str) -> None:
 
 def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.Card:
     """What is known of the source; without a network, of `random`."""
-    normalise = networks.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
+    normalise = units.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
     return sources.Card(
         name=name,
         kind=entry.kind,
@@ -78,7 +83,7 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
     card = card_of(dataset)
     if n_classes(part, card.classes) != network.head.out_features:
         return {}
-    model = inference.Model(None, network.to(training.best_device()), inference.View(card.image_size))
+    model = inference.Model(None, network.to(loop.best_device()), inference.View(card.image_size))
     measured = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
     network.cpu()
     return measured
@@ -103,15 +108,15 @@ def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.S
                        progress=lambda done, total: (setattr(progress, "total", total), progress.update(done - progress.n)))  # fmt: skip
     weights = checkpoints.read(path)
     mean, std = weights.mean or entry.mean, weights.std or entry.std
-    tensors = networks.with_unit_names(entry.architecture, weights.tensors)
+    tensors = units.with_unit_names(entry.architecture, weights.tensors)
     if mean is None or std is None:
         own = [tensors.get(f"normalise.{part}") for part in ("mean", "std")]
         if None in own:
             raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
         mean, std = (part.flatten().tolist() for part in own)
-    network = networks.build(entry.architecture, entry.classes, mean, std)
+    network = units.build(entry.architecture, entry.classes, mean, std)
     try:
-        networks.load(network, {"normalise.mean": network.normalise.mean, "normalise.std": network.normalise.std} | tensors)
+        units.load(network, {"normalise.mean": network.normalise.mean, "normalise.std": network.normalise.std} | tensors)
     except RunError as error:
         what = f"{entry.file.name} is no {entry.architecture} with {entry.classes} classes"
         raise RunError(f"{params.MODEL_CATALOG}: {name}: {what}: {error}") from None

@@ -16,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from stages.lib import files, journal, params, tracking
 from stages.lib.errors import RunError
 from stages.lib.progress import bar, say
+from stages.lib.settings import params
+from stages.lib.store import files, journal, tracking
 
 REPORTS = Path("reports")
 ARTIFACTS = {"": ["report.html", "metrics.json"], "figures": ["figures"], "tables": ["tables"]}

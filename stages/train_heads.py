@@ -7,26 +7,37 @@ gradients.npz, for each number of hidden layers the gradient of the loss by some
 
 from functools import partial
 
-from stages.lib import cells, command, features, files, params, robust_transfer
-from stages.lib.robust_transfer import Run
-from stages.lib.robustness_settings import RobustTransferSettings, TrainHeadsSettings
-from stages.lib.sources import Card, card_of
-from stages.lib.tables import HEADS
+from stages.lib import command
+from stages.lib.networks.sources import Card, card_of
+from stages.lib.runs import experiments
+from stages.lib.runs.experiments import Run
+from stages.lib.settings import params
+from stages.lib.settings.robustness import RobustTransferSettings, TrainHeadsSettings
+from stages.lib.store import cells, files
+from stages.lib.store.tables import HEADS
+from stages.studies.shafahi2020 import features
 
 
 def main(source: str, target: str) -> None:
     settings, measured, out = params.section("train_heads"), params.section("robust_transfer"), HEADS / source / target
-    with robust_transfer.execution("train_heads", settings, measured, out, source, target) as journal:
+    with experiments.execution("train_heads", settings, measured, out, source, target) as journal:
         runs = runs_of(settings, measured, card_of(source), target)
         stored = settings.training.augmentation == "none"
         store = partial(features.store, source, target, params.section("grid"))
-        robust_transfer.compute(runs, compute, out, journal, store if stored else None)
+        experiments.compute(runs, compute, out, journal, store if stored else None)
         arrays = {run.setting: cells.arrays("train_heads", run.key) for run in runs if run.how["gradients"]}
         files.write_npz(out / "gradients.npz", {f"{name}_{h:g}": part for h, found in arrays.items() for name, part in found.items()})
 
 
 def runs_of(settings: TrainHeadsSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
-    run = partial(Run, stage="train_heads", module="stages.lib.heads", source=source.name, target=target, measured=measured.model_dump())
+    run = partial(
+        Run,
+        stage="train_heads",
+        module="stages.studies.shafahi2020.train_heads",
+        source=source.name,
+        target=target,
+        measured=measured.model_dump(),
+    )
     runs = []
     for place, (name, kind) in enumerate(settings.kinds.items()):
         for hidden in [h for h in settings.hidden if h or not place]:  # without hidden layers all kinds are one
@@ -39,9 +50,9 @@ def runs_of(settings: TrainHeadsSettings, measured: RobustTransferSettings, sour
 
 def compute(run: Run) -> None:
     """In a worker."""
-    from stages.lib import heads  # here, as torch takes seconds to import
+    from stages.studies.shafahi2020 import train_heads  # here, as torch takes seconds to import
 
-    heads.compute(run)
+    train_heads.compute(run)
 
 
 if __name__ == "__main__":

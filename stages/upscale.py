@@ -11,14 +11,17 @@ from contextlib import closing
 import numpy as np
 from PIL import Image
 
-from stages.lib import command, files, params, raw
-from stages.lib.catalog import AnyDataset
-from stages.lib.datasets import IMAGES, RAW, Card, SplitCard, n_classes, only
+from stages.lib import command
+from stages.lib.datasets import raw
+from stages.lib.datasets.folders import Pictures
+from stages.lib.datasets.sets import IMAGES, RAW, Card, SplitCard, n_classes, only
 from stages.lib.errors import RunError
-from stages.lib.folders import Pictures
-from stages.lib.journal import execution
 from stages.lib.progress import bar
-from stages.lib.settings import UpscaleSettings
+from stages.lib.settings import params
+from stages.lib.settings.catalog import AnyDataset
+from stages.lib.settings.sections import UpscaleSettings
+from stages.lib.store import files
+from stages.lib.store.journal import execution
 
 CHUNK = 32  # images at a time: 5 MB at 224 x 224, and a few times that on the way
 

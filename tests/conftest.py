@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from stages import download, draw_subsets, upscale
-from stages.lib import journal
+from stages.lib.store import journal
 
 ROOT = Path(__file__).resolve().parents[1]
 GLYPHS = {"classes": 4, "train": 64, "test": 32, "size": 16}

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib import datasets, files, networks
-from stages.lib.grid import Job
-from stages.lib.settings import GridSettings
+from stages.lib.datasets import sets
+from stages.lib.networks import units
+from stages.lib.runs.grid import Job
+from stages.lib.settings.sections import GridSettings
+from stages.lib.store import files
 
 LOCAL = GridSettings(executor="local", address=None, workers=None, per_gpu=1, cache_gib=1.0)
 TRAINING = {"batch_size": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "frozen_batchnorm": "source"}
@@ -28,9 +30,9 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setenv("DVC_ROOT", str(folder))
     rng = np.random.default_rng(0)
     for split, n in (("train", 40), ("test", 20)):
-        datasets.save(datasets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
+        sets.save(sets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
     torch.manual_seed(0)
-    files.write_tensors(folder / "source.safetensors", networks.build("small_resnet", 7, [0.5] * 3, [0.25] * 3).state_dict())
+    files.write_tensors(folder / "source.safetensors", units.build("small_resnet", 7, [0.5] * 3, [0.25] * 3).state_dict())
     return Job(
         "src",
         "noise",

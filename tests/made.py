@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from stages import report
-from stages.lib import datasets, journal, shafahi, tables
-from stages.lib.shafahi import Transfers
-from stages.lib.study import Study
+from stages.lib.datasets import sets
+from stages.lib.report.study import Study
+from stages.lib.store import journal, tables
+from stages.studies.shafahi2020 import numbers
+from stages.studies.shafahi2020.numbers import Transfers
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = 12
@@ -71,7 +73,7 @@ def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 4
     runs = pd.DataFrame(rows, columns=["section", *list(tables.TRANSFERS)[:-1]]).assign(cell="c")
     cards = cards or {}
     targets = dict.fromkeys(runs["target"], 10)
-    return Transfers(*shafahi.tables_of(runs, "pgd20", n_test, 200), runs=runs, cards=cards, labels={name: name for name in cards}, attack="pgd20", margin_attack="cw20", n_test=n_test,
+    return Transfers(*numbers.tables_of(runs, "pgd20", n_test, 200), runs=runs, cards=cards, labels={name: name for name in cards}, attack="pgd20", margin_attack="cw20", n_test=n_test,
                      classes=targets, **arrays)  # fmt: skip
 
 
@@ -89,7 +91,7 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
     counts = {split: {"n": n, "sha256": "0" * 64} for split, n in (splits or {}).items()}
     card = {"name": name, "classes": classes, "channels": channels, "image_size": PIXELS, "stored_size": PIXELS, "mean": [0.5] * 3,
             "std": [0.2] * 3, "splits": counts}  # fmt: skip
-    write_json(folder / "card.json", {key: card[key] for key in datasets.Card.model_fields})
+    write_json(folder / "card.json", {key: card[key] for key in sets.Card.model_fields})
 
 
 def card(source: str, kind: str, threat: dict | None, accuracy: dict[str, float] | None = None, **more: object) -> dict:

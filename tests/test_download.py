@@ -10,10 +10,10 @@ import served
 import yaml
 
 from stages import download, upscale
-from stages.lib import params
-from stages.lib.catalog import File
-from stages.lib.datasets import RAW, card_of, load
+from stages.lib.datasets.sets import RAW, card_of, load
 from stages.lib.errors import RunError
+from stages.lib.settings import params
+from stages.lib.settings.catalog import File
 
 
 def test_a_procedural_set_is_the_same_every_time(workspace):

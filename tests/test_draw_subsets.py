@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from stages import download, draw_subsets, upscale
-from stages.lib.datasets import load
+from stages.lib.datasets.sets import load
 from stages.lib.errors import RunError
-from stages.lib.params import SettingsError
-from stages.lib.settings import DrawSubsetsSettings
+from stages.lib.settings.params import SettingsError
+from stages.lib.settings.sections import DrawSubsetsSettings
 
 
 def test_subsets_are_the_draws_of_the_published_seeds(workspace):

@@ -11,8 +11,11 @@ import pytest
 from torch import nn
 
 from stages import evaluate_robustness, finetune, source
-from stages.lib import attacked, cells, executors, inference, missing, pool, sources, tables
-from stages.lib.datasets import IMAGES, load
+from stages.lib.datasets.sets import IMAGES, load
+from stages.lib.networks import inference, sources
+from stages.lib.runs import attacked, missing
+from stages.lib.store import cells, tables
+from stages.lib.workers import executors, pool
 
 
 def accuracy(network, x, y) -> float:

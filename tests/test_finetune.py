@@ -6,8 +6,13 @@ import pytest
 from torch import nn
 
 from stages import draw_subsets, finetune, source, upscale
-from stages.lib import attacked, cells, computing, datasets, grid, inference, params, pool, sources, tables
+from stages.lib.datasets import sets
 from stages.lib.errors import RunError
+from stages.lib.networks import inference, sources
+from stages.lib.runs import attacked, computing, grid
+from stages.lib.settings import params
+from stages.lib.store import cells, tables
+from stages.lib.workers import pool
 
 OUT = finetune.FINETUNED / "natural" / "digits"
 
@@ -134,7 +139,7 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
     network = model.network()
     seen = inference.Model(nn.Identity(), network, inference.View(16, model.resolution))
-    assert inference.accuracy(seen, *datasets.load(target, "test")) == pytest.approx(ended)
+    assert inference.accuracy(seen, *sets.load(target, "test")) == pytest.approx(ended)
 
 
 def test_a_size_without_epochs_is_refused(ready):
@@ -144,7 +149,7 @@ def test_a_size_without_epochs_is_refused(ready):
 
 
 def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_target(ready):
-    digits, glyphs = datasets.card_of("digits"), datasets.card_of("glyphs")
+    digits, glyphs = sets.card_of("digits"), sets.card_of("glyphs")
     ready.edit("params.yaml", finetune__augmentation="published", finetune__normalisation={"natural": "target"})
     settings = params.section("finetune")
     natural = sources.card_of("natural")
@@ -167,10 +172,10 @@ def test_epochs_follow_table_4(ready):
 def test_images_stored_at_their_own_size_give_the_runs_of_up_scaled_ones(ready):
     finetune.main("natural", "digits")
     expected = pd.read_parquet(OUT / "runs.parquet")
-    assert datasets.load("digits", "train")[0].shape[1:] == (16, 16, 1)
+    assert sets.load("digits", "train")[0].shape[1:] == (16, 16, 1)
     ready.edit("params.yaml", upscale__store="native")
     upscale.main("digits")
-    assert datasets.load("digits", "train")[0].shape[1:] == (8, 8, 1)
+    assert sets.load("digits", "train")[0].shape[1:] == (8, 8, 1)
     finetune.main("natural", "digits")
     found = pd.read_parquet(OUT / "runs.parquet")
     assert not set(found.cell) & set(expected.cell)

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from stages import harden, source
-from stages.lib import datasets, hardening, tables
+from stages.lib.datasets import sets as datasets
 from stages.lib.errors import RunError
+from stages.lib.store import tables
+from stages.studies.shafahi2020 import harden as hardening
 
 OUT = tables.HARDENED / "l2_eps0_5" / "digits" / "runs.parquet"
 TINY = {"steps": 6, "batch_size": 16, "lr": 0.05}

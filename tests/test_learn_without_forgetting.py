@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from stages import learn_without_forgetting, source
-from stages.lib import descent, forgetting, networks, tables
+from stages.lib.networks import units as networks
+from stages.lib.store import tables
+from stages.lib.training import descent
+from stages.studies.shafahi2020 import learn_without_forgetting as forgetting
 
 OUT = tables.REMEMBERING / "l2_eps0_5"
 TINY = {"steps": 12, "batch_size": 16, "lr": 0.02, "drops": [0.5]}

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ran
 
-from stages.lib import code
+from stages.lib.store import code
 
 SOURCES, TARGETS, DATASETS = ("natural", "l2_eps0_5", "random"), ("digits",), ("glyphs", "digits")
 STAGES = {
@@ -52,7 +52,7 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
 
 def test_the_tracking_store_holds_every_stage_and_every_cell(copy):
     script = (
-        "from stages.lib import tracking; import json; s = tracking.Store('robust-transfer');"
+        "from stages.lib.store import tracking; import json; s = tracking.Store('robust-transfer');"
         "print(json.dumps([[r.info.run_name, r.info.status, r.data.tags.get('kind'), r.data.tags.get('stage')] for r in s.runs('')]))"
     )
     runs = json.loads(copy.run("python", "-c", script).stdout.splitlines()[-1])
@@ -139,7 +139,7 @@ def test_queued_experiments_run_side_by_side_into_one_store(copy):
     copy.dvc("queue", "stop", "--kill", ok=False)
     assert status.count("Success") == 2, status
     assert cells(copy) == before
-    script = "from stages.lib import tracking; s = tracking.Store('robust-transfer'); print(sum(1 for r in s.runs(\"tags.stage = 'experiment'\")))"
+    script = "from stages.lib.store import tracking; s = tracking.Store('robust-transfer'); print(sum(1 for r in s.runs(\"tags.stage = 'experiment'\")))"
     assert copy.run("python", "-c", script).stdout.splitlines()[-1] == "3"
 
 
@@ -205,7 +205,7 @@ def test_ray_gives_the_table_of_local_processes_and_no_run_is_stale_for_it(finis
     shutil.rmtree(copy.folder / "reports")  # so that no table is sent instead
     copy.stage("track")
     script = (
-        "from stages.lib import tracking; s = tracking.Store('over-ray');"
+        "from stages.lib.store import tracking; s = tracking.Store('over-ray');"
         "print(len({r.data.tags['cell'] for r in s.runs('') if r.data.tags.get('kind') == 'cell' and r.info.status == 'FINISHED'}))"
     )
     assert copy.run("python", "-c", script).stdout.splitlines()[-1] == "8"

@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from stages import plan
-from stages.lib import code, costs, params
+from stages.lib.runs import costs
+from stages.lib.settings import params
+from stages.lib.store import code
 
 
 def counted() -> tuple[int, int]:

@@ -12,8 +12,9 @@ import yaml
 from made import PIXELS
 
 from stages import report
-from stages.lib import datasets, journal, tables
+from stages.lib.datasets import sets
 from stages.lib.errors import RunError
+from stages.lib.store import journal, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = [20000000 + 100000 * i for i in range(6)]
@@ -290,7 +291,7 @@ def test_a_table_without_a_column_names_it(workspace):
 
 
 def test_samples_are_the_first_image_of_each_class(workspace):
-    x, _ = datasets.load("digits", "train")
+    x, _ = sets.load("digits", "train")
     shown, labels = report.results.samples_of("digits")["train"]
     assert labels.tolist() == list(range(10))
     assert np.array_equal(shown, x[:10])

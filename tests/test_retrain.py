@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 
 from stages import retrain, source
-from stages.lib import cells, inference, sources, tables
-from stages.lib.datasets import load
+from stages.lib.datasets.sets import load
 from stages.lib.errors import RunError
+from stages.lib.networks import inference, sources
+from stages.lib.store import cells, tables
 
 OUT = tables.RETRAINED / "l2_eps0_5" / "runs.parquet"
 TINY = {"steps": 6, "batch_size": 16, "lr": 0.05}

@@ -18,9 +18,14 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from stages import download, source, upscale
-from stages.lib import attacks, cells, files, networks, params, pretraining, sources, training
+from stages.lib.attacks import perturbations
 from stages.lib.errors import RunError
-from stages.lib.params import SettingsError
+from stages.lib.networks import sources, units
+from stages.lib.runs import pretraining
+from stages.lib.settings import params
+from stages.lib.settings.params import SettingsError
+from stages.lib.store import cells, files
+from stages.lib.training import loop
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def test_random_holds_no_weights(workspace):
 def test_the_same_settings_train_once(glyphs, monkeypatch):
     source.main("natural")
     first = (glyphs.folder / "models/sources/natural.safetensors").read_bytes()
-    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("trained again"))
     source.main("natural")
     assert (glyphs.folder / "models/sources/natural.safetensors").read_bytes() == first
 
@@ -102,7 +107,7 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, cap
 
 def test_eps_is_held_at_zero_and_then_rises_to_its_radius(glyphs, monkeypatch):
     seen = []
-    monkeypatch.setattr(attacks, "pgd", lambda **settings: seen.append(settings["eps"]))
+    monkeypatch.setattr(perturbations, "pgd", lambda **settings: seen.append(settings["eps"]))
     perturb_at = pretraining.adversary(params.source_entry("l2_eps0_5"), params.section("source"))
     for progress in (0.0, 0.1, 0.3, 0.5, 0.99):
         perturb_at(progress)
@@ -159,7 +164,7 @@ def html(path):
     ("damage", "named"), [(truncated, "safetensors"), (flipped, "safetensors"), (pickled, "holds no state dict"), (html, "HTML page")]
 )
 def test_a_file_that_holds_no_weights_is_refused(damage, named, glyphs):
-    network = networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
+    network = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
     path = glyphs.folder / "brought.safetensors"
     save_file(network.state_dict(), path)
     damage(path)
@@ -171,7 +176,7 @@ def test_a_file_that_holds_no_weights_is_refused(damage, named, glyphs):
 
 def test_a_wrong_sha256_a_missing_file_and_a_wrong_architecture_are_named(glyphs):
     path = glyphs.folder / "brought.safetensors"
-    save_file(networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).state_dict(), path)
+    save_file(units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).state_dict(), path)
     fetched_entry(glyphs, path, "0" * 64)
     with pytest.raises(RunError, match=rf"{path}: sha256 is .*0000.*models/fetched/brought.safetensors"):
         source.main("brought")
@@ -225,7 +230,7 @@ def test_checkpoints_over_http_become_sources_with_their_own_normaliser(name, gl
 
 
 def test_a_file_put_there_by_hand_is_taken_without_a_network(glyphs):
-    content = made.robustness_format(networks._published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
+    content = made.robustness_format(units._published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
     (glyphs.folder / "models/fetched").mkdir()
     (glyphs.folder / "models/fetched/w.ckpt").write_bytes(content)
     fetched_entry(glyphs, glyphs.folder / "w.ckpt", hashlib.sha256(content).hexdigest())
@@ -245,7 +250,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(glyphs):
 
 def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
     path = glyphs.folder / "plain.pth"
-    path.write_bytes(made.torchvision_format(networks._published("small_resnet", 4)))
+    path.write_bytes(made.torchvision_format(units._published("small_resnet", 4)))
     fetched_entry(glyphs, path, files.sha256_of(path))
     glyphs.edit("models/catalog.yaml", brought__mean=None)
     with pytest.raises(RunError, match=r"models/catalog.yaml: brought: its file holds no mean and std .*; give `mean` and `std`"):
@@ -256,8 +261,10 @@ def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
 def test_the_card_says_how_the_images_were_perturbed(name, said, glyphs, monkeypatch):
     made_with = []
     for kind in ("pgd", "gaussian"):
-        original = getattr(attacks, kind)
-        monkeypatch.setattr(attacks, kind, lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how))
+        original = getattr(perturbations, kind)
+        monkeypatch.setattr(
+            perturbations, kind, lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how)
+        )
     source.main(name)
     assert sources.card_of(name).threat.perturbation == said
     kind, how = made_with[-1]

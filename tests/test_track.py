@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stages import track
-from stages.lib import journal, tracking
+from stages.lib.store import journal, tracking
 
 
 @pytest.fixture

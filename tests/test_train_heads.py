@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from stages import source, train_heads
-from stages.lib import attacks, cells, datasets, features, heads, images, networks, sources, tables
+from stages.lib.attacks import perturbations as attacks
+from stages.lib.datasets import pixels as images
+from stages.lib.datasets import sets as datasets
+from stages.lib.networks import sources
+from stages.lib.networks import units as networks
+from stages.lib.store import cells, tables
+from stages.studies.shafahi2020 import features
+from stages.studies.shafahi2020 import train_heads as heads
 
 OUT = tables.HEADS / "l2_eps0_5" / "digits"
 

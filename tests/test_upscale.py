@@ -14,9 +14,10 @@ import yaml
 from PIL import Image
 
 from stages import download, upscale
-from stages.lib import code, images
-from stages.lib.datasets import card_of, load, save
+from stages.lib.datasets import pixels as images
+from stages.lib.datasets.sets import card_of, load, save
 from stages.lib.errors import RunError
+from stages.lib.store import code
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""Random parts of images, mirrored or not, as networks are usually trained: a whole batch at once, on its device.
+
+Of ImageNet parts of any size, up-scaled to the whole; of CIFAR parts of the size of the image, of which a margin is black.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from stages.lib.datasets import augmentation
+
+AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of the part, over the image; its width over its height
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Of each of n images, padded by 4 pixels, the part of its own size that is kept, and whether it is mirrored."""
+
+    shift: Tensor  # int64 [n, 2]: rows and columns of the padded image that the part leaves out
+    flip: Tensor  # bool [n]
+
+    @classmethod
+    def drawn(cls, n: int, generator: torch.Generator) -> "Shifts":
+        shift = torch.randint(0, 2 * augmentation.PADDING + 1, (n, 2), generator=generator)
+        return cls(shift, torch.rand(n, generator=generator) < 0.5)
+
+    def __getitem__(self, rows: Tensor) -> "Shifts":
+        return Shifts(self.shift[rows], self.flip[rows])
+
+    def apply(self, x: Tensor) -> Tensor:
+        """float [n, 3, side, side] to the same shape, channels last in memory."""
+        moved = augmentation.crop_and_flip(x, self.shift.to(x.device), self.flip.to(x.device))
+        return moved.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Of each of n images the part that is kept, in units of its sides, and whether it is mirrored."""
+
+    size: Tensor  # float [n, 2]: width, height
+    corner: Tensor  # float [n, 2]: left, top
+    flip: Tensor  # bool [n]
+
+    def __getitem__(self, rows: Tensor) -> "Crops":
+        return Crops(self.size[rows], self.corner[rows], self.flip[rows])
+
+    def apply(self, x: Tensor) -> Tensor:
+        """As `apply`."""
+        return apply(x, self)
+
+
+def draw(kind: str, n: int, seed: int, epoch: int) -> Crops | Shifts | None:
+    """For n images in one epoch, from a generator on the CPU, so that it is the same on every device.
+
+    Args:
+        kind: `resized_crop`, of ImageNet; `crop_flip`, of CIFAR; `none`.
+    """
+    if kind == "none":
+        return None
+    generator = torch.Generator().manual_seed((seed << 16) + epoch + (1 << 62))  # not the stream that shuffles the images
+    return Shifts.drawn(n, generator) if kind == "crop_flip" else _crops(n, generator)
+
+
+def _crops(n: int, generator: torch.Generator) -> Crops:
+    area = torch.empty(n).uniform_(*AREA, generator=generator)
+    aspect = torch.empty(n).uniform_(*torch.tensor(ASPECT).log().tolist(), generator=generator).exp()
+    size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp_max(1)
+    corner = torch.rand(n, 2, generator=generator) * (1 - size)
+    return Crops(size, corner, torch.rand(n, generator=generator) < 0.5)
+
+
+def apply(x: Tensor, crops: Crops) -> Tensor:
+    """Each part up-scaled to the whole, bilinear: float [n, C, H, W] to the same shape."""
+    size, corner = crops.size.to(x), crops.corner.to(x)
+    centre = 2 * corner + size - 1  # where an image reaches from -1 to 1
+    mirror = torch.where(crops.flip.to(x.device), -1.0, 1.0).to(x.dtype)
+    zero = torch.zeros_like(mirror)
+    rows = [torch.stack([size[:, 0] * mirror, zero, centre[:, 0]], 1), torch.stack([zero, size[:, 1], centre[:, 1]], 1)]
+    grid = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,0 +1,119 @@
+"""Procedural image sets: `glyphs` (letters) and `textures`, drawn from a seed alone.
+
+`glyphs` gives a source task with two cues for its label: the shape of a letter and a faint texture that agrees with the
+label in a fraction `texture_correlation` of the images. `textures` has the second kind of cue only. Together they show
+both sides of the claim of Utrera et al. (2021, Section 5): adversarial training keeps shapes and drops textures.
+
+Every image is drawn from its own random stream (seed, split, index), so that a set is the same on every machine, in
+whatever order it is drawn.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.lib.settings.catalog import Glyphs, Textures
+
+FONTS = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
+    "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
+    "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
+)  # fmt: skip
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which are digits in some of the fonts
+CANVAS = 64  # pixels a side at which a letter is rasterised once, before it is warped
+SPLITS = ("train", "test", "test_decorrelated")  # the position of a name is part of its random stream
+
+
+def splits_of(settings: Glyphs | Textures) -> dict[str, int]:
+    """The splits of a set and their sizes; only `glyphs` has one whose texture is independent of the label."""
+    sizes = {"train": settings.train, "test": settings.test}
+    return sizes | {"test_decorrelated": settings.test} if isinstance(settings, Glyphs) else sizes
+
+
+def draw(settings: Glyphs | Textures, split: str, progress: Callable[[range], Iterable[int]] = iter) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one split of a procedural set.
+
+    Args:
+        settings: the set's entry in data/catalog.yaml.
+        split: a key of `splits_of(settings)`.
+        progress: wraps the range of image numbers, to show how far it is.
+
+    Returns:
+        x: uint8 [n, size, size, 3] and y: int64 [n], the classes in turn.
+    """
+    n = splits_of(settings)[split]
+    draw_one = _glyph if isinstance(settings, Glyphs) else _texture
+    x = np.empty((n, settings.size, settings.size, 3), np.uint8)
+    y = np.arange(n, dtype=np.int64) % settings.classes
+    for i in progress(range(n)):
+        rng = np.random.default_rng([settings.seed, SPLITS.index(split), i])
+        image = draw_one(settings, rng, int(y[i]), split)
+        x[i] = np.round(255 * np.clip(image, 0, 1))
+    return x, y
+
+
+def _glyph(settings: Glyphs, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
+    size = settings.size
+    colour, ground = _two_colours(rng, settings.min_contrast)
+    mask = _warp(_letter(FONTS[rng.integers(len(FONTS))], LETTERS[label]), rng, size)[..., None]
+    image = mask * colour + (1 - mask) * (ground + settings.clutter * _clutter(rng, size))
+    agrees = split != "test_decorrelated" and rng.random() < settings.texture_correlation
+    texture = label if agrees else int(rng.integers(settings.classes))
+    return image + settings.texture_amplitude * grating(size, texture, settings.classes, rng)[..., None]
+
+
+def _texture(settings: Textures, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
+    size = settings.size
+    ground = rng.random(3)
+    image = ground + settings.clutter * _clutter(rng, size)
+    return image + settings.texture_amplitude * grating(size, label, settings.classes, rng)[..., None]
+
+
+def grating(size: int, texture: int, classes: int, rng: np.random.Generator) -> np.ndarray:  # [size, size] in [-1, 1]
+    """A plane wave of random phase; its number sets angle and wavelength (2.5 to 5 pixels), so that no two are alike."""
+    angle = np.pi * texture / classes
+    wavelength = (2.5, 3.2, 4.0, 5.0)[texture % 4]
+    row, column = np.mgrid[:size, :size]
+    along = row * np.sin(angle) + column * np.cos(angle)
+    return np.sin(2 * np.pi * (along / wavelength + rng.random()))
+
+
+def _two_colours(rng: np.random.Generator, min_contrast: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two colours in [0, 1]^3 whose mean brightness differs by at least `min_contrast`."""
+    while True:
+        colours = rng.random((2, 3))
+        if abs(colours[0].mean() - colours[1].mean()) >= min_contrast:
+            return colours[0], colours[1]
+
+
+def _clutter(rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size, 3] in [-1, 1]
+    """Smooth colour noise: a 4 x 4 grid of colours, up-scaled bicubically."""
+    coarse = rng.uniform(-1, 1, (3, 4, 4)).astype(np.float32)
+    fine = [np.asarray(Image.fromarray(c, "F").resize((size, size), Image.Resampling.BICUBIC)) for c in coarse]
+    return np.clip(np.stack(fine, axis=-1), -1, 1)
+
+
+@cache
+def _letter(font: str, letter: str) -> Image.Image:
+    """The letter in white on black, centred on a CANVAS x CANVAS image."""
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
+    image = Image.new("L", (CANVAS, CANVAS))
+    ImageDraw.Draw(image).text((CANVAS / 2, CANVAS / 2), letter, fill=255, anchor="mm", font=ImageFont.truetype(str(path), 48))
+    return image
+
+
+def _warp(letter: Image.Image, rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size] in [0, 1]
+    """Under a random affine map: rotation to 15 degrees, scale 0.9 to 1.3, shear to 0.15, shift to a twelfth of the side."""
+    angle, shear = rng.uniform(-np.pi / 12, np.pi / 12), rng.uniform(-0.15, 0.15)
+    scale = rng.uniform(0.9, 1.3, 2)
+    shift = rng.uniform(-CANVAS / 12, CANVAS / 12, 2)
+    rotate = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotate @ np.array([[1, shear], [0, 1]]) @ np.diag(1 / scale)
+    offset = CANVAS / 2 - linear @ (np.full(2, CANVAS / 2) + shift)
+    coefficients = (*linear[0], offset[0], *linear[1], offset[1])
+    warped = letter.transform((CANVAS, CANVAS), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    return np.asarray(warped.resize((size, size), Image.Resampling.BOX), np.float32) / 255

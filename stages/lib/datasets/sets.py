@@ -1,0 +1,100 @@
+"""Image sets on disk: `data/raw/<name>/` as published, `data/images/<name>/` as every later stage reads them.
+
+`data/images/<name>/` holds, for each split, `<split>_x.npy` (uint8 [n, stored_size, stored_size, channels]) and `<split>_y.npy`
+(int64 [n]), read memory-mapped, and `card.json` with the counts and hashes. Who feeds a network gives the card's `image_size`
+to `images.prepare`, which up-scales on the device what is stored smaller.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.lib.errors import RunError
+from stages.lib.settings.catalog import Part
+from stages.lib.store import files
+
+RAW = Path("data/raw")
+IMAGES = Path("data/images")
+
+
+class SplitCard(BaseModel):
+    """One split: its number of images and the hash of its images and labels."""
+
+    n: int
+    sha256: str
+
+
+class Card(BaseModel):
+    """What later stages know of an image set without reading it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    classes: int  # 0 where there are no images and the catalog does not say
+    channels: int
+    image_size: int  # pixels a side that a network takes
+    stored_size: int  # pixels a side on disk
+    mean: list[float] | None  # per channel of 3, of the training images as they are stored, in [0, 1]; None without any
+    std: list[float] | None
+    splits: dict[str, SplitCard]  # none for an optional set that is not there
+
+
+def card_of(name: str) -> Card:
+    """Raises RunError when the card is missing or is not one."""
+    path = IMAGES / name / "card.json"
+    try:
+        return Card(**files.read_json(path))
+    except (ValidationError, TypeError) as error:
+        raise RunError(f"{path}: no card of a dataset ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
+
+
+def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.ndarray]:
+    """x: uint8 [n, stored_size, stored_size, channels], memory-mapped, and y: int64 [n] of one split."""
+    x, y = (folder / name / f"{split}_{part}.npy" for part in "xy")
+    try:
+        return np.load(x, mmap_mode="r"), np.load(y)
+    except (FileNotFoundError, ValueError, EOFError) as error:
+        raise RunError(f"{folder / name}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
+
+
+def classes_of(part: Part, classes: int) -> np.ndarray:  # int64, rising
+    """The classes of a part of a set, drawn from the part's seed."""
+    order = np.random.default_rng(part.seed).permutation(classes)
+    return np.sort(np.array_split(order, part.of)[part.number])
+
+
+def n_classes(part: Part | None, classes: int) -> int:
+    """Of a part of a set, or of all of it."""
+    return classes if part is None else len(classes_of(part, classes))
+
+
+def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the images whose class is in the part, and their labels, counted anew from 0; of no part, all as they are."""
+    if part is None:
+        return np.arange(len(y)), y
+    kept = classes_of(part, classes)
+    places = np.flatnonzero(np.isin(y, kept))
+    return places, np.searchsorted(kept, y[places])
+
+
+def load_part(name: str, split: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
+    """As `load`; of a part, its images in memory, with labels counted anew from 0."""
+    x, y = load(name, split)
+    if part is None:
+        return x, y
+    places, labels = only(part, card_of(name).classes, y)
+    return x[places], labels
+
+
+def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> None:
+    files.save_array(folder / f"{split}_x.npy", x)
+    files.save_array(folder / f"{split}_y.npy", y)
+
+
+def stratified_split(y: np.ndarray, n_train: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of training and test images, each class in proportion, both in the order of `y`."""
+    from sklearn.model_selection import train_test_split  # here, as it takes a second to import
+
+    train, test = train_test_split(np.arange(len(y)), train_size=n_train, stratify=y, random_state=seed)
+    return np.sort(train), np.sort(test)

@@ -1,0 +1,41 @@
+"""The random subsets of a target on disk: `data/subsets/<target>.npz` holds int64 [n_images] under `<n_images>_<seed>`.
+
+The number of images and the seed identify a subset, in tables as in cells. `draw_subsets` draws them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from stages.lib.settings import params
+from stages.lib.settings.sections import DrawSubsetsSettings
+
+FOLDER = Path("data/subsets")
+
+
+def path_of(target: str) -> Path:
+    return FOLDER / f"{target}.npz"
+
+
+def load(target: str) -> dict[str, np.ndarray]:
+    """Rows of the target's training images, by the name of the subset."""
+    return dict(np.load(path_of(target)))
+
+
+def name_of(n_images: int, seed: int) -> str:
+    return f"{n_images}_{seed}"
+
+
+def parts_of(name: str) -> tuple[int, int]:
+    """Number of images, and seed."""
+    n_images, seed = name.split("_")
+    return int(n_images), int(seed)
+
+
+def names(settings: DrawSubsetsSettings, n_train: int) -> list[str]:
+    """Those of a target with so many training images, in their order; `all` goes under that number (Utrera et al. 2021, eq. 6, Table 4)."""
+    found = []
+    for n_images in dict.fromkeys(n_train if n == "all" else n for n in settings.n_images):
+        n_seeds = params.value_for(n_images, n_images == n_train, "draw_subsets.n_seeds", settings.n_seeds)
+        found += [name_of(n_images, settings.first_seed + settings.seed_step * i) for i in range(n_seeds)]
+    return found

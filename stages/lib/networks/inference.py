@@ -1,0 +1,158 @@
+"""Passes without gradients: images through the part of a network that is frozen, and tests of the whole.
+
+In eval mode every image is mapped by itself, so that batches may be as large as memory allows, and what the frozen part
+makes of an image can be kept. No result depends on the size of a batch but for rounding.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.lib.datasets import augmentation, pixels
+from stages.lib.networks import units
+
+T = TypeVar("T")
+BATCH = 256  # images in one pass
+HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # of a run's images or activations that are held; of more, batches are read or computed
+
+
+@dataclass(frozen=True)
+class View:
+    """How the network sees the images of the target."""
+
+    size: int | None = None  # pixels a side; None: as they are stored
+    resolution: int | None = None  # to which they are reduced first
+    augmented: bool = False  # while training
+    mixed_precision: bool = False  # products in bfloat16; sums, weights and what is kept in float32
+
+    def precision(self, device: torch.device) -> torch.autocast:
+        """The context that passes through the network run in."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision)
+
+
+AS_STORED = View()
+
+
+class Model:
+    """A network cut into a frozen and a trained part, which takes images or activations."""
+
+    def __init__(self, frozen: nn.Module | None, trained: nn.Module, view: View):
+        self.frozen, self.trained, self.view = frozen or nn.Identity(), trained, view
+        self.device = units.device_of(trained)
+
+    def eval(self) -> None:
+        self.trained.eval()
+        self.frozen.eval()
+
+    def features(self, x: np.ndarray | Tensor, drawn: augmentation.Drawn | None = None) -> Tensor:
+        """What the trained part takes, [batch, C, ...] with channels last in memory; `drawn`: what happens to each image first."""
+        if x.dtype not in (np.uint8, torch.uint8):
+            return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
+        with torch.no_grad():
+            batch = pixels.prepare(x, self.device, self.view.size, self.view.resolution)
+            batch = batch if drawn is None else augmentation.apply(batch, drawn)
+            with self.view.precision(self.device):
+                return widened(self.frozen(batch))
+
+    def __call__(self, x: np.ndarray | Tensor) -> Tensor:
+        """Logits [batch, classes]."""
+        features = self.features(x)
+        with self.view.precision(self.device):
+            return self.trained(features)
+
+
+@torch.no_grad()
+def accuracy(model: Model, x: np.ndarray, y: np.ndarray) -> float:
+    """Percent of the images (or activations) that the model in eval mode labels correctly."""
+    model.eval()
+    predicted = torch.cat(list(in_parts(lambda part: model(x[part]).argmax(1), len(x)))).cpu()
+    return 100 * (predicted == torch.from_numpy(np.asarray(y))).sum().item() / len(x)
+
+
+@torch.no_grad()
+def frozen_activations(
+    frozen: nn.Module,
+    x: np.ndarray,  # uint8 [n, H, W, C]
+    view: View = AS_STORED,
+    rows: np.ndarray | None = None,  # of x, in any order; None: all
+) -> Iterator[np.ndarray]:
+    """Activations of the frozen part in eval mode, float32 [batch, ..., C], batch by batch: x may be larger than memory."""
+    frozen.eval().to(memory_format=torch.channels_last)
+    device = units.device_of(frozen)
+    rows = np.arange(len(x)) if rows is None else rows
+
+    def activations(part: slice) -> np.ndarray:
+        batch = pixels.prepare(x[rows[part]], device, view.size, view.resolution)
+        with view.precision(device):
+            return packed(widened(frozen(batch))).cpu().numpy()
+
+    yield from in_parts(activations, len(rows))
+
+
+def activation_shape(frozen: nn.Module, x: np.ndarray, view: View) -> tuple[int, ...]:
+    """Of one image; an activation is float32."""
+    return next(frozen_activations(frozen, x[:1], view)).shape[1:]
+
+
+def widened(x: Tensor) -> Tensor:
+    """What a product in bfloat16 gives, in float32."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def packed(activations: Tensor) -> Tensor:
+    """As activations are kept: where they have pixels, [batch, H, W, C]."""
+    return activations.movedim(1, -1).contiguous()
+
+
+def unpacked(activations: Tensor) -> Tensor:
+    """As a network takes them: [batch, C, H, W], channels last in memory, or [batch, C]."""
+    return activations.movedim(-1, 1)
+
+
+def settled(model: Model, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the frozen part makes of some rows of x, and their place in it; x and the rows where these are no images, or too many."""
+    if x.dtype != np.uint8 or 4 * math.prod(activation_shape(model.frozen, x, model.view)) * len(rows) > HELD_BYTES[model.device.type]:
+        return x, rows
+    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows))), np.arange(len(rows))
+
+
+@torch.no_grad()
+def adapt(frozen: nn.Module, x: np.ndarray, batches: list[np.ndarray], view: View) -> None:
+    """Replace the statistics of the frozen part's batch norm by those of batches of x (uint8 [n, H, W, C]), not augmented.
+
+    One pass, in which every layer sees what the layers before it make of a batch; the mean over batches is kept.
+    """
+    norms = [module for module in frozen.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's way to say: the mean of all batches
+        norm.train()
+    device = units.device_of(frozen)
+    for rows in batches:
+        batch = pixels.prepare(x[rows], device, view.size, view.resolution)
+        with view.precision(device):
+            frozen(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def in_parts(forward: Callable[[slice], T], n: int) -> Iterator[T]:
+    """A forward pass without gradients on n images, `BATCH` at a time; half as many from where the device has no memory for so many."""
+    size, first = BATCH, 0
+    while first < n:
+        try:
+            done = forward(slice(first, first + size))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+        else:
+            yield done
+            first += size

@@ -1,0 +1,81 @@
+"""Source models on disk: `models/sources/<source>.safetensors`, and beside it a card that says what the weights are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.lib.errors import RunError
+from stages.lib.settings.catalog import Part
+from stages.lib.store import files
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FOLDER = Path("models/sources")
+
+
+class ThreatCard(BaseModel):
+    """The ball within which the source was trained on perturbed images; eps in pixel units of [0, 1] images."""
+
+    norm: str
+    eps: float
+    perturbation: str | None = None  # "PGD(3)", "Gaussian"; None where it is not known
+
+
+class Card(BaseModel):
+    """What is known of a source; robust accuracy is measured by `evaluate_robustness`, with an attack that can be trusted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    kind: Literal["trained", "fetched", "random"]
+    architecture: str
+    classes: int | None
+    dataset: str | None  # that it was trained on
+    part: Part | None = None  # of its classes
+    threat: ThreatCard | None
+    origin: str
+    sha256: str  # of the weights
+    file_sha256: str | None = None  # of the file that they were fetched in
+    mean: list[float]  # that its first unit normalises with
+    std: list[float]
+    accuracy: dict[str, float]  # percent on each test split of the source data, where it is at hand
+    published_accuracy: float | None = None  # percent on its test split, as its authors say
+
+
+def paths(name: str) -> tuple[Path, Path]:
+    """Weights and card."""
+    return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"
+
+
+def save(card: Card, weights: "dict[str, Tensor]") -> None:
+    """Write weights and card; the card's sha256 is set here."""
+    weights_path, card_path = paths(card.name)
+    files.write_tensors(weights_path, weights)
+    files.write_json(card_path, card.model_copy(update={"sha256": files.sha256_of(weights_path)}).model_dump())
+
+
+def card_of(name: str) -> Card:
+    """Raises RunError when the card is missing or is not one."""
+    path = paths(name)[1]
+    try:
+        return Card(**files.read_json(path))
+    except (ValidationError, TypeError) as error:
+        raise RunError(f"{path}: no card of a source ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
+
+
+def load(name: str) -> "nn.Sequential":
+    """The source as a network in eval mode.
+
+    Raises:
+        RunError: when the weights are not those of the card.
+    """
+    from stages.lib.networks import units  # here, as torch takes seconds to import and a card needs none of it
+
+    card, weights = card_of(name), paths(name)[0]
+    if not weights.is_file() or files.sha256_of(weights) != card.sha256:
+        raise RunError(f"{weights}: its sha256 is not that of its card; run `dvc repro source@{name}` to make it again")
+    network = units.build(card.architecture, card.classes, card.mean, card.std)
+    units.load(network, files.read_tensors(weights))
+    return network.eval()

@@ -1,0 +1,208 @@
+"""What all figures of the report share: colours, panels, lines with their intervals, axes and legends, and the bytes of a file.
+
+A source has one colour, marker and dash in all figures (`looks_of`), a target another (`looks_of_targets`). A figure is in no
+global state. Accuracy is in percent, differences in points.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from stages.lib.report.study import size_order
+
+INK, MUTED, GRID, PAPER, WRONG = "#1d2733", "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
+WIDTH = 9.6  # inches, of every figure
+MARKERS = "osD^vPX*"
+THIN = "PX*"  # markers that look smaller than the others
+TARGETS = ["#2a7fc1", "#d9601a", "#0f9f78", "#c86fa9", "#dba200", "#56b4e9", "#8a6f5c", "#7f8b99"]  # apart for the colour-blind, too
+ORDERED = ["#f2b134", "#ee7a4f", "#c9508f", "#7a5bd6"]  # falls in brightness: for what has an order
+RC = {
+    **sns.axes_style("ticks"), "svg.hashsalt": "robust-transfer", "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5,
+    "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
+    "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "text.color": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
+    "axes.axisbelow": True, "figure.facecolor": PAPER, "axes.facecolor": PAPER, "legend.frameon": False, "legend.fontsize": 9.0,
+    "figure.titlesize": 11.5, "figure.titleweight": "bold", "lines.linewidth": 2.0, "image.composite_image": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a source, a target or a number of blocks is drawn and called."""
+
+    label: str
+    colour: str
+    marker: str
+    dash: tuple[float, ...] = ()
+    hollow: bool = False
+
+
+FAMILIES = {  # of sources: colours at the smallest and the largest eps, marker, dash
+    "natural": ("#7a8594", "#a5adb8", "o", ()),
+    "l2": ("#f0a35e", "#e8590c", "s", ()),
+    "linf": ("#4fc3b5", "#0c8599", "D", ()),
+    "pgd1": ("#d6336c", "#e599b4", "^", (5, 1.5)),
+    "gaussian": ("#3b78d8", "#8fb3ee", "v", (1.5, 1.2)),
+    "random": ("#9775fa", "#b197fc", "X", (3, 1.6)),
+}
+
+
+def looks_of(sources: Sequence[tuple[str, str, str, float]]) -> dict[str, Look]:
+    """A look for each source by its family, darker with eps in those of robust sources.
+
+    Args:
+        sources: name, label, family (a key of FAMILIES) and eps of each.
+    """
+    looks = {}
+    for family, (start, end, marker, dash) in FAMILIES.items():
+        members = sorted((s for s in sources if s[2] == family), key=lambda s: s[3])
+        shades = sns.blend_palette([start, end], max(2, len(members))).as_hex()
+        shades = shades[-len(members) :] if family in ("l2", "linf") else shades
+        for (name, label, _, _), colour in zip(members, shades, strict=False):
+            looks[name] = Look(label, colour, marker, dash)
+    return {name: looks[name] for name, *_ in sources}
+
+
+def looks_of_targets(targets: Sequence[str]) -> dict[str, Look]:
+    count = len(TARGETS)
+    return {t: Look(t, TARGETS[i % count], MARKERS[(i + i // count) % len(MARKERS)]) for i, t in enumerate(targets)}
+
+
+def looks_in_order(labels: Sequence[str]) -> dict[str, Look]:
+    """Of things that have an order, as numbers of blocks have."""
+    shades = sns.blend_palette(ORDERED, max(2, len(labels))).as_hex()
+    return {label: Look(label, shade, MARKERS[i % len(MARKERS)]) for i, (label, shade) in enumerate(zip(labels, shades, strict=False))}
+
+
+def drawing(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draws under this module's settings, and leaves matplotlib's own as they were."""
+
+    @wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """The figure as `svg` or `png`: the same bytes for the same figure, with no date and no version inside."""
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=160)
+    figure.set_layout_engine("none")  # it is laid out: the next file needs not do it again
+    return buffer.getvalue()
+
+
+def facets(count: int, title: str, columns: int = 4, sharey: bool = True, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of at most `columns`, evenly filled, its title at the upper left."""
+    rows = -(-count // columns)
+    columns = max(1, -(-count // max(1, rows)))
+    figure = canvas(title, 0.95 + height * rows)
+    return figure, grid(figure, count, columns, sharey)
+
+
+def canvas(title: str, height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.03)
+    figure.suptitle(title, x=0.012, ha="left")
+    return figure
+
+
+def grid(figure: Figure | SubFigure, count: int, columns: int, sharey: bool = True) -> list[Axes]:
+    """`count` panels in rows of `columns`."""
+    axes = list(figure.subplots(-(-count // columns), columns, squeeze=False, sharey=sharey).flat)
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return axes[:count]
+
+
+def lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look], key: str) -> None:
+    """A line of means for each value of `key`, with its interval as a band, or as a bar where there is one point.
+
+    Args:
+        rows: the columns x, key, mean, and low and high where there are intervals.
+    """
+    shown = [name for name in looks if name in set(rows[key])]
+    alone = rows[x].nunique() == 1  # one point each: side by side
+    for i, name in enumerate(shown):
+        look, own = looks[name], rows[rows[key] == name].sort_values(x)
+        at = own[x] * 1.04 ** (i - (len(shown) - 1) / 2) if alone else own[x]
+        ax.plot(at, own["mean"], **style(look))
+        if "low" not in own or own["low"].isna().all():
+            continue
+        if alone:
+            ax.errorbar(at, own["mean"], [own["mean"] - own["low"], own["high"] - own["mean"]], color=look.colour, capsize=4, fmt="none")
+        ax.fill_between(at, own["low"], own["high"], color=look.colour, alpha=0.16, linewidth=0)
+
+
+def style(look: Look) -> dict[str, Any]:
+    face, edge, width = (PAPER, look.colour, 1.2) if look.hollow else (look.colour, PAPER, 0.8)
+    return {
+        "color": look.colour, "linestyle": (0, look.dash) if look.dash else "-", "marker": look.marker, "markerfacecolor": face,
+        "markeredgecolor": edge, "markeredgewidth": width, "markersize": 8 if look.marker in THIN else 6,
+    }  # fmt: skip
+
+
+def size_axis(ax: Axes, sizes: Sequence[str], slanted: bool | None = None) -> None:
+    """Logarithmic, with a tick at each number of images; `all`, whose number differs between targets, is the last."""
+    places = size_places(sizes)
+    slanted = len(places) > 5 if slanted is None else slanted
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(list(places.values())))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticklabels([size_label(size, len(places)) for size in places])
+    if slanted:
+        ax.tick_params(axis="x", rotation=45)
+        for label in ax.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    margin = 1.15 if len(places) > 1 else 1.3
+    ax.set_xlim(min(places.values()) / margin, max(places.values()) * margin)
+
+
+def size_places(sizes: Sequence[str]) -> dict[str, float]:
+    """Where on the axis a size lies: at its number of images, `all` a step after the largest of these."""
+    ordered = sorted(set(sizes), key=size_order)
+    numbers = [float(size) for size in ordered if size != "all"] or [1.0]
+    step = numbers[-1] / numbers[-2] if len(numbers) > 1 else 2.0
+    return {size: numbers[-1] * step if size == "all" else float(size) for size in ordered}
+
+
+def size_label(size: str, count: int) -> str:
+    if size == "all":
+        return size
+    n = int(size)
+    return f"{n:,}" if n < (1000 if count > 5 else 10000) else f"{n / 1000:.3g}k"
+
+
+def zero_line(ax: Axes, name: str = "") -> None:
+    """What the reference has, called `name`, and which side of it is which."""
+    low, high = ax.get_ylim()
+    span = max(high, 0) - min(low, 0)
+    if high - low < 0.01 * span:  # all values are one
+        low, high = low - 0.1 * span, high + 0.1 * span
+    ax.set_ylim(min(low, -0.12 * span), max(high, 0.12 * span))
+    ax.axhline(0, color=INK, linewidth=1.2)
+    offset, va = ((4, -3), "top") if high > -low else ((4, 3), "bottom")  # on the side where no lines are
+    ax.annotate(name, (0, 0), xycoords=ax.get_yaxis_transform(), xytext=offset, textcoords="offset points", va=va, fontsize=7.5)
+
+
+def legend(figure: Figure | SubFigure, looks: dict[str, Look], shown: Iterable[str], columns: int = 7, side: str = "left") -> None:
+    """Below all panels, what is shown; a second one may stand at the right of the first."""
+    wanted = set(shown)
+    handles = [Line2D([], [], label=look.label, **style(look)) for name, look in looks.items() if name in wanted]
+    columns = max(1, min(columns, len(handles)))
+    by_column = [handle for first in range(columns) for handle in handles[first::columns]]  # as matplotlib fills a legend
+    figure.legend(handles=by_column, loc=f"outside lower {side}", ncols=columns, handlelength=2.6, columnspacing=1.5)

@@ -1,0 +1,189 @@
+"""What a grid costs: its runs counted, and a few steps of each kind of run measured on the machine that is to compute them.
+
+A batch of runs takes `start + steps * per_step + images * per_image + tested * per_tested`, whose rates are measured with the
+loop that computes the runs, in as many processes at once; activations that are kept cost the frozen part's pass once.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from stages.lib.runs.grid import Blocks, Cell, Job
+from stages.lib.workers import executors
+
+SECONDS = 0.5  # that a measurement takes at least
+FEW, MANY = 8, 32  # images in a batch or a test that are measured where more would take too long
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs of which one costs what another of as many images does."""
+
+    architecture: str
+    blocks: Blocks
+    together: int  # runs that are trained at once
+    augmented: bool
+    mixed_precision: bool
+    image_size: int
+    stored_size: int
+    resolution: int | None
+    batch_size: int
+    frozen_batchnorm: str
+    settled: frozenset[str]  # parts (train, test) of which the frozen activation is the same throughout a run ...
+    cached: frozenset[str]  # ... and of which it is the same in all runs
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds, and bytes."""
+
+    start: float  # of a batch of runs, before its first step
+    per_step: float
+    per_image: float  # trained on, of one run
+    per_tested: float
+    per_frozen: float  # pass of an image through the frozen part
+    activation_bytes: int  # of an image, as the frozen part leaves it
+    network_bytes: int
+    trained_bytes: int  # of the part that is fine-tuned
+
+
+@dataclass
+class Work:
+    """What is to be computed of one kind."""
+
+    runs: int = 0
+    done: int = 0
+    batches: int = 0
+    steps: int = 0
+    trained: int = 0  # images, through forward and backward pass
+    tested: int = 0  # images, through the part that is fine-tuned
+    frozen: int = 0  # images, through the frozen part alone
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(one + more for one, more in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def seconds(self, rates: Rates) -> float:
+        return (
+            self.batches * rates.start + self.steps * rates.per_step + self.trained * rates.per_image
+            + self.tested * rates.per_tested + self.frozen * rates.per_frozen
+        )  # fmt: skip
+
+
+def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
+    return Kind(
+        job.architecture, blocks, together, job.augmented, job.mixed_precision, job.image_size, stored_size, job.resolution,
+        job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.settled(blocks)), frozenset(job.cached(blocks)),
+    )  # fmt: skip
+
+
+def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> None:
+    """Count a batch; one of which nothing is absent is done."""
+    cell, n = batch[0], len(batch)
+    work.runs += n
+    work.done += n - absent
+    if not absent:
+        return
+    evaluations = len({*range(0, cell.epochs, cell.eval_every), cell.epochs - 1})
+    work.batches += 1
+    work.steps += -(-cell.n_images // kind.batch_size) * cell.epochs
+    work.trained += n * cell.n_images * cell.epochs
+    work.tested += n * n_test * evaluations
+    if kind.settled > kind.cached:  # a pass to adapt the statistics, then one over what is the same from there on
+        work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.settled)))
+
+
+def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], None]) -> dict[Kind, Rates]:
+    """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
+    found = {}
+    for kind in kinds:
+        seen = []
+        for _, rates, error in workers.run_all(_measure, [kind] * workers.processes):
+            if error is not None:
+                raise error
+            seen.append(rates)
+        found[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
+        tick()
+    return found
+
+
+def _measure(kind: Kind) -> Rates:
+    """In a worker: the loop itself, on images of no content."""
+    from stages.lib.networks import inference
+    from stages.lib.training import loop  # here, as torch takes seconds to import
+
+    most = kind.batch_size if loop.best_device().type == "cuda" else min(kind.batch_size, MANY)
+    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+    frozen, trained = _parts(kind, seed=0)
+    activation, per_frozen = stored[:0], 0.0
+    if frozen is not None:
+        activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
+        per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
+    one = {part: activation if part in kind.settled else stored[:1] for part in ("train", "test")}
+
+    def train(n: int, epochs: int, tested: int) -> None:
+        _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
+
+    step_few, base = _line(lambda epochs: train(few, epochs, few))
+    many = most if step_few < SECONDS else min(most, 2 * few)  # a step that is long by itself tells enough
+    step_many, _ = _line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
+    per_tested = _slope(lambda n: train(few, 0, n), few) / (2 * kind.together)
+    per_image = max(0.0, (step_many - step_few) / max(1, many - few)) / kind.together
+    per_step = max(0.0, step_few - per_image * kind.together * few)
+    start = max(0.0, base - 2 * step_few - 2 * kind.together * few * per_tested)
+    frozen_bytes, trained_bytes = (
+        sum(w.nbytes for w in part.state_dict().values()) if part is not None else 0 for part in (frozen, trained)
+    )
+    return Rates(start, per_step, per_image, per_tested, per_frozen, activation.nbytes, frozen_bytes + trained_bytes, trained_bytes)
+
+
+def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
+    """A network of the kind, frozen and trained part."""
+    from stages.lib.networks import units as networks
+    from stages.lib.training import finetuning, loop  # here, as torch takes seconds to import
+
+    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(loop.best_device())
+    return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
+
+
+def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, batch_size: int) -> None:
+    """A batch of runs over so many epochs and two more, after the first and the last of which it is tested."""
+    import torch  # here, as it takes seconds to import
+
+    from stages.lib.networks import inference
+    from stages.lib.training import finetuning
+
+    inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
+    networks = [_parts(kind, seed) for seed in range(kind.together)]
+    runs = [finetuning.Run(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
+    view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    policy = "source" if kind.settled else kind.frozen_batchnorm  # what is adapted once is counted with the frozen parts
+    schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
+    list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _slope(run: Callable[[int], object], first: int) -> float:
+    """Seconds that one more costs, in a run of so many."""
+    return _line(lambda more: run(first + more))[0]
+
+
+def _line(run: Callable[[int], object]) -> tuple[float, float]:
+    """Seconds that one more costs, and that none costs: from a run with none and one with as many as take long enough."""
+    base, more = _seconds(run, 0), 1
+    if base < SECONDS:  # the first one warms up
+        base = _seconds(run, 0)
+    while (taken := _seconds(run, more)) - base < SECONDS and more < 1 << 16:
+        more *= 4
+    return max(0.0, (taken - base) / more), base
+
+
+def _seconds(run: Callable[[int], object], more: int) -> float:
+    started = time.perf_counter()
+    run(more)
+    return time.perf_counter() - started

@@ -1,0 +1,167 @@
+"""Settings: params.yaml and the two catalogs, read into typed objects that refuse what they do not know.
+
+`params.yaml` says what to run (`settings`), `data/catalog.yaml` and `models/catalog.yaml` say what exists (`catalog`). A stage
+calls `section` once, in its `main`, for its own part; the stage `check` reads everything at once, before any other stage runs.
+"""
+
+import difflib
+from copy import deepcopy
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from stages.lib.errors import RunError
+from stages.lib.settings import catalog
+from stages.lib.settings.fields import by_size
+from stages.lib.settings.sections import Params
+
+PARAMS = Path("params.yaml")
+DATA_CATALOG = Path("data/catalog.yaml")
+MODEL_CATALOG = Path("models/catalog.yaml")
+MOST_SHOWN = 16  # names in a line that says what is allowed
+
+
+class SettingsError(RunError):
+    """A setting that cannot be run: the message names the file, the key, what was found and what is allowed."""
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    return parse(Params, read_yaml(path), path)
+
+
+def section(name: str, path: Path = PARAMS) -> Any:
+    """One top-level key of params.yaml, as its typed object."""
+    found = read_yaml(path)
+    if name not in found:
+        raise SettingsError(f"{path}: {name} is missing")
+    field = Params.model_fields[name]
+    return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, found[name], path, name)
+
+
+def value_for(n_images: int, whole: bool, key: str, values: dict[int | str, Any]) -> Any:
+    """What a setting that differs by size is for a subset of `n_images`; `whole` says that these are all training images."""
+    try:
+        return by_size(values, n_images, whole)
+    except KeyError:
+        first = min(size for size in values if size != "all")
+        raise SettingsError(f"{PARAMS}: {key} holds from {first} images on; allowed: from {n_images} or fewer, a subset's size") from None
+
+
+def dataset_entry(name: str, path: Path = DATA_CATALOG) -> catalog.AnyDataset:
+    return parse(catalog.AnyDataset, entry_of(read_yaml(path), name, path), path, name)
+
+
+def source_entry(name: str, path: Path = MODEL_CATALOG) -> catalog.AnySource:
+    return parse(catalog.AnySource, entry_of(read_yaml(path), name, path), path, name)
+
+
+def entry_of(found: dict, name: str, path: Path) -> object:
+    if name not in found:
+        raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, found)}")
+    return found[name]
+
+
+def read_yaml(path: Path) -> dict:
+    try:
+        found = _loaded(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: the file is missing") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: holds {type(found).__name__}; allowed: keys with values")
+    return deepcopy(found)  # the text is parsed once; what one caller changes is nobody else's
+
+
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # a tenth of the time, where libyaml is there
+    """Refuses a key that is there twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+@lru_cache(maxsize=8)  # as every entry of a catalog is looked up by itself
+def _loaded(text: str) -> object:
+    return yaml.load(text, _UniqueKeys)
+
+
+def parse(kind: Any, found: object, path: Path, prefix: str = "") -> Any:
+    """`found` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it."""
+    try:
+        return TypeAdapter(kind).validate_python(found)
+    except ValidationError as error:
+        raise SettingsError("; ".join(dict.fromkeys(f"{path}: {_explain(e, prefix, kind)}" for e in error.errors()))) from None
+
+
+def _explain(error: dict, prefix: str, kind: Any) -> str:
+    """One of pydantic's errors in this project's words: key, what was found, what is allowed."""
+    unknown = error["type"] == "extra_forbidden"
+    *above, last = error["loc"] or ("",)
+    place = [str(part) for part in above if not _names_a_union_member(part)]
+    if unknown or not _names_a_union_member(last):
+        place += [str(last)] if error["loc"] else []
+    key = ".".join([*([prefix] if prefix else []), *place])
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    if unknown:
+        return f"{key} is no known key; allowed: {choices(place[-1], _siblings(kind, error['loc'][:-1]))}"
+    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input should ")
+    return f"{key} is {error['input']!r}; allowed: {allowed}"
+
+
+@cache
+def _tags() -> set[str]:
+    """What tells the members of a union apart, as `procedural` and `folder` do the kinds of datasets."""
+    found, waiting = set(), [TypeAdapter(kind).json_schema() for kind in (Params, catalog.AnyDataset, catalog.AnySource)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            found |= set(node.get("discriminator", {}).get("mapping", {}))
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return found
+
+
+def _names_a_union_member(part: str | int) -> bool:
+    """Pydantic puts the member of a union that it tried into the place of an error; a reader does not look for it."""
+    return isinstance(part, str) and (part in _tags() or part in ("constrained-int", "int", "none") or "[" in part)
+
+
+def _siblings(kind: Any, place: tuple) -> list[str]:
+    """The keys that are allowed where a key is not known, by walking the schema; empty where that is not an object."""
+    schema = TypeAdapter(kind).json_schema(ref_template="{model}")
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: dict) -> dict:
+        return definitions[node["$ref"]] if "$ref" in node else node
+
+    node = resolve(schema)
+    for part in place:
+        mapping = node.get("discriminator", {}).get("mapping", {})
+        if part in mapping:
+            found = mapping[part]
+            node = found if isinstance(found, dict) else definitions[found]  # a union within a union has no name
+            continue
+        if part in node.get("properties", {}):
+            node = node["properties"][part]
+            options = [resolve(o) for o in node.get("anyOf", [])]
+            node = resolve(next((o for o in options if "properties" in o), node))
+    return list(node.get("properties", {}))
+
+
+def choices(found: str, allowed: list[str] | dict) -> str:
+    """All that is allowed, or where that is long the first few, and the nearest to what was found."""
+    names = [str(name) for name in allowed]
+    close = difflib.get_close_matches(found, names, n=1)
+    shown = names if len(names) <= MOST_SHOWN else [*names[:MOST_SHOWN], f"and {len(names) - MOST_SHOWN} more"]
+    return ", ".join(shown) + (f" (did you mean {close[0]!r}?)" if close else "")

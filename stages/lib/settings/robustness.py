@@ -1,0 +1,141 @@
+"""The sections of params.yaml about robustness: how models are attacked, and the experiments of Shafahi et al. (2020)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, OneOrMore, Positive, Real, Settings, Whole
+
+
+class Attack(Settings):
+    """PGD(k) with step size alpha = c * eps / k (Utrera et al. 2021, A.2)."""
+
+    steps: Count
+    step_ratio: Annotated[Real, Field(gt=1)]
+
+
+class FgsmAttack(Settings):
+    """One step over the whole radius (Goodfellow et al. 2015)."""
+
+    kind: Literal["fgsm"]
+
+
+class PgdAttack(Attack):
+    kind: Literal["pgd"]
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    random_start: bool = True
+    restarts: Count = 1
+    target: Literal["least_likely", "random"] | None = None
+
+    @model_validator(mode="after")
+    def _starts_differ(self) -> "PgdAttack":
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError("restarts of 1 where random_start is false, as every start is the same")
+        return self
+
+
+class RandomSearchAttack(Settings):
+    """Squares at random, kept where the margin falls: it sees logits alone (Andriushchenko et al. 2020)."""
+
+    kind: Literal["random_search"]
+    queries: Count
+
+
+class AutoAttackAttack(Settings):
+    """An extra (Croce & Hein 2020)."""
+
+    kind: Literal["autoattack"]
+    queries: Count = 5000
+    restarts: Count = 1
+
+
+AnyAttack = Annotated[FgsmAttack | PgdAttack | RandomSearchAttack | AutoAttackAttack, Field(discriminator="kind")]
+
+
+class EvaluateRobustnessSettings(Settings):
+    max_images: Count
+    l2: list[NotNegative]
+    linf: list[Fraction]
+    attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
+    check_images: Whole
+
+
+class RobustTransferSettings(Settings):
+    """How robustness is measured in the sections of Shafahi et al. (2020)."""
+
+    norm: Literal["l2", "linf"]
+    eps: NotNegative
+    max_images: Count
+    attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
+
+
+class Descent(Settings):
+    """Stochastic gradient descent on a part of a network, by steps; the rate falls to a tenth at each of `drops`, fractions of them."""
+
+    steps: Count
+    batch_size: Annotated[int, Field(strict=True, ge=2)]
+    lr: Positive
+    drops: list[Fraction] = Field(default_factory=list)
+    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 0.0
+    augmentation: Literal["none", "crop_flip"] = "none"
+
+
+class RetrainSettings(Settings):
+    """The last k pieces of a source, drawn anew and trained on clean images of its own data (Shafahi et al. 2020, Section 3)."""
+
+    sources: list[Name]
+    k: OneOrMore[Count]
+    n_seeds: Count
+    training: Descent
+
+
+class HeadKind(Settings):
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    batchnorm: bool = False
+
+
+class TrainHeadsSettings(Settings):
+    """Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
+
+    sources: list[Name]
+    targets: list[Name]
+    hidden: OneOrMore[Whole]
+    kinds: Annotated[dict[Name, HeadKind], Field(min_length=1)]
+    n_seeds: Count
+    training: Descent
+    gradients: Whole
+
+
+class AttackWhileTraining(Settings):
+    norm: Literal["l2", "linf"]
+    eps: NotNegative
+    steps: Count
+    step_ratio: Annotated[Real, Field(gt=1)]
+    replay: Count | None
+
+
+class HardenSettings(Settings):
+    """Three ways to a robust model of a target with few images (Shafahi et al. 2020, Section 4.2)."""
+
+    sources: list[Name]
+    targets: list[Name]
+    n_per_class: OneOrMore[Count]
+    n_seeds: Count
+    attack: AttackWhileTraining
+    from_scratch: Descent
+    adversarial_finetuning: Descent
+    natural_head: Descent
+    pieces: Count | Literal["all"]
+
+
+class LearnWithoutForgettingSettings(Settings):
+    """Fine-tuning that keeps the features of the source (Shafahi et al. 2020, Section 6)."""
+
+    sources: list[Name]
+    targets: list[Name]
+    lambda_d: OneOrMore[NotNegative]
+    n_seeds: Count
+    warm_start: Fraction
+    training: Descent
+    histogram_images: Whole

@@ -1,0 +1,165 @@
+"""What to run: the sections of params.yaml, one per stage."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.lib.settings.fields import (
+    Blocks,
+    BySize,
+    Count,
+    Fraction,
+    Name,
+    NotNegative,
+    OneOrMore,
+    Positive,
+    Real,
+    Settings,
+    Size,
+    Whole,
+)  # fmt: skip
+from stages.lib.settings.robustness import (
+    Attack,
+    EvaluateRobustnessSettings,
+    HardenSettings,
+    LearnWithoutForgettingSettings,
+    RetrainSettings,
+    RobustTransferSettings,
+    TrainHeadsSettings,
+)
+
+
+class DownloadSettings(Settings):
+    timeout_s: Positive
+    attempts: Count
+
+
+class UpscaleSettings(Settings):
+    image_size: Annotated[int, Field(strict=True, ge=8)]
+    store: Literal["native", "upscaled"]
+
+
+class DrawSubsetsSettings(Settings):
+    n_images: OneOrMore[Size]
+    n_seeds: BySize[Count]
+    first_seed: Whole
+    seed_step: Count
+
+
+class TrainingAttack(Attack):
+    step_ratio: Annotated[Real, Field(gt=1.5, lt=4)]
+    eps_hold: Fraction
+    eps_ramp: Fraction
+
+
+class OneCycle(Settings):
+    """The learning rate rises linearly over a fraction of the steps, then falls linearly to 0."""
+
+    kind: Literal["one_cycle"]
+    warmup: Annotated[Real, Field(gt=0, lt=1)]
+
+
+class Stepwise(Settings):
+    """The learning rate falls to a tenth at equal distances, so often (Utrera et al. 2021, A.10)."""
+
+    kind: Literal["stepwise"]
+    decays: Whole
+
+
+class Piecewise(Settings):
+    """The learning rate falls to a tenth at these fractions of the training (Madry et al. 2018: 0.5 and 0.75)."""
+
+    kind: Literal["piecewise"]
+    drops: list[Fraction]
+
+
+class SourceSettings(Settings):
+    dataset: Name
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[Real, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
+    augmentation: Literal["none", "resized_crop", "crop_flip"]
+    mixed_precision: bool
+    processes: Count | Literal["gpus"]
+    attack: TrainingAttack
+
+
+class KeptWeights(Settings):
+    """Which cells keep their weights, for the evaluation of their robustness."""
+
+    blocks: OneOrMore[Blocks]
+    n_images: OneOrMore[Count]
+    n_seeds: Whole
+
+
+Normalisation = Literal["source", "target"]
+
+
+class FinetuneSettings(Settings):
+    epochs: BySize[Count]
+    eval_every: BySize[Count]
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[Real, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    head_init: Literal["normal", "default"]
+    frozen_batchnorm: Literal["source", "adapted", "batch"]
+    normalisation: Normalisation | dict[Name, Normalisation]
+    augmentation: Literal["none", "published"]
+    mixed_precision: bool
+    resolution: Annotated[int, Field(strict=True, ge=1)] | None
+    keep: KeptWeights
+
+
+class Headline(Settings):
+    n_images: Count
+    blocks: Blocks
+
+
+class ReportSettings(Settings):
+    natural: Name
+    robust: Name
+    bootstrap: Count
+    headline: Headline
+    epochs_at: OneOrMore[Count]
+    similar: list[Name]
+    published: dict[Literal["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"], Name]
+
+
+class TrackSettings(Settings):
+    experiment: Annotated[str, Field(min_length=1)]
+
+
+class GridSettings(Settings):
+    """How the runs are computed; no result depends on it."""
+
+    executor: Literal["local", "ray"]
+    address: str | None
+    workers: Count | None
+    per_gpu: Count
+    cache_gib: NotNegative
+
+
+class Params(Settings):
+    datasets: OneOrMore[Name]
+    models: OneOrMore[Name]
+    sources: OneOrMore[Name]
+    targets: OneOrMore[Name]
+    blocks: OneOrMore[Blocks]
+    download: DownloadSettings
+    upscale: UpscaleSettings
+    draw_subsets: DrawSubsetsSettings
+    source: SourceSettings
+    finetune: FinetuneSettings
+    evaluate_robustness: EvaluateRobustnessSettings
+    robust_transfer: RobustTransferSettings
+    retrain: RetrainSettings
+    train_heads: TrainHeadsSettings
+    harden: HardenSettings
+    learn_without_forgetting: LearnWithoutForgettingSettings
+    grid: GridSettings
+    report: ReportSettings
+    track: TrackSettings

@@ -1,0 +1,71 @@
+"""The cell store: one small file for each finished piece of work, under the hash of all that decides its result.
+
+A cell that is there is finished; there is no other record. So a killed stage goes on where it stopped, and experiments
+that share a cell share its result. Cells are kept in `.cells/` beside the original repository, outside Git and DVC.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.store import files
+
+
+def folder(kind: str) -> Path:
+    return files.state_folder() / ".cells" / kind
+
+
+def path_of(kind: str, key: str, suffix: str = ".json") -> Path:
+    return folder(kind) / key[:2] / f"{key}{suffix}"
+
+
+def save(kind: str, key: str, result: dict[str, Any], tensors: dict[str, Any] | None = None) -> None:
+    """Keep a result; with tensors, those first, so that a cell that is there always has them."""
+    if tensors is not None:
+        weights = path_of(kind, key, ".safetensors")
+        files.write_tensors(weights, tensors)
+        result = result | {"weights_sha256": files.sha256_of(weights)}
+    files.write_json(path_of(kind, key), {"result": result, "digest": files.digest_of(result)})
+
+
+def load(kind: str, key: str, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
+    """The result kept under a key, or None. A damaged cell counts as absent, with a warning."""
+    path = path_of(kind, key)
+    try:
+        found = json.loads(path.read_text())
+        if found["digest"] != files.digest_of(found["result"]):
+            raise ValueError("its digest does not fit")
+        weights = found["result"].get("weights_sha256")
+        if weights is not None and files.sha256_of(path.with_suffix(".safetensors")) != weights:
+            raise ValueError("its weights do not have the hash that they were written with")
+    except FileNotFoundError as error:
+        if Path(error.filename) == path:
+            return None
+        _warn(say, f"{path}: its weights are missing; computed again")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        _warn(say, f"{path}: a damaged cell ({error}); computed again")
+    else:
+        return found["result"]
+    return None
+
+
+def arrays(kind: str, key: str) -> dict[str, np.ndarray]:
+    """What was kept beside a result, without importing torch."""
+    return files.read_arrays(path_of(kind, key, ".safetensors"))
+
+
+def tensors(kind: str, key: str) -> dict[str, Any]:
+    return files.read_tensors(path_of(kind, key, ".safetensors"))
+
+
+def discard(kind: str, key: str) -> None:
+    for path in path_of(kind, key).parent.glob(f"{key}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _warn(say: Callable[[str], None] | None, line: str) -> None:
+    (say or (lambda text: print(text, file=sys.stderr)))(f"warning: {line}")

@@ -1,0 +1,178 @@
+"""The tracking store: mirrors journals of stages, and results of DVC experiments, into MLflow. Nothing else imports mlflow.
+
+Files are the truth, the store mirrors them. All that is sent carries the name of the journal or the key of the cell that
+it comes from, so that sending it again adds nothing.
+
+| run | parent | tags | holds |
+|---|---|---|---|
+| stage execution | - | journal, stage, dvc_experiment | settings, metrics by epoch, system metrics, hashes of inputs and outputs |
+| cell | stage execution | cell | source, target, blocks, n_images, seed; accuracy by epoch |
+| DVC experiment | - | journal, dvc_lock | params.yaml, reports/metrics.json; the report, its figures and tables as artifacts |
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody's runs are reported anywhere
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is away is tried for seconds, not for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from requests import RequestException
+
+from stages.lib.store import files, journal
+
+AWAY = (MlflowException, RequestException)
+"""What a store raises that cannot be reached."""
+MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
+LONGEST_PARAM = 6000  # MLflow's limit
+
+
+def address() -> str:
+    """MLFLOW_TRACKING_URI, or a SQLite file beside the original repository."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{files.state_folder() / 'mlflow.db'}"
+
+
+class Store:
+    """One MLflow experiment of the store at `address()`; creating it creates what is not there yet.
+
+    Raises:
+        one of `AWAY` when the store cannot be reached.
+    """
+
+    def __init__(self, experiment: str):
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        with files.locked(journal.folder() / "store.lock", address(), lambda line: None):  # two migrations at once spoil each other
+            mlflow.set_tracking_uri(address())
+            self.client = MlflowClient()
+            found = self.client.get_experiment_by_name(experiment)
+            local = address().startswith("sqlite:")
+            place = (files.state_folder() / "mlartifacts").as_uri() if local else None
+            self.experiment = found.experiment_id if found else self.client.create_experiment(experiment, place)
+
+    def runs(self, filter_string: str) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], filter_string, max_results=1000, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
+
+    def run(self, tag: str, value: str, **create: Any) -> Run:
+        """The run that carries the tag, made where there is none."""
+        tags = create.pop("tags", {}) | {tag: value}
+        found = next(self.runs(f"tags.{tag} = '{value}'"), None)
+        return found or self.client.create_run(self.experiment, tags=tags, **create)
+
+    def log(self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
+        """As few calls as the limits of one call allow."""
+        parts = [_batches(metrics, MOST_METRICS), _batches(params, MOST_PARAMS), _batches(tags, MOST_TAGS)]
+        for batch in zip_longest(*parts, fillvalue=()):
+            self.client.log_batch(run_id, *batch, synchronous=True)
+
+
+def _batches(items: Sequence, most: int) -> list[Sequence]:
+    return [items[i : i + most] for i in range(0, len(items), most)]
+
+
+class Mirror:
+    """Sends one journal to the store, as far as it has been written."""
+
+    def __init__(self, store: Store, path: Path):
+        self.store, self.path = store, path
+        self.sent = 0  # events
+        self.run_id = ""
+        self.cells: dict[str, Run] = {}
+
+    def update(self) -> bool:
+        """Send what is new; True once the stage has ended and all of its journal has arrived."""
+        events, alive = journal.reading(self.path)
+        new = events[self.sent :]
+        if not self.run_id and new:
+            self._begin(new[0])
+        self._send(new)
+        self.sent = len(events)
+        if alive or not events:
+            return not events and not alive
+        last = events[-1]
+        self.store.client.set_terminated(self.run_id, last.get("status", "KILLED"), last["time_ms"])
+        return True
+
+    def _begin(self, start: dict) -> None:
+        tags = {name: str(start[name]) for name in ("stage", "dvc_experiment", "git_commit") if start.get(name)}
+        run = self.store.run("journal", self.path.stem, run_name=start["name"], start_time=start["time_ms"], tags=tags)
+        self.run_id = run.info.run_id
+        self.cells = {
+            c.data.tags["cell"]: c for c in self.store.runs(f"tags.`mlflow.parentRunId` = '{self.run_id}'") if "cell" in c.data.tags
+        }
+
+    def _send(self, events: list[dict]) -> None:
+        of = lambda kind: [e for e in events if e["event"] == kind]  # noqa: E731
+        metrics = [Metric(name, value, e["time_ms"], e["step"]) for e in of("metrics") for name, value in e["values"].items()]
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for e in of("params") for name, value in e["values"].items()]
+        outputs = [RunTag(f"output.{e['path']}", str(e["digest"])) for e in of("file") if e["role"] == "output"]
+        notes = [RunTag("mlflow.note.content", e["text"]) for e in of("note")[-1:]]
+        self.store.log(self.run_id, metrics, params, outputs + notes)
+        inputs = [e for e in of("file") if e["role"] == "input" and e["digest"]]
+        if inputs:
+            self.store.client.log_inputs(self.run_id, [_dataset(e) for e in inputs])
+        for cell in of("cell"):
+            send_cell(self.store, self.run_id, cell, self.cells.get(cell["key"]))
+
+
+def _dataset(event: dict) -> DatasetInput:
+    return DatasetInput(Dataset(event["path"], event["digest"][:36], "local", event["path"]))
+
+
+def send_cell(store: Store, parent: str, cell: dict, found: Run | None = None) -> None:
+    """A cell as a child run, with its metrics by epoch; one that arrived whole is left as it is.
+
+    Args:
+        cell: key, params, history [(epoch, {metric: value})], time_ms.
+        found: the run that the cell has in the store, whole or begun.
+    """
+    if found is not None and found.info.status == "FINISHED":
+        return
+    time_ms, params = cell["time_ms"], cell["params"]
+    if found is None:
+        name = "-".join(str(value) for value in params.values())
+        tags = {"mlflow.parentRunId": parent, "cell": cell["key"], "kind": "cell"}
+        found = store.client.create_run(store.experiment, time_ms, tags, name)
+    metrics = [Metric(name, value, time_ms, epoch) for epoch, values in cell["history"] for name, value in values.items()]
+    store.log(found.info.run_id, metrics, [Param(name, str(value)) for name, value in params.items()])
+    store.client.set_terminated(found.info.run_id, "FINISHED", time_ms)
+
+
+def mirror(store: Store, path: Path) -> None:
+    """Send a journal to the store, for as long as its stage lives, and then put it away.
+
+    One process at a time mirrors a journal: another that comes while it does so waits, and finds it done.
+    """
+    with files.locked(path.with_suffix(".lock"), path.name, lambda line: None):
+        if path.is_file():
+            sender = Mirror(store, path)
+            while not sender.update():
+                time.sleep(1)
+            put_away(path)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def put_away(path: Path) -> None:
+    kept = path.parent / "mirrored" / path.name
+    kept.parent.mkdir(exist_ok=True)
+    path.replace(kept)
+    path.with_suffix(".log").unlink(missing_ok=True)
+
+
+def pending() -> list[Path]:
+    """Journals that have not arrived in the store, oldest first."""
+    return sorted(journal.folder().glob("*.jsonl"), key=lambda path: path.stat().st_mtime)

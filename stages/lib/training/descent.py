@@ -1,0 +1,169 @@
+"""Gradient descent on a part of a network by steps, and what of it is common to the experiments of Shafahi et al. (ICLR 2020).
+
+A loss is a function of rows of the training set, so that one loop trains heads on stored features, pieces of a network on
+augmented images, and whole networks on adversarial examples or under a penalty.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.lib.attacks import evaluation
+from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.datasets import pixels
+from stages.lib.datasets.cropping import Shifts
+from stages.lib.networks import inference
+from stages.lib.networks import units as networks
+from stages.lib.networks.inference import Model, View
+from stages.lib.training import finetuning, loop
+from stages.lib.training.finetuning import Rows
+
+LOOK_EVERY = 50  # steps between two looks at the loss, which wait for the device
+SEED = 0  # of the random draws of attacks in a test
+
+
+def descend(
+    weights: Iterable[nn.Parameter], loss_of: Callable[[Tensor], Tensor], n: int, *, steps: int, batch_size: int, lr: float,
+    drops: list[float], momentum: float, weight_decay: float, seed: int, first: int = 0, last: int | None = None,
+    replay: int = 1,
+) -> int:  # fmt: skip
+    """SGD with momentum over batches in an order from the seed; returns the number of images that were trained on.
+
+    Args:
+        weights: that are trained; each batch moves them down the gradient of `loss_of(rows)`, rows int64 [batch] of 0 to n - 1.
+        drops: fractions of the steps at which the rate falls to a tenth.
+        first, last: which of the steps are taken, as one training may have several phases; all by default.
+        replay: steps on each batch.
+
+    Raises:
+        FloatingPointError: when the loss is no longer finite.
+    """
+    optimiser = torch.optim.SGD(list(weights), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    torch.manual_seed((seed << 1) + 1)  # of dropout and attacks
+    last, trained_on = steps if last is None else last, 0
+    batches = (rows for rows in orders(n, batch_size, seed) for _ in range(replay))
+    for step, rows in islice(enumerate(batches), first, last):
+        loop.set_lr(optimiser, lr * loop.at_drops(step / steps, drops))
+        loss = loss_of(rows)
+        if (step % LOOK_EVERY == 0 or step + 1 == last) and not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1}: try a smaller lr than {lr}")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        trained_on += len(rows)
+    return trained_on
+
+
+def orders(n: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Batches without end: all images in a new order, again and again; a last batch that is not full is left out, if not the only one."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(n, generator=generator)
+        yield from order[: n - n % batch_size].split(batch_size) if n >= batch_size else [order]
+
+
+class Images:
+    """Training images as they are seen: prepared for the network, and cropped and flipped where they are augmented."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device, size: int, augmented: bool, seed: int):
+        self.x = Rows(x, np.arange(len(x)), device, inference.HELD_BYTES[device.type])
+        self.y, self.device, self.size, self.augmented = torch.from_numpy(y).to(device), device, size, augmented
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """float [batch, 3, size, size] in [0, 1], and labels."""
+        batch = pixels.prepare(self.x[rows], self.device, self.size)
+        return (Shifts.drawn(len(batch), self.generator).apply(batch) if self.augmented else batch), self.y[rows.to(self.device)]
+
+
+def train(
+    network: nn.Sequential, trained: list[str], data: Images, how: dict[str, Any], seed: int,
+    perturb: evaluation.Perturb | None = None, free: loop.Free | None = None,
+) -> int:  # fmt: skip
+    """Train some units on the cross-entropy, the others as they are in eval mode; returns the number of images trained on.
+
+    Args:
+        trained: names of units.
+        how: settings of `robustness_settings.Descent`.
+        perturb: what each batch is changed by first.
+        free: trains on each batch several times instead, and lets the gradient of each step move the images.
+    """
+    weights = only_these_learn(network, [network.get_submodule(name) for name in trained])
+    moved, x = loop.Moved(free) if free else None, None
+
+    def loss_of(rows: Tensor) -> Tensor:
+        nonlocal x
+        if moved and x is not None:
+            moved.follow(x.grad, 0.0)  # which the step before has left
+        x, y = data[rows]
+        x = moved.images(x) if moved else x
+        return cross_entropy(network(x if perturb is None else perturb(network, x, y)), y).mean()
+
+    done = descend(weights, loss_of, len(data), seed=seed, replay=free.replay if free else 1, **steps_of(how))
+    network.eval()
+    return done
+
+
+def only_these_learn(network: nn.Module, units: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Put these units in train mode and all else in eval mode, without gradients; returns their weights."""
+    network.eval().requires_grad_(False)
+    weights = []
+    for unit in units:
+        weights += list(unit.train().requires_grad_(True).parameters())
+    return weights
+
+
+def steps_of(how: dict[str, Any]) -> dict[str, Any]:
+    """Of the settings of `robustness_settings.Descent`, what `descend` takes."""
+    return {name: value for name, value in how.items() if name != "augmentation"}
+
+
+def begin(card: Any, weights: dict[str, Tensor], classes: int, seed: int, fresh: int | str = 1) -> nn.Sequential:
+    """A source's network with its last pieces drawn anew from the seed.
+
+    Args:
+        card: the source's (`sources.Card`); weights: its own.
+        fresh: how many pieces (`networks.pieces`): 1 is the head; or `all`.
+    """
+    network = finetuning.start(card.architecture, None, classes, "default", seed)
+    drawn = networks.last_pieces(network, fresh)
+    kept = {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in drawn}
+    networks.load(network, network.state_dict() | kept)
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+def features_of(network: nn.Sequential, x: np.ndarray, size: int) -> Tensor:
+    """What the head is given, of images as they are: float [n, width]."""
+    body, _ = networks.split(network, 0)
+    found = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
+    return torch.from_numpy(found).to(networks.device_of(network))
+
+
+Split = tuple[np.ndarray, np.ndarray]  # x, uint8 [n, H, W, 1 or 3], and y, int64 [n]
+
+
+def tested(network: nn.Sequential, trained_on: Split, test: Split, size: int, measured: dict[str, Any]) -> dict[str, float]:
+    """Percent of the first images that are labelled correctly: `train`, `clean` of the test, and its after each attack within the ball.
+
+    Args:
+        measured: settings of `robustness_settings.RobustTransferSettings`.
+    """
+    (train_x, train_y), (x, y) = ([part[: measured["max_images"]] for part in split] for split in (trained_on, test))
+    see = partial(pixels.prepare, device=networks.device_of(network), size=size)
+    found = {"train": inference.accuracy(Model(None, network.eval(), View(size)), train_x, train_y)}
+    for name, attack in measured["attacks"].items():
+        at, aim = partial(evaluation.perturbation, attack, measured["norm"]), evaluation.aim_of(attack)
+        standing = [
+            s for _, s in evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=[measured["eps"]], seed=SEED, aim=aim)
+        ]
+        found |= {"clean": 100 * standing[0].mean(), name: 100 * standing[-1].mean()}
+    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,229 @@
+"""Fine-tuning: the head and the last blocks of a source, on one subset of a target, from one seed; or several such runs at once.
+
+Where the frozen part keeps the source's batch norm statistics and nothing is augmented, it maps an image to the same
+activation in every epoch, run and seed. Then the grid computes it once for all runs, and `finetune` sees activations;
+otherwise `finetune` sees images, and takes the frozen part along. The loop is the same. What stays the same within one run
+alone, such as activations under statistics that were adapted to its subset, is computed once for that run.
+
+Runs on as many images that differ in subset and seed alone can be trained together, as one network with the channels of
+all (`stacking`): each goes its own way, and a small network costs a processor less in company.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.sgd import sgd  # the function: the class imports a compiler, which takes two seconds
+
+from stages.lib.datasets import augmentation
+from stages.lib.networks import inference, stacking, units
+from stages.lib.networks.inference import AS_STORED, Model, View
+
+
+@dataclass(frozen=True)
+class EvaluatedEpoch:
+    """One row of `runs.parquet` beside the cell's own columns."""
+
+    epoch: int  # from 1
+    test_accuracy: float  # percent
+    train_accuracy: float  # percent, over the epoch, while the weights still move
+    train_loss: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What differs between runs that are trained together."""
+
+    network: nn.Module  # the part that is trained; its batch norm uses batch statistics while it trains
+    chosen: np.ndarray  # int64 [n_images], the subset, as rows of `Inputs.train_x`
+    seed: int  # of the order of the images, their augmentation, and dropout
+    frozen: nn.Module | None = None  # what images go through before `network`, without gradients; nothing for None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What runs train and test on: images (uint8 NHWC), or activations of the frozen part (float32; NHWC where they have pixels)."""
+
+    train_x: np.ndarray  # [n_train, ...]
+    train_y: np.ndarray  # [n_train]
+    test_x: np.ndarray  # [n_test, ...]
+    test_y: np.ndarray  # [n_test]
+
+
+def start(
+    architecture: str,
+    weights: dict[str, Tensor] | None,
+    classes: int,
+    head_init: str,
+    seed: int,
+    moments: tuple[list[float], list[float]] | None = None,
+) -> nn.Sequential:
+    """A network as fine-tuning begins: the source's weights (random ones for None) and a new head, drawn from the seed.
+
+    Args:
+        head_init: `normal`: weight ~ N(0, 1), bias 0, as in the released code of Utrera et al.; `default`: as torch does.
+        moments: mean and std per channel that images are normalised with instead of the source's.
+    """
+    torch.manual_seed(seed)
+    network = units.build(architecture, classes, mean=[0.5] * 3, std=[0.25] * 3)
+    if weights is not None:
+        units.load(network, {name: w for name, w in weights.items() if not name.startswith("head.")}, but="head.")
+    if moments is not None:
+        network.normalise = units.Normalise(*moments)
+    if head_init == "normal":
+        nn.init.normal_(network.head.weight)
+        nn.init.zeros_(network.head.bias)
+    return network
+
+
+def finetune(
+    network: nn.Module, inputs: Inputs, chosen: np.ndarray, *, seed: int, frozen: nn.Module | None = None, **settings
+) -> Iterator[EvaluatedEpoch]:
+    """One run alone (`Run`), with the settings of `finetune_together`.
+
+    Raises:
+        FloatingPointError: when the loss is no longer finite.
+    """
+    for (row,) in finetune_together([Run(network, chosen, seed, frozen)], inputs, **settings):
+        if isinstance(row, FloatingPointError):
+            raise row
+        yield row
+
+
+def finetune_together(
+    runs: Sequence[Run],
+    inputs: Inputs,
+    *,
+    epochs: int,
+    eval_every: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    view: View = AS_STORED,
+    frozen_batchnorm: str = "source",
+) -> Iterator[list[EvaluatedEpoch | FloatingPointError]]:
+    """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
+
+    Args:
+        runs: with subsets of one size; of several, the networks can be stacked (`stacking.stack`).
+        inputs: images, or activations of the frozen part.
+        frozen_batchnorm: `source` keeps the statistics of the frozen part; `adapted` estimates them on the subset before the first
+            epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.
+
+    Yields:
+        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last; for a run whose loss was
+        not finite in some epoch, from there on an error that says so.
+    """
+    torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
+    students = [Student(run, inputs, view, frozen_batchnorm, batch_size, len(runs)) for run in runs]
+    network = stacking.stack([student.model.trained for student in students])
+    learner = Sgd(network, momentum, weight_decay)
+    first_bad, bad_loss = torch.zeros(2, len(runs), device=students[0].model.device)  # epoch from 1, and its loss
+    for epoch in range(epochs):
+        cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
+        train_accuracy, train_loss = train_epoch(network, students, epoch, batch_size, partial(learner.step, lr=lr * 0.1**cuts))
+        bad = ~torch.isfinite(train_loss) & (first_bad == 0)
+        first_bad, bad_loss = torch.where(bad, epoch + 1, first_bad), torch.where(bad, train_loss, bad_loss)
+        if epoch % eval_every == 0 or epoch + 1 == epochs:
+            bad_epochs = zip(first_bad.tolist(), bad_loss.tolist(), strict=True)
+            failed = [FloatingPointError(f"the loss is {loss} in epoch {number:.0f}") if number else None for number, loss in bad_epochs]
+            yield [
+                error or EvaluatedEpoch(epoch + 1, inference.accuracy(student.model, student.test_x, inputs.test_y), *learned)
+                for error, student, *learned in zip(failed, students, train_accuracy.tolist(), train_loss.tolist(), strict=True)
+            ]
+            if all(failed):
+                return
+
+
+def train_epoch(
+    network: nn.Module, students: Sequence["Student"], epoch: int, batch_size: int, step: Callable[[Tensor], None]
+) -> tuple[Tensor, Tensor]:
+    """Train all runs for an epoch: their accuracies in percent and mean losses while the weights still move, both [runs].
+
+    Args:
+        network: the stack of what the students train.
+        step: follows the gradient of a loss, which is the sum over runs.
+    """
+    network.train()
+    orders = torch.stack([student.begin(epoch) for student in students])
+    n_runs, n = orders.shape
+    labels = torch.stack([student.y for student in students])  # [runs, n]
+    total_loss, correct = torch.zeros(2, n_runs, device=labels.device)
+    for batch in batches(orders, batch_size):  # [runs, batch]
+        features = [student.features(rows) for student, rows in zip(students, batch, strict=True)]
+        with students[0].model.view.precision(labels.device):
+            logits = inference.widened(network(features[0] if n_runs == 1 else torch.cat(features, 1)))
+        logits = logits.unflatten(1, (n_runs, -1)).transpose(0, 1).flatten(0, 1)  # [runs * batch, classes]
+        y = labels.gather(1, batch.to(labels.device)).flatten()
+        losses = nn.functional.cross_entropy(logits, y, reduction="none").unflatten(0, (n_runs, -1)).mean(1)
+        step(losses.sum())
+        total_loss += losses.detach() * batch.shape[1]
+        correct += (logits.argmax(1) == y).unflatten(0, (n_runs, -1)).sum(1)
+    return 100 * correct / n, total_loss / n
+
+
+class Student:
+    """A run while it is trained: its network, and the images or activations that this sees."""
+
+    def __init__(self, run: Run, inputs: Inputs, view: View, frozen_batchnorm: str, batch_size: int, n_runs: int):
+        self.model = Model(run.frozen, run.network.to(memory_format=torch.channels_last), view)
+        self.model.eval()
+        self.seed, self.order, self.drawn = run.seed, torch.Generator().manual_seed(run.seed), None
+        self.frozen_learns = frozen_batchnorm == "batch"  # the statistics of its batch norm
+        if frozen_batchnorm == "adapted":
+            rows = [run.chosen[batch.numpy()] for batch in batches(torch.arange(len(run.chosen)), batch_size)]
+            inference.adapt(self.model.frozen, inputs.train_x, rows, view)
+        train_x, rows, self.test_x = inputs.train_x, run.chosen, inputs.test_x
+        if run.frozen is not None and not self.frozen_learns:  # then the frozen part stays as it is from here on
+            self.test_x, _ = inference.settled(self.model, self.test_x, np.arange(len(self.test_x)))
+            train_x, rows = (train_x, rows) if view.augmented else inference.settled(self.model, train_x, rows)
+        device = self.model.device
+        self.x = Rows(train_x, rows, device, inference.HELD_BYTES[device.type] // n_runs)
+        self.y = torch.from_numpy(inputs.train_y[run.chosen]).to(device)
+
+    def begin(self, epoch: int) -> Tensor:
+        """The order of the images in this epoch, int64 [n]."""
+        if self.frozen_learns:  # else it is in eval mode from the start, and to say so again takes long where the head is all that learns
+            self.model.frozen.train()
+        self.drawn = augmentation.draw(len(self.y), self.seed, epoch) if self.model.view.augmented else None
+        return torch.randperm(len(self.y), generator=self.order)
+
+    def features(self, rows: Tensor) -> Tensor:
+        return self.model.features(self.x[rows], self.drawn and self.drawn[rows])
+
+
+class Sgd:
+    """Steps of stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD` takes them."""
+
+    def __init__(self, network: nn.Module, momentum: float, weight_decay: float):
+        self.weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.velocities: list[Tensor | None] = [None] * len(self.weights)
+        self.constants = {"momentum": momentum, "weight_decay": weight_decay, "dampening": 0.0, "nesterov": False, "maximize": False}
+
+    def step(self, loss: Tensor, lr: float) -> None:
+        gradients = list(torch.autograd.grad(loss, self.weights))
+        with torch.no_grad():
+            sgd(self.weights, gradients, self.velocities, foreach=True, lr=lr, **self.constants)
+
+
+class Rows:
+    """Some rows of an array, held on the device where they find room, else read from the array as they are asked for."""
+
+    def __init__(self, x: np.ndarray, rows: np.ndarray, device: torch.device, held_bytes: int):
+        self.x, self.rows = x, rows
+        if x.nbytes // len(x) * len(rows) <= held_bytes:
+            self.x, self.rows = torch.from_numpy(x[rows]).to(device), None
+
+    def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor:  # int64 [batch], counted in `rows`
+        return self.x[batch] if self.rows is None else self.x[self.rows[batch.numpy()]]
+
+
+def batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """An order, or several at once ([..., n]), in parts of `batch_size`; a last part of one image joins the one before, as batch
+    norm needs two values."""
+    parts = list(order.split(batch_size, -1))
+    return [*parts[:-2], torch.cat(parts[-2:], -1)] if len(parts) > 1 and parts[-1].shape[-1] == 1 else parts

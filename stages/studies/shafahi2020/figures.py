@@ -1,0 +1,170 @@
+"""The figures of Shafahi et al. (ICLR 2020), drawn from `shafahi.Transfers`: numbers, gradients as pictures, and histograms."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.lib.report.figures import INK, MUTED, WIDTH, Look, drawing, facets, legend, lines
+from stages.lib.report.pictures import canvas, picture, write
+from stages.lib.report.study import at
+from stages.studies.shafahi2020 import numbers as shafahi
+from stages.studies.shafahi2020.numbers import Transfers
+
+WAYS = {
+    "adversarial": Look("adversarial training of the target alone", "#3b78d8", "v", (3, 1.6)),
+    "finetuned": Look("robust source, fine-tuned on adversarial examples", "#e8590c", "s"),
+    "transferred": Look("robust source, head trained on clean images", "#0c8599", "D"),
+}
+BINS = 40
+
+
+def all_figures(transfers: Transfers, looks: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
+    """By the names of their files; those of sections that are on. `looks` are of the sources."""
+    if len(transfers.retrained):
+        yield "shafahi_figure1", retrained(transfers, looks)
+    if len(transfers.hardened):
+        yield "shafahi_figure3", low_data(transfers.hardened, transfers)
+    for target in dict.fromkeys(transfers.heads["target"]):
+        if at(transfers.heads, target=target)["setting"].nunique() > 1:
+            yield f"shafahi_figure4_{target}", heads(at(transfers.heads, target=target), transfers, looks)
+    for target in dict.fromkeys(target for _, target in transfers.gradients):
+        found = {source: arrays for (source, own), arrays in transfers.gradients.items() if own == target and arrays}
+        if found:
+            yield f"shafahi_figure5_{target}", gradients(found, transfers, looks, target)
+    for target in dict.fromkeys(transfers.remembering["target"]):
+        yield f"shafahi_forgetting_{target}", forgetting(at(transfers.remembering, target=target), transfers, looks)
+    shown = {pair: arrays for pair, arrays in transfers.distances.items() if arrays}
+    if shown:
+        yield "shafahi_figure7", distances(shown, transfers)
+
+
+@drawing
+def retrained(transfers: Transfers, looks: dict[str, Look]) -> Figure:
+    """Figure 1: accuracy under attack, and without, against the number of pieces that were drawn anew; dashed: the source itself."""
+    figure, axes = facets(2, "Figure 1: the last k pieces retrained on clean images of the source's own data", columns=2, height=3.2)
+    for ax, measure, title in zip(axes, (transfers.attack, "clean"), (_under(transfers), "clean images"), strict=True):
+        rows = at(transfers.retrained, measure=measure)
+        lines(ax, at(rows, method="retrained"), "setting", looks, "source")
+        for row in at(rows, method="source").itertuples():
+            ax.axhline(row.mean, color=looks[row.source].colour, linestyle=(0, (4, 2)), linewidth=1.4)
+        _finish(ax, title, "k: pieces drawn anew, from the head downwards", sorted(at(rows, method="retrained")["setting"].unique()))
+    legend(figure, looks, transfers.retrained["source"])
+    return figure
+
+
+@drawing
+def low_data(rows: pd.DataFrame, transfers: Transfers) -> Figure:
+    """Figure 3: three ways to a robust model against the number of images of a class, and what they cost."""
+    figure, axes = facets(4, "Figure 3: few images of each class", columns=2, sharey=False, height=2.9)
+    titles = {
+        "clean": "(a) clean images",
+        transfers.attack: f"(b) {_under(transfers)}",
+        shafahi.BOTH: "(c) mean of both",
+        "passes": "(d) cost: images forth and back through the network",
+    }
+    for ax, (measure, title) in zip(axes, titles.items(), strict=True):
+        own = at(rows, measure=measure)
+        lines(ax, own, "setting", WAYS, "method")
+        ax.set_xscale("log")
+        _finish(ax, title, "images of each class", sorted(own["setting"].unique()))
+        if measure == "passes":
+            ax.set_yscale("log")
+            ax.set_ylabel("passes of an image")
+    legend(figure, WAYS, rows["method"], columns=1)
+    return figure
+
+
+@drawing
+def heads(rows: pd.DataFrame, transfers: Transfers, looks: dict[str, Look]) -> Figure:
+    """Figure 4: accuracy against the number of hidden layers; dashed with dropout and batch norm."""
+    measures = {"train": "training images", "clean": "test images", **{name: f"under {name.upper()}" for name in _attacks(rows)}}
+    figure, axes = facets(len(measures), f"Figure 4: heads with hidden layers on frozen features, {rows['target'].iloc[0]}", height=3.0)
+    kinds = list(dict.fromkeys(rows["method"]))
+    for i, (ax, (measure, title)) in enumerate(zip(axes, measures.items(), strict=True)):
+        own = at(rows, measure=measure)
+        for place, kind in enumerate(kinds):
+            start = own[(own["setting"] == 0) & (own["method"] == kinds[0])]
+            part = pd.concat([start, at(own, method=kind)]).drop_duplicates() if place else at(own, method=kind)
+            dash = (2.5, 1.5) if place else ()
+            lines(ax, part, "setting", {n: replace(look, dash=dash, hollow=bool(place)) for n, look in looks.items()}, "source")
+        _finish(ax, title, "hidden layers", sorted(own["setting"].unique()), ylabel="" if i % 4 else "accuracy (%)")
+    legend(figure, looks, rows["source"])
+    return figure
+
+
+@drawing
+def gradients(found: dict[str, dict[str, np.ndarray]], transfers: Transfers, looks: dict[str, Look], target: str) -> Figure:
+    """Figure 5: the gradient of the loss by the image, a row for each source and number of hidden layers."""
+    rows = [("image", None, INK, next(iter(found.values()))["image_0"])] if "image_0" in next(iter(found.values())) else []
+    for source, arrays in found.items():
+        numbers = sorted(float(name.removeprefix("gradient_")) for name in arrays if name.startswith("gradient_"))
+        rows += [(transfers.labels[source], f"{n:g} hidden", looks[source].colour, arrays[f"gradient_{n:g}"]) for n in numbers]
+    left, columns = 1.5, max(len(pictures) for *_, pictures in rows)
+    size = min(0.95, (WIDTH - left) / columns)
+    height = 0.5 + len(rows) * (size + 0.06)
+    figure = canvas(height, f"Figure 5: gradient of the loss by the image, {target}")
+    for i, (label, second, colour, pictures) in enumerate(rows):
+        top = height - 0.45 - i * (size + 0.06)
+        write(
+            figure, 0.1, top - size / 2, f"{label}\n{second}" if second else label, va="center", color=colour, fontweight="bold", fontsize=8
+        )
+        for j, pixels in enumerate(pictures):
+            picture(figure, (left + j * size, top), size, pixels if second is None else _shown(pixels), text="")
+    return figure
+
+
+def _shown(gradient: np.ndarray) -> np.ndarray:
+    """Around grey, so that three standard deviations fill the range."""
+    return np.clip(0.5 + gradient / (6 * gradient.std() + 1e-30), 0, 1)
+
+
+@drawing
+def forgetting(rows: pd.DataFrame, transfers: Transfers, looks: dict[str, Look]) -> Figure:
+    """Tables 4 to 7 as a figure: accuracy against lambda_d; dashed the frozen source, dotted on its own data the source itself."""
+    target = rows["target"].iloc[0]
+    figure, axes = facets(2, f"Learning without forgetting, {target}", columns=2, height=3.1)
+    swept = at(rows, method="lwf")
+    values = sorted(swept["setting"].unique())
+    places = {value: i for i, value in enumerate(values)}
+    for ax, measure, title in zip(axes, ("clean", transfers.attack), ("clean images", _under(transfers)), strict=True):
+        lines(ax, at(swept, measure=measure).assign(x=lambda table: table["setting"].map(places)), "x", looks, "source")
+        for method, dash in (("frozen", (4, 2)), ("source", (1, 1.4))):
+            for row in at(rows, method=method, measure=measure).itertuples():
+                ax.axhline(row.mean, color=looks[row.source].colour, linestyle=(0, dash), linewidth=1.4)
+        _finish(ax, title, "lambda_d: weight of the distance from the source's features", list(places.values()), [f"{v:g}" for v in values])
+    legend(figure, looks, rows["source"])
+    return figure
+
+
+@drawing
+def distances(found: dict[tuple[str, str], dict[str, np.ndarray]], transfers: Transfers) -> Figure:
+    """Figure 7: how far the features of an image are from those of its augmentation."""
+    figure, axes = facets(
+        len(found), "Figure 7: distance of the features of an image from those of its augmentation", columns=2, sharey=False
+    )
+    for ax, ((source, target), arrays) in zip(axes, found.items(), strict=True):
+        edges = np.linspace(0, max(float(values.max()) for values in arrays.values()), BINS)
+        for (split, values), colour in zip(arrays.items(), (MUTED, "#e8590c"), strict=True):
+            name = f"{split}: mean {values.mean():.2f}"
+            ax.hist(values, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=name)
+        ax.legend(loc="upper right")
+        ax.set(title=f"{transfers.labels[source]} on {target}", xlabel="L2 distance", ylabel="density")
+    return figure
+
+
+def _under(transfers: Transfers) -> str:
+    return f"under {transfers.attack.upper()}"
+
+
+def _attacks(rows: pd.DataFrame) -> list[str]:
+    return [name for name in dict.fromkeys(rows["measure"]) if name not in ("train", "clean")]
+
+
+def _finish(ax: Axes, title: str, xlabel: str, ticks: list[float], labels: list[str] | None = None, ylabel: str = "accuracy (%)") -> None:
+    ax.set_xticks(ticks, labels or [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)

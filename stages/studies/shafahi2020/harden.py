@@ -1,0 +1,66 @@
+"""Three ways to a robust model of a target with few images of each class (Shafahi et al. 2020, Section 4.2, Figure 3).
+
+`adversarial`: a network from random weights, trained on the target's adversarial examples, by PGD or free. `finetuned`: a robust
+source, of which the head or more learns from the target's adversarial examples. `transferred`: a head on the features of that
+source, trained on the target's images as they are.
+"""
+
+import numpy as np
+import torch
+
+from stages.lib.attacks import perturbations
+from stages.lib.datasets.sets import card_of, load
+from stages.lib.errors import RunError
+from stages.lib.networks import sources
+from stages.lib.networks import units as networks
+from stages.lib.runs.experiments import Run
+from stages.lib.store import files
+from stages.lib.training import descent, loop
+from stages.studies.shafahi2020 import features, train_heads
+
+
+def compute(run: Run) -> None:
+    """In a worker: draw the images, train, test, keep; `passes`: how many images went forth and back through the network."""
+    card, target, device = sources.card_of(run.source), card_of(run.target), loop.best_device()
+    (x, y), test = (load(run.target, split) for split in ("train", "test"))
+    rows = few(y, int(run.setting), run.seed, run.target)
+    few_x, few_y = x[rows], y[rows]
+    weights = files.read_tensors(sources.paths(run.source)[0])
+    network = descent.begin(card, weights, target.classes, run.seed, "all" if run.method == "adversarial" else 1).to(device)
+    how = run.how["training"]
+    data = descent.Images(few_x, few_y, device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
+    if run.method == "adversarial":
+        network.normalise = networks.Normalise(target.mean, target.std).to(device)
+        passes = adversarial(run, network, data)
+    elif run.method == "finetuned":
+        trained = networks.last_pieces(network, run.how["pieces"])
+        passes = descent.train(network, trained, data, how, run.seed, pgd(run)) * (run.how["attack"]["steps"] + 1)
+    else:
+        train_heads.train_on_features(network.head, features.of(run)[rows].to(device), data.y, how, run.seed)
+        passes = len(rows)
+    run.keep({"passes": passes} | descent.tested(network, (few_x, few_y), test, target.image_size, run.measured))
+
+
+def adversarial(run: Run, network: torch.nn.Sequential, data: descent.Images) -> int:
+    """Train every unit on adversarial examples; a batch `replay` times where the section says so, else each after PGD."""
+    attack, units = run.how["attack"], [name for name, _ in network.named_children() if name != "normalise"]
+    if attack["replay"] is None:
+        return descent.train(network, units, data, run.how["training"], run.seed, pgd(run)) * (attack["steps"] + 1)
+    free = loop.Free(attack["replay"], perturbations.NORMS[attack["norm"]], lambda progress: attack["eps"])
+    return descent.train(network, units, data, run.how["training"], run.seed, free=free)
+
+
+def pgd(run: Run) -> perturbations.Perturb:
+    return perturbations.pgd(**{name: value for name, value in run.how["attack"].items() if name != "replay"}, random_start=True)
+
+
+def few(y: np.ndarray, n: int, seed: int, target: str) -> np.ndarray:
+    """Places of n images of each class, drawn without replacement; int64 [n * classes], rising.
+
+    Raises:
+        RunError: when a class has fewer.
+    """
+    random, counts = np.random.default_rng(seed), np.bincount(y)
+    if counts.min() < n:
+        raise RunError(f"harden.n_per_class is {n}; allowed: 1 to {counts.min()}, the images of the smallest class of {target}")
+    return np.sort(np.concatenate([random.choice(np.flatnonzero(y == label), n, replace=False) for label in range(len(counts))]))

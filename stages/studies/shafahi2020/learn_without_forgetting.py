@@ -1,0 +1,72 @@
+"""Learning without forgetting: fine-tuning that keeps the features of a robust source (Shafahi et al. 2020, Section 6, eq. 3).
+
+The loss is the cross-entropy plus lambda_d times the distance in L2 of the features from those of the source, which were stored
+once. The head alone learns for the first part of the steps; then all does, but for batch norm, which stays as the source has it.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.datasets import pixels
+from stages.lib.datasets.cropping import Shifts
+from stages.lib.datasets.sets import card_of, load
+from stages.lib.networks import sources, units
+from stages.lib.networks.inference import BATCH
+from stages.lib.runs.experiments import Run
+from stages.lib.store import files
+from stages.lib.training import descent, loop
+from stages.studies.shafahi2020 import features, train_heads
+
+
+def compute(run: Run) -> None:
+    """In a worker: train as the method says, test, keep."""
+    if run.method == "distance":
+        distances(run)
+        return
+    card, target, device = sources.card_of(run.source), card_of(run.target), loop.best_device()
+    (x, y), test = (load(run.target, split) for split in ("train", "test"))
+    weights = files.read_tensors(sources.paths(run.source)[0])
+    network = descent.begin(card, weights, target.classes, run.seed, fresh=0 if run.method == "source" else 1).to(device)
+    if run.method != "source":
+        data = descent.Images(x, y, device, target.image_size, False, run.seed)
+        kept, how = features.of(run).to(device), run.how["training"]
+        warm = how["steps"] if run.method == "frozen" else round(run.how["warm_start"] * how["steps"])
+        if warm:
+            train_heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
+        if warm < how["steps"]:
+            train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
+    run.keep(descent.tested(network, (x, y), test, target.image_size, run.measured))
+
+
+def train_without_forgetting(
+    network: nn.Sequential, data: descent.Images, kept: Tensor, lambda_d: float, how: dict, seed: int, first: int
+) -> None:
+    """Train all weights but those of batch norm, from a step on; kept: the source's features, [n, width]."""
+    body, head = units.split(network, 0)
+    learning = [m for m in network.modules() if not list(m.children()) and not isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    weights = descent.only_these_learn(network, learning)
+
+    def loss_of(rows: Tensor) -> Tensor:
+        x, y = data[rows]
+        z = body(x)
+        return (cross_entropy(head(z), y) + lambda_d * (z - kept[rows]).norm(dim=1)).mean()
+
+    descent.descend(weights, loss_of, len(data), seed=seed, first=first, **descent.steps_of(how))
+    network.eval()
+
+
+def distances(run: Run) -> None:
+    """How far the features of an image are from those of its augmentation, for the first images of each split (Figure 7)."""
+    target, device = card_of(run.target), loop.best_device()
+    body, _ = units.split(sources.load(run.source).to(device), 0)
+    found = {}
+    for split in ("train", "test"):
+        x, generator = load(run.target, split)[0][: run.how["images"]], torch.Generator().manual_seed(run.seed)
+        parts = [pixels.prepare(x[i : i + BATCH], device, target.image_size) for i in range(0, len(x), BATCH)]
+        with torch.no_grad():
+            found[split] = torch.cat(
+                [(body(part) - body(Shifts.drawn(len(part), generator).apply(part))).norm(dim=1) for part in parts]
+            ).cpu()
+    run.keep({f"{split} distance": float(np.mean(values.numpy())) for split, values in found.items()}, found)

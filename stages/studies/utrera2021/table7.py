@@ -1,0 +1,101 @@
+"""The paper's Table 7 from our runs: accuracy per target and number of images, with the published value beside it.
+
+Utrera et al. (ICLR 2021), Table 7: test accuracy after fine-tuning three blocks, and of the whole network trained from random
+weights. A source of ours is set beside a published column where params.yaml says that it stands for it, and only where we
+fine-tuned as many blocks. The published values are means without an interval: that of a difference is ours, shifted.
+"""
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.lib.report import statistics
+from stages.lib.report.study import Study, at
+
+BLOCKS = "3"  # that were fine-tuned for the published table
+COLUMNS = ["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"]
+TRANSFERRED = COLUMNS[:-1]  # the best of these is marked in each row
+
+
+def published_of(study: Study, published: pd.DataFrame) -> pd.DataFrame:
+    """Published values that ours are compared with: target, n_images, column, published; of our targets, by name."""
+    long = published.melt(["target", "n_images"], COLUMNS, "column", "published")
+    return long[long["target"].isin(study.targets)] if study.blocks == BLOCKS and study.published else long[:0]
+
+
+def table7(study: Study, published: pd.DataFrame) -> pd.DataFrame:
+    """A row per target, n_images and source, the sources in the paper's order, those without a column after them.
+
+    Args:
+        published: Table 7 as published: target, n_images and a column per source.
+
+    Returns:
+        target, n_images, size, source, column, n, mean, low, high, published, difference, difference_low, difference_high, best
+        (of ours, highest mean in the row of those with pre-training), published_best.
+    """
+    order = order_of(study)
+    chosen = study.last[(study.last["blocks"] == study.blocks) | (study.last["source"] == study.random)]
+    keys = ["target", "n_images", "size", "source"]
+    found = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy", study.resamples)
+    column = {source: name for name, source in study.published.items()}
+    found = found.assign(column=[column.get(source, "") for source in found["source"]])
+    found = found.merge(published_of(study, published), how="left", on=["target", "n_images", "column"])
+    for name, ours in (("difference", "mean"), ("difference_low", "low"), ("difference_high", "high")):
+        found[name] = found[ours] - found["published"]
+    found["best"] = highest(found, "mean", found["source"] != study.random)
+    found["published_best"] = highest(found, "published", found["column"].isin(TRANSFERRED))
+    places = {"target": study.targets.index, "source": order.index}
+    found = found.sort_values(
+        ["target", "n_images", "source"], key=lambda c: c.map(places[c.name]) if c.name in places else c, ignore_index=True
+    )
+    return found[[*keys, "column", "n", "mean", "low", "high", "published", *(c for c in found if c.startswith("difference")), "best",
+                  "published_best"]]  # fmt: skip
+
+
+def order_of(study: Study) -> list[str]:
+    """Sources in the order of the paper's columns; those that stand for none after them, random initialisation last."""
+    paper = [study.published[name] for name in TRANSFERRED if name in study.published]
+    others = [name for name in study.cards if name not in paper and name != study.random]
+    return [*paper, *others, *([study.random] if study.random else [])]
+
+
+def highest(found: pd.DataFrame, value: str, among: pd.Series) -> pd.Series:
+    """Whether a row has the highest value of its target and n_images; False where there is no other to be better than."""
+    values = found[value].where(among)
+    groups = values.groupby([found["target"], found["n_images"]])
+    return (values == groups.transform("max")) & (groups.transform("count") > 1)
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """For the page: per target its rows, each with the cell of each source."""
+    found = []
+    for target, lines in groupby(table.replace({np.nan: None}).to_dict("records"), key=lambda line: line["target"]):
+        sizes = [(n, list(cells)) for n, cells in groupby(lines, key=lambda line: line["n_images"])]
+        rows = [{"n_images": n, "cells": {c["source"]: c for c in cells}} for n, cells in sizes]
+        found.append({"target": target, "rows": rows})
+    return found
+
+
+def agreement(table: pd.DataFrame) -> dict[str, int] | None:
+    """How many means differ from the published value by more than their interval, of those that have one; None without any."""
+    both = table.dropna(subset=["difference_low"])
+    if both.empty:
+        return None
+    outside = (both["difference_low"] > 0) | (both["difference_high"] < 0)
+    return {"compared": len(both), "outside": int(outside.sum())}
+
+
+def delta(study: Study, published: pd.DataFrame) -> pd.DataFrame:
+    """The published accuracy of the exemplar's column minus natural's, as rows of Figure 2b: target, n_images, size, mean."""
+    column = next((name for name, source in study.published.items() if source == study.exemplar), None)
+    values = published_of(study, published)
+    if column is None or study.published.get("natural") != study.natural:
+        values = values[:0]
+    wide = values.pivot(index=["target", "n_images"], columns="column", values="published")
+    gap = (wide[column] - wide["natural"] if len(wide) else pd.Series(dtype=float)).rename("mean")
+    ours = at(study.last, source=study.exemplar)[["target", "n_images", "size"]].drop_duplicates()
+    if gap.empty:
+        return ours[:0].assign(mean=np.empty(0))
+    return ours.merge(gap.reset_index(), on=["target", "n_images"])

@@ -1,0 +1,231 @@
+"""Computing cells: the pool gives what a serial loop gives, runs in company what they give alone, kept work is not done again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jobs import LOCAL, MANY, SUBSETS, TRAINING, make_job, three_epochs
+
+from stages.lib.datasets import sets
+from stages.lib.networks import inference, units
+from stages.lib.runs import activations, computing, grid
+from stages.lib.runs.grid import Job
+from stages.lib.store import cells, files
+from stages.lib.training import finetuning
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch) -> Job:
+    return make_job(tmp_path, monkeypatch)
+
+
+def computed(job, blocks, settings=LOCAL):
+    planned = grid.plan(job, blocks, SUBSETS, three_epochs)
+    failed = [
+        (cell, error) for cell, error in computing.compute(job, planned, grid.missing(planned, set()), SUBSETS, set(), settings) if error
+    ]
+    assert not failed
+    return planned
+
+
+def test_the_pool_gives_what_a_serial_run_without_cached_activations_gives(job):
+    planned = computed(job, [0, 1, 9, "all"])
+    torch.set_num_threads(1)
+    for cell in planned:
+        expected = uncached(job, cell)
+        found = cells.load("finetune", cell.key)["rows"]
+        assert [r["test_accuracy"] for r in found] == [r.test_accuracy for r in expected], cell
+        assert [r["train_loss"] for r in found] == pytest.approx([r.train_loss for r in expected], abs=1e-5)
+
+
+def uncached(job, cell):
+    """The plain run: every image through the whole network in every epoch, the frozen part in eval mode."""
+    network = finetuning.start(job.architecture, files.read_tensors(job_path(job)), job.classes, job.head_init, cell.seed)
+    frozen, trained = (torch.nn.Sequential(), network) if cell.blocks == "all" else units.split(network, cell.blocks)
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trained, self.frozen = trained, frozen
+
+        def train(self, mode=True):
+            super().train(mode)
+            self.frozen.eval()
+            return self
+
+        def parameters(self, recurse=True):
+            return self.trained.parameters(recurse)
+
+        def forward(self, x):
+            return self.trained(self.frozen(x))
+
+    (train_x, train_y), (test_x, test_y) = (sets.load("noise", part) for part in ("train", "test"))
+    inputs = finetuning.Inputs(np.array(train_x), train_y, np.array(test_x), test_y)
+    subset = SUBSETS[cell.subset]
+    return list(finetuning.finetune(Whole(), inputs, subset, epochs=3, eval_every=1, seed=cell.seed, **job.training))
+
+
+def job_path(job):
+    return Path(job.weights)
+
+
+def test_a_finished_cell_is_not_missing_and_a_damaged_one_is(job):
+    planned = computed(job, [0])
+    assert grid.missing(planned, set()) == []
+    cells.path_of("finetune", planned[1].key).write_text('{"result": {"rows": []}, "digest": "no"}')
+    warnings = []
+    assert grid.missing(planned, set(), warnings.append) == [planned[1]]
+    assert "damaged cell" in warnings[0]
+
+
+def test_a_cell_that_must_hold_weights_and_does_not_is_missing(job):
+    planned = computed(job, [0])
+    assert grid.missing(planned, {planned[2].key}) == [planned[2]]
+    assert not [error for _, error in computing.compute(job, planned, [planned[2]], SUBSETS, {planned[2].key}, LOCAL) if error]
+    assert grid.missing(planned, {planned[2].key}) == []
+    assert {"head.weight", "head.bias", "normalise.mean"} <= set(cells.tensors("finetune", planned[2].key))
+
+
+def test_a_cell_that_fails_stops_no_other(job):
+    diverging = replace(job, training=TRAINING | {"lr": 1e30})
+    planned = grid.plan(diverging, [0, 1], {"20_1": SUBSETS["20_1"]}, lambda n: (4, 1))
+    outcomes = dict(computing.compute(diverging, planned, planned, SUBSETS, set(), LOCAL))
+    assert len(outcomes) == 2
+    assert all(isinstance(error, FloatingPointError) for error in outcomes.values())
+
+
+# Batches: runs that differ by seed alone, trained together
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_a_run_in_company_is_the_run_alone(job, blocks, monkeypatch):
+    planned = grid.plan(job, [blocks], MANY, three_epochs)
+    keep = {cell.key for cell in planned}
+    assert not [error for _, error in computing.compute(job, planned, planned, MANY, keep, LOCAL) if error]
+    monkeypatch.setattr(grid, "TOGETHER", 1)
+    alone = grid.plan(job, [blocks], MANY, three_epochs)
+    assert {cell.together for cell in alone} == {1}
+    assert not [error for _, error in computing.compute(job, alone, alone, MANY, {cell.key for cell in alone}, LOCAL) if error]
+    for one, other in zip(planned, alone, strict=True):
+        found, expected = (cells.load("finetune", cell.key)["rows"] for cell in (one, other))
+        assert [row["epoch"] for row in found] == [row["epoch"] for row in expected] == [1, 2, 3]
+        assert [row["train_loss"] for row in found] == pytest.approx([row["train_loss"] for row in expected], rel=1e-5, abs=1e-5)
+        weights, others = cells.tensors("finetune", one.key), cells.tensors("finetune", other.key)
+        assert weights.keys() == others.keys()
+        assert all(torch.allclose(weights[name].float(), others[name].float(), atol=1e-4) for name in weights)
+
+
+def test_a_run_is_the_same_to_the_bit_in_whatever_company_and_place(job):
+    """So that a cell does not depend on which other seeds a study has."""
+    shifted = {name: MANY[name] for name in list(MANY)[2:]}
+    found = {}
+    for subsets in (MANY, shifted):
+        planned = grid.plan(job, [0, 1, 3], subsets, three_epochs)
+        tasks = [computing.Task(job, [computing.Request(c, subsets[c.subset]) for c in batch], {}) for batch in grid.batches(planned)]
+        for task in tasks:
+            for request, (rows, _) in zip(task.requests, computing.run(task), strict=True):
+                cell = request.cell
+                found.setdefault((cell.key, cell.blocks, cell.seed), []).append(rows)
+    twice = {place[1:]: rows for place, rows in found.items() if len(rows) == 2}
+    assert {seed for _, seed in twice} == {2, 3, 4}
+    assert all(first == second for first, second in twice.values())
+
+
+def test_a_batch_is_computed_as_a_whole_and_only_what_is_absent_is_kept(job):
+    planned = grid.plan(job, [1], MANY, three_epochs)
+    list(computing.compute(job, planned, planned, MANY, set(), LOCAL))
+    before = {cell.key: cells.path_of("finetune", cell.key).read_bytes() for cell in planned}
+    cells.discard("finetune", planned[3].key)
+    times = {cell.key: cells.path_of("finetune", cell.key).stat().st_mtime_ns for cell in planned if cell != planned[3]}
+    assert [cell for cell, _ in computing.compute(job, planned, grid.missing(planned, set()), MANY, set(), LOCAL)] == [planned[3]]
+    rows = [cells.load("finetune", cell.key)["rows"] for cell in planned]
+    assert rows[3] == files.json.loads(before[planned[3].key])["result"]["rows"]
+    assert {key: cells.path_of("finetune", key).stat().st_mtime_ns for key in times} == times
+
+
+def test_a_run_that_fails_leaves_its_company_alone(job):
+    """A subset whose images make the loss infinite: its cell fails, and those that were trained with it end as they do alone."""
+    planned = grid.plan(job, [1], MANY, three_epochs)
+    good = computing.run(computing.Task(job, [computing.Request(cell, MANY[cell.subset]) for cell in planned[:5]], {}))
+    x = np.array(sets.load("noise", "train")[0])
+    frozen = computing._frozen(job, job.entry(1, "train", 40, np.arange(40)))
+    held = np.concatenate(list(inference.frozen_activations(frozen[0], x, frozen[2])))
+    inputs = finetuning.Inputs(held, sets.load("noise", "train")[1], *sets.load("noise", "test"))
+    spoilt = np.concatenate([held, np.full_like(held[:1], np.inf)])
+    inputs = replace(inputs, train_x=spoilt, train_y=np.append(inputs.train_y, 0), test_x=held[:20])
+    runs = []
+    for cell in planned[:5]:
+        network = finetuning.start("small_resnet", files.read_tensors(job_path(job)), 4, "default", cell.seed)
+        rows = MANY[cell.subset] if cell.seed != 2 else np.append(MANY["16_2"][:-1], 40)
+        runs.append(finetuning.Run(units.split(network, 1)[1], rows, cell.seed))
+    *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, **TRAINING)
+    assert isinstance(last[2], FloatingPointError)
+    assert "in epoch 1" in str(last[2])
+    for i in (0, 1, 3, 4):
+        assert last[i].train_loss == pytest.approx(good[i][0][-1]["train_loss"], rel=1e-5)
+
+
+# Activations
+
+
+def entries(job, blocks):
+    return {(b, part): job.entry(b, part, n, np.arange(n)) for b in blocks for part, n in (("train", 40), ("test", 20))}
+
+
+def test_activations_are_kept_and_computed_once(job):
+    computed(job, [0, 1])
+    kept = entries(job, [0, 1])
+    assert all(activations.is_kept(entry) for entry in kept.values())
+    written = {place: entry.path.stat().st_ino for place, entry in kept.items()}
+    for cell in grid.plan(job, [0, 1], SUBSETS, three_epochs):
+        cells.discard("finetune", cell.key)
+    computed(replace(job, training=TRAINING | {"lr": 0.01}), [0, 1])
+    assert {place: entry.path.stat().st_ino for place, entry in kept.items()} == written
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1"), Path.unlink])
+def test_damaged_activations_are_computed_again(job, damage):
+    planned = computed(job, [1])
+    expected = [cells.load("finetune", cell.key)["rows"] for cell in planned]
+    whole = entries(job, [1])[1, "train"].path.read_bytes()
+    damage(entries(job, [1])[1, "train"].path)
+    for cell in planned:
+        cells.discard("finetune", cell.key)
+    computed(job, [1])
+    assert entries(job, [1])[1, "train"].path.read_bytes() == whole
+    assert [cells.load("finetune", cell.key)["rows"] for cell in planned] == expected
+
+
+def test_the_most_expensive_batches_come_first(job):
+    planned = grid.plan(job, [0, "all", 3], SUBSETS, three_epochs)
+    tasks = [computing.Task(job, [computing.Request(cell, SUBSETS[cell.subset]) for cell in batch], {}) for batch in grid.batches(planned)]
+    order = [(t.requests[0].cell.blocks, t.requests[0].cell.n_images) for t in sorted(tasks, key=lambda task: task.cost, reverse=True)]
+    assert order == [("all", 30), ("all", 20), ("all", 20), (3, 30), (3, 20), (3, 20), (0, 30), (0, 20), (0, 20)]
+
+
+def test_activations_that_do_not_fit_are_computed_again_to_the_same_rows(job):
+    planned = computed(job, [0, 1])
+    expected = [cells.load("finetune", cell.key)["rows"] for cell in planned]
+    for cell in planned:
+        cells.discard("finetune", cell.key)
+    for entry in entries(job, [0, 1]).values():
+        cells.discard("activations", entry.key)
+    room = (64 * 4 * (40 + 20) + 1000) / computing.GIB  # of the head's inputs: 64 floats for each of 40 and 20 images
+    computed(job, [0, 1], LOCAL.model_copy(update={"cache_gib": room}))
+    assert {place for place, entry in entries(job, [0, 1]).items() if activations.is_kept(entry)} == {(0, "train"), (0, "test")}
+    for cell, rows in zip(planned, expected, strict=True):
+        found = cells.load("finetune", cell.key)["rows"]
+        assert [r["test_accuracy"] for r in found] == [r["test_accuracy"] for r in rows]
+        assert [r["train_loss"] for r in found] == pytest.approx([r["train_loss"] for r in rows], abs=1e-5)
+
+
+def test_activations_that_were_removed_while_the_grid_runs_are_missed_by_no_one(job):
+    planned = grid.plan(job, [1], SUBSETS, three_epochs)
+    gone = entries(job, [1])
+    task = computing.Task(job, [computing.Request(planned[0], SUBSETS["20_1"])], {part: gone[1, part] for part in ("train", "test")})
+    [(rows, _)] = computing.run(task)
+    assert rows[-1]["train_loss"] == pytest.approx(uncached(job, planned[0])[-1].train_loss, abs=1e-5)

@@ -1,0 +1,91 @@
+"""The plan of the grid: every combination once, and keys that hold all that decides a result."""
+
+from dataclasses import replace
+
+import pytest
+from jobs import MANY, SUBSETS, TRAINING, make_job, three_epochs
+
+from stages.lib.runs import grid
+from stages.lib.runs.grid import Cell, Job
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch) -> Job:
+    return make_job(tmp_path, monkeypatch)
+
+
+def test_the_plan_is_every_combination_once(job):
+    planned = grid.plan(job, [0, 3, "all"], SUBSETS, three_epochs)
+    assert [(c.blocks, c.n_images, c.seed) for c in planned] == [(b, n, s) for b in (0, 3, "all") for n, s in ((20, 1), (20, 2), (30, 1))]
+    assert len({cell.key for cell in planned}) == 9
+
+
+def test_a_source_without_pretraining_trains_the_whole_network_only(job):
+    assert {c.blocks for c in grid.plan(replace(job, source_sha256=None, weights=None), [0, 3], SUBSETS, three_epochs)} == {"all"}
+
+
+CELL = Cell("src", "noise", 1, 20, 1, epochs=2, eval_every=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "resnet18"},
+        {"classes": 5},
+        {"head_init": "normal"},
+        {"training": TRAINING | {"lr": 0.06}},
+        {"source_sha256": "dd"},
+        {"target_sha256": ("bb", "dd")},
+        {"training": TRAINING | {"frozen_batchnorm": "batch"}},
+        {"image_size": 32},
+        {"resolution": 8},
+        {"augmented": True},
+        {"mixed_precision": True},
+        {"moments": ([0.4] * 3, [0.2] * 3)},
+    ],
+)
+def test_the_key_changes_with_all_that_decides_the_result(job, change):
+    subset = SUBSETS["20_1"]
+    assert replace(job, **change).key(CELL, subset) != job.key(CELL, subset)
+    assert job.key(replace(CELL, seed=2), subset) != job.key(CELL, subset)
+    assert job.key(replace(CELL, epochs=3), subset) != job.key(CELL, subset)
+    assert job.key(replace(CELL, blocks=2), subset) != job.key(CELL, subset)
+    assert job.key(CELL, subset[::-1]) != job.key(CELL, subset)
+
+
+def test_names_and_places_decide_nothing(job):
+    subset = SUBSETS["20_1"]
+    moved = replace(job, source="other", target="elsewhere", weights="/other/path")
+    assert moved.key(replace(CELL, source="other", target="elsewhere"), subset) == job.key(CELL, subset)
+
+
+def test_whole_batches_of_seeds_are_trained_together_where_that_is_faster(job):
+    def sizes(job, blocks):
+        return [len(batch) for batch in grid.batches(grid.plan(job, [blocks], MANY, three_epochs))]
+
+    assert sizes(job, 0) == sizes(job, 3) == [5, 1, 1]
+    assert sizes(job, 9) == sizes(job, "all") == [1] * 7
+    assert sizes(replace(job, architecture="resnet50"), 0) == [5, 1, 1]
+    assert sizes(replace(job, architecture="resnet50"), 1) == sizes(replace(job, architecture="vgg16_bn"), 0) == [1] * 7
+    assert sizes(replace(job, augmented=True), 0) == [1] * 7
+
+
+def test_the_key_holds_how_many_runs_are_trained_together(job):
+    planned = grid.plan(job, [0], MANY, three_epochs)
+    assert planned[0].key != replace(job).key(replace(planned[0], together=1), MANY["16_0"])
+    fewer = grid.plan(job, [0], {name: MANY[name] for name in list(MANY)[:6]}, three_epochs)
+    assert [cell.key for cell in fewer] == [cell.key for cell in planned[:6]]
+
+
+@pytest.mark.parametrize(
+    ("change", "cached"),
+    [
+        ({}, {"train", "test"}),
+        ({"augmented": True}, {"test"}),
+        ({"training": TRAINING | {"frozen_batchnorm": "adapted"}}, set()),
+        ({"training": TRAINING | {"frozen_batchnorm": "batch"}}, set()),
+    ],
+)
+def test_what_is_not_always_the_same_is_not_cached(job, change, cached):
+    assert replace(job, **change).cached(1) == cached
+    assert replace(job, **change).cached("all") == set()

@@ -1,0 +1,185 @@
+"""Descent by steps, on a part of a network: against a loop by hand, and what must hold of batches, phases and frozen parts."""
+
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stages.lib.attacks import perturbations
+from stages.lib.datasets import pixels
+from stages.lib.datasets.cropping import Shifts
+from stages.lib.networks import sources, units
+from stages.lib.training import descent, loop
+
+HOW = {"steps": 12, "batch_size": 4, "lr": 0.1, "drops": [0.5], "momentum": 0.9, "weight_decay": 0.01}
+N = 10
+
+
+def problem() -> tuple[nn.Linear, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2).double(), torch.randn(N, 3, dtype=torch.float64), torch.arange(N) % 2
+
+
+def losses(layer: nn.Linear, x: torch.Tensor, y: torch.Tensor):
+    return lambda rows: nn.functional.cross_entropy(layer(x[rows]), y[rows])
+
+
+def by_hand(layer: nn.Linear, x, y, batches: list[torch.Tensor], first: int = 0) -> torch.Tensor:
+    """SGD with momentum and weight decay, in numpy's terms."""
+    weight, bias, moving = layer.weight.detach().clone(), layer.bias.detach().clone(), [0.0, 0.0]
+    for step, rows in enumerate(batches, start=first):
+        lr = 0.1 if step < 6 else 0.01
+        error = torch.softmax(x[rows] @ weight.T + bias, 1) - nn.functional.one_hot(y[rows], 2)
+        gradients = [error.T @ x[rows] / len(rows) + 0.01 * weight, error.mean(0) + 0.01 * bias]
+        moving = [0.9 * m + g for m, g in zip(moving, gradients, strict=True)]
+        weight, bias = weight - lr * moving[0], bias - lr * moving[1]
+    return weight
+
+
+def test_descent_is_the_loop_by_hand_and_counts_its_images():
+    layer, x, y = problem()
+    expected = by_hand(layer, x, y, list(islice(descent.orders(N, 4, seed=3), 12)))
+    assert descent.descend(layer.parameters(), losses(layer, x, y), N, seed=3, **HOW) == 12 * 4
+    assert torch.allclose(layer.weight, expected, atol=1e-12)
+
+
+def test_a_later_phase_goes_on_with_the_steps_and_a_velocity_of_its_own():
+    layer, x, y = problem()
+    batches = list(islice(descent.orders(N, 4, seed=3), 12))
+    middle = by_hand(layer, x, y, batches[:5])
+    descent.descend(layer.parameters(), losses(layer, x, y), N, seed=3, last=5, **HOW)
+    assert torch.allclose(layer.weight, middle, atol=1e-12)
+    expected = by_hand(layer, x, y, batches[5:], first=5)
+    descent.descend(layer.parameters(), losses(layer, x, y), N, seed=3, first=5, **HOW)
+    assert torch.allclose(layer.weight, expected, atol=1e-12)
+
+
+def test_every_image_is_drawn_once_before_one_is_drawn_again():
+    for _ in range(2):
+        batches = list(islice(descent.orders(N, 4, seed=1), 4))
+        assert [len(batch) for batch in batches] == [4, 4, 4, 4], "a batch that is not full is left out"
+        for pair in (batches[:2], batches[2:]):
+            assert len(set(torch.cat(pair).tolist())) == 8
+    assert sorted(next(descent.orders(3, 8, seed=1)).tolist()) == [0, 1, 2], "fewer images than a batch are one"
+    assert not torch.equal(next(descent.orders(N, 4, seed=1)), next(descent.orders(N, 4, seed=2)))
+
+
+def test_a_loss_that_is_no_number_is_said_with_its_step():
+    layer, x, y = problem()
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+: try a smaller lr than"):
+        descent.descend(layer.parameters(), lambda rows: losses(layer, x, y)(rows) * 1e308, N, seed=0, **(HOW | {"lr": 1e300}))
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last)
+
+
+def pictures(n: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3), np.uint8), np.arange(n) % 4
+
+
+def data(augmented: bool = False) -> descent.Images:
+    return descent.Images(*pictures(), torch.device("cpu"), 16, augmented, seed=0)
+
+
+@pytest.mark.parametrize("trained", [["head"], ["head", "layer3_2"], ["head", "layer3_2", "layer1_0", "stem"]])
+def test_what_is_not_trained_stays_as_it_is_to_its_statistics(network, trained):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    descent.train(network, trained, data(), HOW, seed=0)
+    changed = {name.split(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == set(trained)
+    assert not any(module.training for module in network.modules())
+
+
+def test_the_same_seed_trains_to_the_same_weights(network):
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    attack = perturbations.pgd(norm="linf", eps=0.03, steps=2, step_ratio=2, random_start=True)
+    ends = []
+    for seed in (0, 0, 1):
+        network.load_state_dict(start)
+        descent.train(network, ["head", "layer3_2"], data(augmented=True), HOW, seed, attack)
+        ends.append(network.head.weight.detach().clone())
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
+    seen = []
+    network.normalise.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].detach().clone()) if len(inputs[0]) == 4 else None
+    )
+    free = loop.Free(3, perturbations.NORMS["linf"], lambda progress: 0.02)
+    names = [name for name, _ in network.named_children() if name != "normalise"]
+    assert descent.train(network, names, data(), HOW, seed=2, free=free) == 12 * 4
+    batches = list(islice(descent.orders(24, 4, seed=2), 4))
+    clean = [data()[rows][0] for rows in batches for _ in range(3)]
+    moved = [s - c for s, c in zip(seen[:12], clean, strict=True)]
+    assert moved[0].abs().max() == 0
+    assert all(0 < m.abs().max() <= 0.02 + 1e-6 for m in moved[1:])
+    assert all(not torch.equal(a, b) for a, b in pairwise(moved))
+
+
+def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
+    x = torch.rand(200, 3, 12, 12)
+    first, again = (Shifts.drawn(200, torch.Generator().manual_seed(5)).apply(x) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.shape == x.shape
+    padded = nn.functional.pad(x, (4,) * 4)
+    kinds = set()
+    for image, source in zip(first, padded, strict=True):
+        places = [(r, c, f) for r in range(9) for c in range(9) for f in (False, True)
+                  if torch.equal(image, source[:, r : r + 12, c : c + 12].flip(-1) if f else source[:, r : r + 12, c : c + 12])]  # fmt: skip
+        assert places, "an image is a part of its padded self, or the mirror image of one"
+        kinds |= set(places)
+    assert len(kinds) > 80
+
+
+def card(network: nn.Sequential) -> sources.Card:
+    return sources.Card(name="s", kind="trained", architecture="small_resnet", classes=4, dataset="glyphs", threat=None, origin="", sha256="",
+                        mean=[0.5] * 3, std=[0.25] * 3, accuracy={})  # fmt: skip
+
+
+def test_what_is_fresh_is_drawn_from_the_seed_and_the_rest_is_the_source_s(network):
+    weights = network.state_dict()
+    for k, fresh in {
+        1: {"head"},
+        3: {"head", "layer3_2", "layer3_1"},
+        0: set(),
+        "all": {name.split(".")[0] for name in weights} - {"normalise"},
+    }.items():
+        begun = descent.begin(card(network), weights, 4, seed=1, fresh=k).state_dict()
+        changed = {name.split(".")[0] for name in weights if not torch.equal(begun[name], weights[name]) and "num_batches" not in name}
+        assert changed == fresh
+    first, other = (descent.begin(card(network), weights, 7, seed=seed).head for seed in (1, 2))
+    assert first.out_features == 7
+    assert not torch.equal(first.weight, other.weight)
+
+
+def test_accuracies_are_those_of_the_first_test_images(network):
+    x, _ = pictures(40)
+    y = inference_labels(network, x)
+    y[::4] = (y[::4] + 1) % 4
+    measured = {"norm": "linf", "eps": 0.05, "max_images": 16,
+                "attacks": {"pgd20": {"kind": "pgd", "steps": 5, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
+    found = descent.tested(network, (x[1:], y[1:]), (x, y), 16, measured)
+    assert found["clean"] == 75.0
+    assert 0 <= found["pgd20"] < 75.0
+    assert found["train"] == 100 * 12 / 16
+    assert descent.tested(network, (x[:3], y[:3]), (x, y), 16, measured)["train"] == pytest.approx(100 * 2 / 3)
+
+
+def inference_labels(network: nn.Sequential, x: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return network.eval()(pixels.prepare(x)).argmax(1).numpy()
+
+
+def test_features_are_what_the_head_is_given(network):
+    x, _ = pictures()
+    z = descent.features_of(network.eval(), x, 16)
+    with torch.no_grad():
+        assert torch.allclose(network.head(z), network(pixels.prepare(x)), atol=1e-5)
+    assert z.shape == (24, 64)

@@ -1,0 +1,462 @@
+"""Fine-tuning on cached activations: the same numbers as a plain loop over images through the whole network."""
+
+import dataclasses
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms.v2 import functional
+
+from stages.lib.datasets import augmentation
+from stages.lib.datasets import pixels as images_module
+from stages.lib.networks import inference, units
+from stages.lib.training import finetuning
+
+SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
+TRAIN, TEST, CLASSES = 30, 25, 3
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, torch.Tensor]:
+    """Weights of a source with 5 classes whose batch norm has statistics of its own."""
+    torch.manual_seed(0)
+    network = units.build("small_resnet", 5, [0.4] * 3, [0.3] * 3)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 2)
+    return network.state_dict()
+
+
+@pytest.fixture(scope="module")
+def images() -> finetuning.Inputs:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (TRAIN + TEST, 16, 16, 1), np.uint8)
+    y = np.arange(TRAIN + TEST) % CLASSES
+    x[y == 1, :8] //= 4
+    return finetuning.Inputs(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
+
+
+def start(source, seed: int = 1) -> nn.Sequential:
+    return finetuning.start("small_resnet", source, CLASSES, "default", seed)
+
+
+def activations(frozen: nn.Sequential, images: finetuning.Inputs) -> finetuning.Inputs:
+    cached = {part: np.concatenate(list(inference.frozen_activations(frozen, getattr(images, part)))) for part in ("train_x", "test_x")}
+    return dataclasses.replace(images, **cached)
+
+
+def model(network: nn.Module) -> inference.Model:
+    return inference.Model(nn.Identity(), network, inference.View())
+
+
+def as_floats(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2).repeat(1, 3 // x.shape[-1], 1, 1) / 255
+
+
+@pytest.mark.parametrize("blocks", range(10))
+@torch.no_grad()
+def test_cached_activations_and_the_trained_part_are_the_whole_network(source, images, blocks):
+    network = start(source)
+    frozen, trained = units.split(network, blocks)
+    cached = activations(frozen, images)
+    assert cached.train_x.dtype == np.float32
+    whole = network.eval()(as_floats(images.train_x))
+    found = trained.eval()(inference.unpacked(torch.from_numpy(cached.train_x)))
+    assert torch.allclose(found, whole, atol=1e-5, rtol=1e-5)
+    assert inference.accuracy(model(trained), cached.test_x, cached.test_y) == inference.accuracy(
+        model(network), images.test_x, images.test_y
+    )
+
+
+def test_activations_do_not_depend_on_the_size_of_a_batch_or_the_mode(source, images, monkeypatch):
+    frozen, _ = units.split(start(source).train(), 2)
+    whole = activations(frozen, images).train_x
+    monkeypatch.setattr(inference, "BATCH", 7)
+    batches = list(inference.frozen_activations(frozen.train(), images.train_x))
+    assert [len(batch) for batch in batches] == [7, 7, 7, 7, 2]
+    assert np.allclose(np.concatenate(batches), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 4])
+def test_finetuning_is_the_plain_loop_of_its_protocol(source, images, blocks):
+    chosen = np.random.RandomState(0).choice(TRAIN, 20, replace=False)
+    frozen, trained = units.split(start(source), blocks)
+    found = list(finetuning.finetune(trained, activations(frozen, images), chosen, **SETTINGS))
+
+    network = start(source)
+    fixed, moving = units.split(network, blocks)
+    fixed.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in fixed.state_dict().items()}
+    x, y = as_floats(images.train_x[chosen]), torch.from_numpy(images.train_y[chosen])
+    optimiser = torch.optim.SGD([w for w in network.parameters() if w.requires_grad], lr=0.05, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2, 4], gamma=0.1)
+    order, expected = torch.Generator().manual_seed(20000000), []
+    for epoch in range(1, 7):
+        fixed.eval()
+        moving.train()
+        permutation, total, right = torch.randperm(20, generator=order), 0.0, 0
+        for i in range(0, 20, 8):
+            rows = permutation[i : i + 8]
+            logits = network(x[rows])
+            loss = nn.functional.cross_entropy(logits, y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(rows)
+            right += (logits.argmax(1) == y[rows]).sum().item()
+        schedule.step()
+        if epoch in (1, 3, 5, 6):
+            network.eval()
+            with torch.no_grad():
+                predicted = network(as_floats(images.test_x)).argmax(1).numpy()
+            expected.append((epoch, 100 * (predicted == images.test_y).mean(), 100 * right / 20, total / 20))
+    assert [row.epoch for row in found] == [1, 3, 5, 6]
+    for row, (_, test_accuracy, train_accuracy, train_loss) in zip(found, expected, strict=True):
+        assert row.train_loss == pytest.approx(train_loss, rel=1e-5, abs=1e-5)
+        assert row.test_accuracy == pytest.approx(test_accuracy)
+        assert row.train_accuracy == pytest.approx(train_accuracy)
+    for mine, theirs in zip(trained.parameters(), moving.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert all(torch.equal(before[name], tensor) for name, tensor in frozen.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "rows"), [(1, 5, [1]), (5, 2, [1, 3, 5]), (6, 4, [1, 5, 6]), (3, 1, [1, 2, 3]), (4, 9, [1, 4])]
+)
+def test_the_network_is_tested_after_the_first_every_nth_and_the_last_epoch(source, images, epochs, every, rows):
+    _, head = units.split(start(source), 0)
+    inputs = finetuning.Inputs(np.ones((6, 64), np.float32), images.train_y[:6], np.ones((3, 64), np.float32), images.test_y[:3])
+    found = finetuning.finetune(head, inputs, np.arange(6), **(SETTINGS | {"epochs": epochs, "eval_every": every}))
+    assert [row.epoch for row in found] == rows
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 10, 60, 100, 150])
+def test_the_learning_rate_is_cut_to_a_tenth_at_one_and_two_thirds_of_the_epochs(source, images, epochs, monkeypatch):
+    _, head = units.split(start(source), 0)
+    inputs = finetuning.Inputs(np.ones((4, 64), np.float32), images.train_y[:4], np.ones((2, 64), np.float32), images.test_y[:2])
+    rates = []
+    monkeypatch.setattr(finetuning, "sgd", lambda *arguments, lr, **constants: rates.append(lr))
+    list(finetuning.finetune(head, inputs, np.arange(4), **(SETTINGS | {"epochs": epochs, "eval_every": epochs})))
+    cuts = np.round(-np.log10(np.array(rates) / 0.05)).astype(int)
+    assert len(cuts) == epochs
+    assert cuts[0] == 0
+    assert cuts.tolist() == sorted(cuts)
+    assert cuts[-1] <= 2, "two cuts, no more"
+    for i, third in ((1, epochs / 3), (2, 2 * epochs / 3)):
+        assert abs((cuts < i).sum() - third) <= 1
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_one_others(source, images):
+    found = []
+    for seed, noise in ((1, 5), (1, 6), (2, 5)):
+        frozen, trained = units.split(start(source, seed), 1)
+        inputs = activations(frozen, images)
+        torch.manual_seed(noise)
+        found.append(list(finetuning.finetune(trained, inputs, np.arange(20), **(SETTINGS | {"seed": seed}))))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_only_the_chosen_images_are_trained_on(source, images):
+    frozen, _ = units.split(start(source), 0)
+    inputs = activations(frozen, images)
+    spoilt = inputs.train_x.copy()
+    spoilt[10:] = np.nan
+    rows = []
+    for x in (inputs.train_x, spoilt):
+        _, head = units.split(start(source), 0)
+        rows.append(list(finetuning.finetune(head, dataclasses.replace(inputs, train_x=x), np.arange(10), **SETTINGS)))
+    assert rows[0] == rows[1]
+
+
+def test_a_whole_network_is_trained_on_images(images):
+    network = finetuning.start("small_resnet", None, CLASSES, "default", 1)
+    rows = list(finetuning.finetune(network, images, np.arange(TRAIN), **(SETTINGS | {"epochs": 3, "eval_every": 3})))
+    assert [row.epoch for row in rows] == [1, 3]
+    assert rows[-1].train_loss < rows[0].train_loss
+
+
+def test_a_loss_that_is_no_number_stops_the_run(source, images):
+    frozen, trained = units.split(start(source), 1)
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch \d"):
+        list(finetuning.finetune(trained, activations(frozen, images), np.arange(20), **(SETTINGS | {"lr": 1e30})))
+
+
+def test_the_source_s_weights_are_taken_and_its_head_is_not(source):
+    network = start(source)
+    found = network.state_dict()
+    assert network.head.out_features == CLASSES
+    assert [name for name in source if not name.startswith("head.") and not torch.equal(found[name], source[name])] == []
+    assert "head.weight" in source
+    assert source["head.weight"].shape == (5, 64)
+
+
+@pytest.mark.parametrize("head_init", ["normal", "default"])
+def test_the_head_comes_from_the_seed_and_is_the_same_for_every_source(source, head_init):
+    others = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in source.items()}
+    heads = [finetuning.start("small_resnet", w, CLASSES, head_init, seed).head for w, seed in ((source, 1), (others, 1), (source, 2))]
+    assert torch.equal(heads[0].weight, heads[1].weight)
+    assert not torch.equal(heads[0].weight, heads[2].weight)
+
+
+def test_the_normal_head_has_unit_variance_and_no_bias(source):
+    head = finetuning.start("small_resnet", source, 100, "normal", 0).head
+    assert abs(head.weight.std().item() - 1) < 0.05
+    assert not head.bias.any()
+
+
+def test_accuracy_is_a_count_over_single_images(source, images, monkeypatch):
+    network = start(source)
+    right = 0
+    with torch.no_grad():
+        for image, label in zip(as_floats(images.test_x), images.test_y, strict=True):
+            right += network.eval()(image[None]).argmax().item() == label
+    monkeypatch.setattr(inference, "BATCH", 4)
+    assert inference.accuracy(model(network.train()), images.test_x, images.test_y) == pytest.approx(100 * right / TEST)
+
+
+# Each knob against a plain loop: torchvision's and torch's own functions on the whole network, in float64
+
+KNOBS = {
+    "as released": {"frozen_batchnorm": "batch", "augmented": True, "head_init": "normal", "moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3])},
+    "frozen statistics of each batch": {"frozen_batchnorm": "batch"},
+    "frozen statistics of the subset": {"frozen_batchnorm": "adapted"},
+    "augmentation": {"augmented": True},
+    "low resolution": {"resolution": 8},
+    "up-scaled on the device": {"size": 32},
+    "normalised as the target": {"moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3])},
+    "head from N(0, 1)": {"head_init": "normal"},
+    "whole network": {"blocks": "all", "augmented": True},
+    "nine blocks": {"blocks": 9, "frozen_batchnorm": "batch"},
+    "nothing": {},
+}
+STEPS = {"epochs": 10, "eval_every": 10, "batch_size": 8, "lr": 0.02, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20100000}
+
+
+@pytest.fixture(scope="module")
+def colours() -> finetuning.Inputs:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (TRAIN + TEST, 16, 16, 3), np.uint8)
+    y = np.arange(TRAIN + TEST) % CLASSES
+    x[y == 2, :, 8:] //= 3
+    return finetuning.Inputs(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
+
+
+def parts(source, knob: dict):
+    network = finetuning.start("small_resnet", source, CLASSES, knob.get("head_init", "default"), 1, knob.get("moments")).double()
+    return network, (nn.Sequential(), network) if knob.get("blocks") == "all" else units.split(network, knob.get("blocks", 2))
+
+
+def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tuple[list[float], float]:
+    """The loss of every step, and the last test accuracy."""
+    _, (frozen, trained) = parts(source, knob)
+    prepare, entropy, losses = images_module.prepare, nn.functional.cross_entropy, []
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
+        patch.setattr(nn.functional, "cross_entropy", lambda *a, **k: losses.append(entropy(*a, **k)) or losses[-1])
+        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmented", False))
+        policy = knob.get("frozen_batchnorm", "source")
+        frozen = frozen if len(frozen) else None  # the whole network is trained
+        rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
+    return [loss.mean().item() for loss in losses], rows[-1].test_accuracy
+
+
+CHOSEN = np.random.RandomState(3).choice(TRAIN, 16, replace=False)
+
+
+def pictures_of(x: np.ndarray, knob: dict) -> torch.Tensor:
+    """By Pillow: down to the low resolution, then to the size of the network."""
+    for side in (knob.get("resolution"), knob.get("size", 16)):
+        if side:
+            x = np.stack([np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)) for image in x])
+    return torch.from_numpy(x).permute(0, 3, 1, 2).double() / 255
+
+
+def augmented(x: torch.Tensor, drawn: augmentation.Drawn, row: int) -> torch.Tensor:
+    """One image by torchvision, with what was drawn for it."""
+    side, (top, left) = x.shape[-1], drawn.shift[row].tolist()
+    x = functional.pad(x, [4] * 4)[:, top : top + side, left : left + side]
+    x = functional.horizontal_flip(x) if drawn.flip[row] else x
+    jitter = functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation
+    for operation in drawn.order[row].tolist():
+        x = jitter[operation](x, drawn.factor[row, operation].item())
+    return functional.rotate(x, drawn.degrees[row].item())
+
+
+def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[float], float]:
+    """The protocol, image by image and module by module: the loss of every step, and the last test accuracy."""
+    network, (frozen, trained) = parts(source, knob)
+    policy = knob.get("frozen_batchnorm", "source")
+    frozen.requires_grad_(False)
+    x, y = pictures_of(inputs.train_x[CHOSEN], knob), torch.from_numpy(inputs.train_y[CHOSEN])
+    if policy == "adapted":
+        for module in frozen.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+                module.momentum = None
+        with torch.no_grad():
+            frozen.train()
+            frozen(x[:8])
+            frozen(x[8:])
+    optimiser = torch.optim.SGD(trained.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 6])  # the released StepLR(3) cuts at 9 again; Table 4 does not
+    order, losses = torch.Generator().manual_seed(20100000), []
+    for epoch in range(10):
+        network.train()
+        frozen.train(policy == "batch")
+        drawn = augmentation.draw(16, 20100000, epoch)
+        for rows in torch.randperm(16, generator=order).split(8):
+            batch = torch.stack([augmented(x[row], drawn, row) for row in rows.tolist()]) if knob.get("augmented") else x[rows]
+            loss = nn.functional.cross_entropy(network(batch), y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        schedule.step()
+    network.eval()
+    with torch.no_grad():
+        predicted = network(pictures_of(inputs.test_x, knob)).argmax(1).numpy()
+    return losses, 100 * (predicted == inputs.test_y).mean()
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_a_knob_is_the_plain_loop_of_its_protocol_and_changes_the_result(name, source, colours, monkeypatch):
+    found, accuracy = losses_of(source, colours, KNOBS[name], monkeypatch)
+    expected, expected_accuracy = plain_losses(source, colours, KNOBS[name])
+    assert len(found) == 20
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert accuracy == pytest.approx(expected_accuracy)
+    if name != "nothing":
+        assert found != pytest.approx(losses_of(source, colours, {}, monkeypatch)[0], rel=1e-4)
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before():
+    assert [len(part) for part in finetuning.batches(torch.arange(17), 8)] == [8, 9]
+    assert [len(part) for part in finetuning.batches(torch.arange(18), 8)] == [8, 8, 2]
+    assert [len(part) for part in finetuning.batches(torch.arange(1), 8)] == [1]
+
+
+@pytest.mark.parametrize("name", ["nothing", "as released", "augmentation", "frozen statistics of the subset", "whole network"])
+def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colours, monkeypatch):
+    losses, accuracy = losses_of(source, colours, KNOBS[name], monkeypatch)
+    monkeypatch.setitem(inference.HELD_BYTES, "cpu", 100)
+    again, accuracy_again = losses_of(source, colours, KNOBS[name], monkeypatch)
+    assert again == pytest.approx(losses, rel=1e-9)
+    assert again is not losses
+    assert accuracy_again == accuracy
+
+
+@pytest.mark.parametrize(
+    ("policy", "augmented", "seen"),
+    [
+        ("source", False, 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
+        ("adapted", False, 16 + 1 + TEST + 1 + 16),
+        ("source", True, 1 + TEST + 10 * 16),
+        ("batch", False, 10 * (16 + TEST)),
+    ],
+)
+def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmented, seen, source, colours):
+    frozen, trained = units.split(start(source), 1)
+    images = []
+    frozen.register_forward_hook(lambda module, inputs, output: images.append(len(output)))
+    view = inference.View(16, augmented=augmented)
+    list(finetuning.finetune(trained, colours, CHOSEN, **(STEPS | {"eval_every": 1}), view=view, frozen=frozen, frozen_batchnorm=policy))
+    assert sum(images) == seen
+
+
+@pytest.mark.parametrize("policy", ["source", "adapted", "batch"])
+def test_weights_of_the_frozen_part_stay_as_they_are_and_get_no_gradient(policy, source, colours):
+    frozen, trained = units.split(start(source), 1)
+    weights = {name: weight.detach().clone() for name, weight in frozen.named_parameters()}
+    statistics = {name: buffer.clone() for name, buffer in frozen.named_buffers() if "running" in name}
+    list(finetuning.finetune(trained, colours, CHOSEN, **STEPS, view=inference.View(16), frozen=frozen, frozen_batchnorm=policy))
+    assert all(torch.equal(weight, weights[name]) and weight.grad is None for name, weight in frozen.named_parameters())
+    moved = [not torch.equal(buffer, statistics[name]) for name, buffer in frozen.named_buffers() if "running" in name]
+    assert all(moved) if policy != "source" else not any(moved)
+
+
+def test_dropout_follows_from_the_seed_alone():
+    rng = np.random.default_rng(0)
+    inputs = finetuning.Inputs(rng.random((20, 8), np.float32), np.arange(20) % 2, rng.random((6, 8), np.float32), np.arange(6) % 2)
+    found = []
+    for seed, noise in ((1, 5), (1, 6), (2, 5)):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 2))
+        torch.manual_seed(noise)
+        rows = finetuning.finetune(network, inputs, np.arange(20), **(STEPS | {"seed": seed, "batch_size": 20}))
+        found.append([row.train_loss for row in rows])
+    assert found[0] == found[1]
+    assert found[0] != found[2]  # one batch an epoch: the order of the images changes nothing
+
+
+def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(tmp_path):
+    n, side = 3000, 48
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (n, side, side, 3))
+    rows, frozen = (
+        np.random.default_rng(0).permutation(n),
+        nn.Sequential(units.Normalise([0.5] * 3, [0.2] * 3), nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1)),
+    )
+    tracemalloc.start()
+    activations = [batch[:, 0, 0, 0] for batch in inference.frozen_activations(frozen, x, rows=rows)]
+    inference.adapt(frozen, x, np.split(rows, range(64, len(rows), 64)), inference.View())
+    finetuning.Rows(x, rows, torch.device("cpu"), 1 << 20)[torch.arange(64)]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, activations)) == n
+    assert most < x.nbytes / 4
+
+
+class Cramped(nn.Module):
+    """A part that has memory for so many images."""
+
+    def __init__(self, part: nn.Module, most: int):
+        super().__init__()
+        self.part, self.most, self.seen = part, most, []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError(f"{len(x)} images")
+        self.seen.append(len(x))
+        return self.part(x)
+
+
+def test_a_device_with_little_memory_passes_fewer_images_at_once_to_the_same_result(source, images):
+    network = start(source)
+    frozen, trained = units.split(network, 2)
+    cramped = Cramped(frozen, most=9)
+    found = np.concatenate(list(inference.frozen_activations(cramped, images.train_x)))
+    assert np.allclose(found, activations(frozen, images).train_x, atol=1e-5)
+    assert cramped.seen == [8, 8, 8, 6]
+    expected = inference.accuracy(model(network), images.test_x, images.test_y)
+    assert inference.accuracy(inference.Model(cramped, trained, inference.View()), images.test_x, images.test_y) == expected
+    with pytest.raises(torch.OutOfMemoryError):
+        inference.accuracy(inference.Model(Cramped(frozen, most=0), trained, inference.View()), images.test_x, images.test_y)
+
+
+# Mixed precision
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, blocks):
+    """Weights, statistics, losses and what is kept stay in float32; later epochs part, as rounding does to every training."""
+    found = {}
+    for mixed in (False, True):
+        frozen, trained = units.split(start(source), blocks)
+        view = inference.View(mixed_precision=mixed)
+        held = {
+            part: np.concatenate(list(inference.frozen_activations(frozen, getattr(images, part), view))) for part in ("train_x", "test_x")
+        }
+        assert {x.dtype for x in held.values()} == {np.dtype(np.float32)}
+        rows = list(finetuning.finetune(trained, dataclasses.replace(images, **held), np.arange(TRAIN), **SETTINGS, view=view))
+        assert {tensor.dtype for tensor in trained.state_dict().values()} <= {torch.float32, torch.int64}
+        found[mixed] = held["train_x"], [row.train_loss for row in rows]
+    assert not np.array_equal(found[True][0], found[False][0])  # so that it is not the same by doing nothing
+    scale = np.abs(found[False][0]).max()
+    np.testing.assert_allclose(found[True][0], found[False][0], atol=2**-6 * scale)
+    assert found[True][1][0] == pytest.approx(found[False][1][0], rel=0.02)
+    assert found[True][1][-1] < found[True][1][0]
