@@ -14,7 +14,7 @@ from stages.lib.datasets import folders, published
 from stages.lib.datasets.procedural import draw, splits_of
 from stages.lib.datasets.sets import RAW, save
 from stages.lib.errors import RunError
-from stages.lib.progress import bar, bytes_bar, say
+from stages.lib.progress import bar, bytes_bar, log
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnyDataset, File, Folder, Packaged, Procedural, Torchvision
 from stages.lib.settings.sections import DownloadSettings
@@ -80,7 +80,7 @@ def tidy(folder: Path, kept: list[str]) -> None:
     """Remove what is not of the entry, so that nothing of an earlier one is taken for a part of the set."""
     for path in sorted(folder.iterdir()):
         if path.name not in kept:
-            say(f"{path}: removed, as it is not of {params.DATA_CATALOG}: {folder.name}")
+            log(f"{path}: removed, as it is not of {params.DATA_CATALOG}: {folder.name}")
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

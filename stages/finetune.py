@@ -17,7 +17,7 @@ from stages.lib.datasets import subsets
 from stages.lib.datasets.sets import IMAGES, card_of
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
-from stages.lib.progress import bar, say
+from stages.lib.progress import bar, log
 from stages.lib.runs import computing, grid
 from stages.lib.runs.grid import Cell, Job
 from stages.lib.settings import params
@@ -50,10 +50,10 @@ def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict
         RunError: names each cell that failed, and why.
     """
     keep = {cell.key for cell in kept}
-    absent = grid.missing(planned, keep, say)
+    absent = grid.missing(planned, keep, log)
     journal.metrics({"cells": len(planned), "cells_from_store": len(planned) - len(absent)})
     if not absent:
-        say(f"finetune@{job.source}-{job.target}: all {len(planned)} runs are in the store")
+        log(f"finetune@{job.source}-{job.target}: all {len(planned)} runs are in the store")
         return
     failed: dict[str, str] = {}
     with bar(title=f"finetune@{job.source}-{job.target}", total=len(planned), unit="run") as progress:

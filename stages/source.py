@@ -13,7 +13,7 @@ from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load_part, n_classes
 from stages.lib.errors import RunError
 from stages.lib.networks import checkpoints, inference, sources, units
-from stages.lib.progress import bar, say
+from stages.lib.progress import bar, log
 from stages.lib.runs import pretraining
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
@@ -97,7 +97,7 @@ def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> 
     line = (
         f"source@{name}: {measured:.2f} % on the test split of {entry.dataset}; published: {published:.2f} % ({measured - published:+.2f})"
     )
-    say(f"warning: {line}" if abs(measured - published) > WORTH_SAYING else line)
+    log(f"warning: {line}" if abs(measured - published) > WORTH_SAYING else line)
 
 
 def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.Sequential, str]:

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from stages.lib.errors import RunError
-from stages.lib.progress import bar, say
+from stages.lib.progress import bar, log
 from stages.lib.settings import params
 from stages.lib.store import files, journal, tracking
 
@@ -31,22 +31,22 @@ def main() -> None:
     if (REPORTS / "metrics.json").is_file():
         experiments.append(stage_experiment())
     else:
-        say("track: there is no report yet, so only what stages have done is sent")
+        log("track: there is no report yet, so only what stages have done is sent")
     try:
         store = tracking.Store(name)
         for path in bar(tracking.pending(), title="track", unit="journal"):
             tracking.mirror(store, path)
-        with files.locked(journal.folder() / "experiments.lock", "the tracking store", say):  # two experiments may end at once
+        with files.locked(journal.folder() / "experiments.lock", "the tracking store", log):  # two experiments may end at once
             for experiment in dict.fromkeys(reversed(experiments)):
                 if (experiment / "experiment.json").is_file():
                     send_experiment(store, experiment)
     except tracking.AWAY as error:
-        say(
+        log(
             f"warning: {tracking.address()}: the tracking store is away ({type(error).__name__}). Nothing is lost: "
             f"{len(tracking.pending())} journals and this experiment wait in {journal.folder()}; `python -m stages.track` sends them"
         )
         return
-    say(f"track: all results are in {tracking.address()}, experiment {name!r}")
+    log(f"track: all results are in {tracking.address()}, experiment {name!r}")
 
 
 def follow(path: Path) -> None:

@@ -29,6 +29,6 @@ def _plain() -> dict[str, Any]:
     return {"dynamic_ncols": True} if sys.stderr.isatty() else {"ncols": 100, "ascii": True}
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line on stderr that does not break a bar."""
     tqdm.write(line, file=sys.stderr)

@@ -16,7 +16,7 @@ def test_a_bar_gives_every_item_and_few_lines(capsys):
 
 def test_a_line_does_not_break_a_bar(capsys):
     with progress.bar(title="finetune", total=2) as bar:
-        progress.say("a cell is damaged")
+        progress.log("a cell is damaged")
         bar.update(2)
     lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
     assert "a cell is damaged" in [line.strip() for line in lines]

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from stages.lib.datasets.sets import stratified_split
 from stages.lib.errors import RunError
-from stages.lib.progress import say
+from stages.lib.progress import log
 from stages.lib.settings.catalog import Folder
 from stages.lib.store import files
 
@@ -107,7 +107,7 @@ def find(name: str, root: Path, entry: Folder) -> dict[str, Listed]:
 def _absent(problem: str, name: str, entry: Folder) -> dict[str, Listed]:
     if not entry.optional:
         raise RunError(problem)
-    say(f"{name}: left out, as it is optional: {problem}. When it is there: {_again(name)}")
+    log(f"{name}: left out, as it is optional: {problem}. When it is there: {_again(name)}")
     return {}
 
 

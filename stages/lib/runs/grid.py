@@ -164,11 +164,11 @@ def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:
     return found
 
 
-def missing(planned: list[Cell], keep: set[str], say: Callable[[str], None] | None = None) -> list[Cell]:
+def missing(planned: list[Cell], keep: set[str], log: Callable[[str], None] | None = None) -> list[Cell]:
     """The cells that the store does not hold.
 
     Args:
         keep: keys of the cells that must hold their weights as well.
     """
-    found = {cell.key: cells.load("finetune", cell.key, say) for cell in planned}
+    found = {cell.key: cells.load("finetune", cell.key, log) for cell in planned}
     return [c for c in planned if found[c.key] is None or (c.key in keep and "weights_sha256" not in found[c.key])]

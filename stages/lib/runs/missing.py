@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stages.lib.errors import RunError
-from stages.lib.progress import bar, say
+from stages.lib.progress import bar, log
 from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells
 from stages.lib.workers import executors
@@ -26,7 +26,7 @@ def compute(
     Raises:
         RunError: names each task that failed, and why.
     """
-    absent = [task for key, task in tasks.items() if cells.load(kind, key, say) is None]
+    absent = [task for key, task in tasks.items() if cells.load(kind, key, log) is None]
     failed: dict[Any, str] = {}
     with bar(title=title, total=len(tasks), unit=unit) as progress:
         progress.update(len(tasks) - len(absent))

@@ -14,7 +14,7 @@ from stages.lib.attacks import perturbations
 from stages.lib.datasets.sets import card_of, load_part, n_classes
 from stages.lib.errors import RunError
 from stages.lib.networks import units
-from stages.lib.progress import bar, say
+from stages.lib.progress import bar, log
 from stages.lib.settings.catalog import Free, Gaussian, Part, Pgd, Trained
 from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import SourceSettings
@@ -39,10 +39,10 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
         "code": code.digest(*MODULES), "torch": torch.__version__, "data": data.splits["train"].sha256, "image_size": data.image_size,
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
     })  # fmt: skip
-    found = cells.load("source", key, say)
+    found = cells.load("source", key, log)
     if found is None and (count := processes(settings)) > 1 and not parallel.launched():
         parallel.launch(count, "stages.source", name)
-        found = cells.load("source", key, say)
+        found = cells.load("source", key, log)
         for i, values in enumerate(found["history"], start=1):
             journal.metrics(values, i)
     elif found is None:
@@ -52,7 +52,7 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
             cells.path_of("source", key, ".checkpoint").unlink(missing_ok=True)
         return network.eval()
     else:
-        say(f"source@{name}: trained before with the same settings, data and code ({len(found['history'])} epochs)")
+        log(f"source@{name}: trained before with the same settings, data and code ({len(found['history'])} epochs)")
     units.load(network, cells.tensors("source", key))
     return network.eval()
 
@@ -80,10 +80,10 @@ def train(
     device = loop.best_device()
     network.to(device)
     x, y = images_of(settings.dataset, entry.part)
-    state = files.read_checkpoint(checkpoint, say)
+    state = files.read_checkpoint(checkpoint, log)
     history: list[dict[str, float]] = state["history"] if state else []
     if state:
-        say(f"source@{name}: goes on after epoch {state['epoch']}")
+        log(f"source@{name}: goes on after epoch {state['epoch']}")
     replayed = free(entry, settings)
     with bar(title=f"source@{name}", total=loop.passes(settings.epochs, replayed), unit="epoch") as progress:
         progress.update(len(history))

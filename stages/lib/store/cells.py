@@ -32,7 +32,7 @@ def save(kind: str, key: str, result: dict[str, Any], tensors: dict[str, Any] | 
     files.write_json(path_of(kind, key), {"result": result, "digest": files.digest_of(result)})
 
 
-def load(kind: str, key: str, say: Callable[[str], None] | None = None) -> dict[str, Any] | None:
+def load(kind: str, key: str, log: Callable[[str], None] | None = None) -> dict[str, Any] | None:
     """The result kept under a key, or None. A damaged cell counts as absent, with a warning."""
     path = path_of(kind, key)
     try:
@@ -45,9 +45,9 @@ def load(kind: str, key: str, say: Callable[[str], None] | None = None) -> dict[
     except FileNotFoundError as error:
         if Path(error.filename) == path:
             return None
-        _warn(say, f"{path}: its weights are missing; computed again")
+        _warn(log, f"{path}: its weights are missing; computed again")
     except (ValueError, KeyError, TypeError, OSError) as error:
-        _warn(say, f"{path}: a damaged cell ({error}); computed again")
+        _warn(log, f"{path}: a damaged cell ({error}); computed again")
     else:
         return found["result"]
     return None
@@ -67,5 +67,5 @@ def discard(kind: str, key: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _warn(say: Callable[[str], None] | None, line: str) -> None:
-    (say or (lambda text: print(text, file=sys.stderr)))(f"warning: {line}")
+def _warn(log: Callable[[str], None] | None, line: str) -> None:
+    (log or (lambda text: print(text, file=sys.stderr)))(f"warning: {line}")

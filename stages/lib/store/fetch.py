@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from stages.lib.errors import RunError
-from stages.lib.progress import say
+from stages.lib.progress import log
 from stages.lib.settings.catalog import File
 from stages.lib.store import cells, files
 from stages.lib.store.checksums import Digests, digests_of, is_known, is_page, problem_of
@@ -89,7 +89,7 @@ def fetch(
     downloads = cells.folder("downloads")
     known = files.digest_of(file.model_dump())
     part = _Part(downloads / f"{known}.part")
-    with files.locked(downloads / f"{known}.lock", file.name, say):
+    with files.locked(downloads / f"{known}.lock", file.name, log):
         found = _present(destination, file)
         if isinstance(found, Digests):
             return found.sha256
@@ -109,7 +109,7 @@ def _present(destination: Path, file: File) -> Digests | str | None:
     found = digests_of(destination)
     problem = problem_of(destination, found, file)
     if problem:
-        say(f"{destination}: {problem}; it is brought anew")
+        log(f"{destination}: {problem}; it is brought anew")
     elif not is_known(file):
         _say_checksum(file, found)
     return problem or found
@@ -228,7 +228,7 @@ def _verified(path: Path, file: File, promised: str | None) -> Digests:
 
 
 def _say_checksum(file: File, found: Digests) -> None:
-    say(f"{file.name}: the catalog has no checksum of it; add `sha256: {found.sha256}` to its entry")
+    log(f"{file.name}: the catalog has no checksum of it; add `sha256: {found.sha256}` to its entry")
 
 
 def _move(part: _Part, destination: Path) -> None:

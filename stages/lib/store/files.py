@@ -158,7 +158,7 @@ def write_checkpoint(path: Path, state: dict) -> None:
     write_bytes(path, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
 
 
-def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict | None:
+def read_checkpoint(path: Path, log: Callable[[str], None]) -> dict | None:
     """The state of a half-finished training; None where there is none. A damaged one is ignored, with a warning."""
     import torch  # here, as torch takes seconds to import
 
@@ -170,19 +170,19 @@ def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict | None:
     except FileNotFoundError:
         return None
     except (RuntimeError, ValueError, pickle.UnpicklingError, OSError) as error:
-        say(f"warning: {path}: a damaged checkpoint ({type(error).__name__}); training begins anew")
+        log(f"warning: {path}: a damaged checkpoint ({type(error).__name__}); training begins anew")
         return None
 
 
 @contextmanager
-def locked(path: Path, what: str, say: Callable[[str], None] = print) -> Iterator[None]:
+def locked(path: Path, what: str, log: Callable[[str], None] = print) -> Iterator[None]:
     """Hold a lock file while the block runs; says so when another process holds it, and waits for that."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"{what} is being written by another process; waiting for it to end")
+        log(f"{what} is being written by another process; waiting for it to end")
         lock.acquire()
     try:
         yield

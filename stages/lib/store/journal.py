@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from stages.lib.errors import RunError
-from stages.lib.progress import say
+from stages.lib.progress import log
 from stages.lib.store import code, files
 
 LIVE_AFTER_S = 15  # a shorter stage is mirrored by `track`: the follower takes 3 s of CPU to import MLflow
@@ -86,7 +86,7 @@ def execution(stage: str, *items: str, settings: Mapping[str, Any], inputs: list
     """
     name = "@".join([stage, "-".join(items)]) if items else stage
     lock = Path(".dvc/tmp/stages") / f"{name}.lock"
-    with files.locked(lock, name, say):
+    with files.locked(lock, name, log):
         journal = Journal(name, stage)
         ended = threading.Event()
         threading.Thread(target=_sample, args=(journal, ended), daemon=True).start()

@@ -343,12 +343,12 @@ def test_a_second_writer_says_so_and_waits_for_the_first(tmp_path):
     ) as first:
         assert first.stdout.readline() == "held\n"
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             said.append(line)
             first.stdin.write("go on\n")
             first.stdin.flush()
 
-        with files.locked(lock, "it", say):
+        with files.locked(lock, "it", log):
             assert out.read_text() == "written"
     assert len(said) == 1
     assert said[0].startswith("it is being written by another process")
