@@ -1,34 +1,44 @@
 """Everything that params.yaml asks for can be run: read and compared with the catalogs, before any other stage starts.
 
-Reads params.yaml, data/catalog.yaml, models/catalog.yaml, stages/. Writes data/checked/<stage>: the hash of the code of each
-stage, which depends on no setting. So a setting or a module that changed runs the stages that read it and no others. DVC
-deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
+Reads params.yaml, data/catalog.yaml, models/catalog.yaml, stages/. Writes data/checked/<stage>: the hash of the code of each stage
+and of each experiment, which depends on no setting. So a setting or a module that changed runs the stages that read it and no others.
+DVC deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
 """
 
 import math
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from stages.lib import command
 from stages.lib.errors import RunError
-from stages.lib.networks.architectures import BLOCKS, pieces_of
+from stages.lib.networks.architectures import BLOCKS
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnyDataset, AnySource, Part, Random
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
 from stages.lib.store.journal import execution
+from stages.studies import registry
 
 CHECKED = Path("data/checked")
 
 
 def main() -> None:
     with execution("check", settings={}, inputs=[PARAMS, DATA_CATALOG, MODEL_CATALOG], outputs=[CHECKED]):
-        found = problems(params.load_params())
-        if found:
-            raise SettingsError("; ".join(found))
-        for stage in sorted((code.ROOT / "stages").glob("[a-z]*.py")):
-            files.write_bytes(CHECKED / stage.stem, f"{code.digest(f'stages.{stage.stem}')}\n".encode())
+        if wrong := problems(registry.load_params()):
+            raise SettingsError("; ".join(wrong))
+        for name, digest in digests().items():
+            files.write_bytes(CHECKED / name, f"{digest}\n".encode())
+
+
+def digests() -> dict[str, str]:
+    """The hash of the code of each stage, and of each experiment with the stage that runs it."""
+    stages = [path.stem for path in sorted((code.ROOT / "stages").glob("[a-z]*.py"))]
+    of_stages = {stage: code.digest(f"stages.{stage}") for stage in stages}
+    return of_stages | {name: code.digest("stages.experiment", found.module) for name, found in registry.EXPERIMENTS.items()}
 
 
 def problems(settings: Params) -> list[str]:
@@ -36,19 +46,25 @@ def problems(settings: Params) -> list[str]:
     datasets, datasets_wrong = _entries(DATA_CATALOG, params.dataset_entry)
     sources, sources_wrong = _entries(MODEL_CATALOG, params.source_entry)
     wrong = datasets_wrong + sources_wrong
-    wrong += _unknown("datasets", settings.datasets, _names(DATA_CATALOG), DATA_CATALOG)
-    wrong += _unknown("models", settings.models, _names(MODEL_CATALOG), MODEL_CATALOG)
-    wrong += _unknown("sources", settings.sources, settings.models, "params.yaml: models")
-    wrong += _unknown("targets", settings.targets, settings.datasets, "params.yaml: datasets")
-    wrong += _unknown("source.dataset", [settings.source.dataset], settings.datasets, "params.yaml: datasets")
-    wrong += _unknown("report.natural", [settings.report.natural], settings.sources, "params.yaml: sources")
-    wrong += _unknown("report.robust", [settings.report.robust], _names(MODEL_CATALOG), MODEL_CATALOG)
-    wrong += _unknown("report.published", list(settings.report.published.values()), _names(MODEL_CATALOG), MODEL_CATALOG)
-    wrong += _unknown("report.similar", settings.report.similar, _names(DATA_CATALOG), DATA_CATALOG)
+    wrong += params.unknown("datasets", settings.datasets, params.entry_names(DATA_CATALOG), DATA_CATALOG)
+    wrong += params.unknown("models", settings.models, params.entry_names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += params.unknown("sources", settings.sources, settings.models, "params.yaml: models")
+    wrong += params.unknown("targets", settings.targets, settings.datasets, "params.yaml: datasets")
+    wrong += params.unknown("source.dataset", [settings.source.dataset], settings.datasets, "params.yaml: datasets")
+    wrong += params.unknown("report.natural", [settings.report.natural], settings.sources, "params.yaml: sources")
+    wrong += params.unknown("experiments", settings.experiments, list(registry.EXPERIMENTS), "stages/studies")
+    wrong += [
+        f"{PARAMS}: experiments: {name!r} has no settings; allowed: an experiment with a section {name} in {PARAMS}"
+        for name in settings.experiments
+        if name in registry.EXPERIMENTS and getattr(settings, name) is None
+    ]
     if isinstance(settings.finetune.normalisation, dict):
-        wrong += _unknown("finetune.normalisation", list(settings.finetune.normalisation), _names(MODEL_CATALOG), MODEL_CATALOG)
+        wrong += params.unknown(
+            "finetune.normalisation", list(settings.finetune.normalisation), params.entry_names(MODEL_CATALOG), MODEL_CATALOG
+        )
     wrong += _size_problems(settings)
-    wrong += _attack_problems(settings) + _transfer_problems(settings, sources)
+    wrong += _attack_problems(settings)
+    wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
     for name, source in sources.items():
@@ -66,22 +82,12 @@ def problems(settings: Params) -> list[str]:
 def _entries(path: Path, read) -> tuple[dict, list[str]]:
     """All entries of a catalog that can be read, and a line for each that cannot."""
     entries, wrong = {}, []
-    for name in _names(path):
+    for name in params.entry_names(path):
         try:
             entries[name] = read(name, path)
         except RunError as error:
             wrong.append(str(error))
     return entries, wrong
-
-
-def _names(path: Path) -> list[str]:
-    return list(params.read_yaml(path))
-
-
-def _unknown(key: str, names: list[str], allowed: list[str], where: object) -> list[str]:
-    return [
-        f"{PARAMS}: {key}: {name!r} is not in {where}; allowed: {params.choices(name, allowed)}" for name in names if name not in allowed
-    ]
 
 
 def _source_problems(name: str, source: AnySource, settings: Params) -> list[str]:
@@ -118,8 +124,7 @@ def _attack_problems(settings: Params) -> list[str]:
     """Balls no wider than the pixels allow, and attacks that are installed."""
     widest = {"linf": 1.0, "l2": math.sqrt(3 * settings.upscale.image_size**2)}
     balls = [("evaluate_robustness.l2", "l2", eps) for eps in settings.evaluate_robustness.l2]
-    balls += [("robust_transfer.eps", settings.robust_transfer.norm, settings.robust_transfer.eps)]
-    balls += [("harden.attack.eps", settings.harden.attack.norm, settings.harden.attack.eps)]
+    balls += [(f"{key}.eps", ball.norm, ball.eps) for key, ball in _balls_of_experiments(settings)]
     wrong = [
         f"{PARAMS}: {key} is {eps:g}, beyond the range of pixels; "
         f"allowed: 0 to {widest[norm]:.4g}, the greatest distance of two images of upscale.image_size in {norm}"
@@ -127,36 +132,30 @@ def _attack_problems(settings: Params) -> list[str]:
         if eps > widest[norm]
     ]
     return wrong + [
-        f"{PARAMS}: {section}.attacks.{name}: autoattack is an extra that is not installed; "
+        f"{PARAMS}: {key}.attacks.{name}: autoattack is an extra that is not installed; "
         f"allowed: pgd, fgsm or random_search, or after pip install -c constraints.txt -e '.[autoattack]'"
-        for section in ("evaluate_robustness", "robust_transfer")
-        for name, attack in getattr(settings, section).attacks.items()
+        for key, attacks in _attacks_of(settings)
+        for name, attack in attacks.items()
         if attack.kind == "autoattack" and find_spec("art") is None
     ]
 
 
-def _transfer_problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
-    """The sections of Shafahi et al.: sources and targets that are brought here, and what each source can do."""
-    wrong = []
-    for name in ("retrain", "train_heads", "harden", "learn_without_forgetting"):
-        section = getattr(settings, name)
-        wrong += _unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
-        wrong += _unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, "params.yaml: datasets")
-        wrong += [
-            f"{PARAMS}: {name}.sources: {source} is random and has no features to store; allowed: a source that is trained or fetched"
-            for source in section.sources
-            if isinstance(sources.get(source), Random)
-        ]
-    for source in settings.retrain.sources:
-        architecture = sources[source].architecture if source in sources else None
-        if architecture in BLOCKS:
-            most = pieces_of(architecture)
-            wrong += [
-                f"{PARAMS}: retrain.k: {k} is above the {most} pieces of {source} ({architecture}); allowed: 1 to {most}"
-                for k in settings.retrain.k
-                if k > most
-            ]
-    return wrong
+def _experiments_on(settings: Params) -> dict[str, BaseModel]:
+    sections = {name: getattr(settings, name, None) for name in settings.experiments}
+    return {name: section for name, section in sections.items() if section is not None}
+
+
+def _balls_of_experiments(settings: Params) -> Iterator[tuple[str, BaseModel]]:
+    """Whatever in the section of an experiment has a norm and an eps, with its key."""
+    for name, section in _experiments_on(settings).items():
+        yield from ((f"{name}.{key}", value) for key, value in section if hasattr(value, "norm") and hasattr(value, "eps"))
+
+
+def _attacks_of(settings: Params) -> Iterator[tuple[str, dict]]:
+    """Attacks by name, with the key of the section that they are in."""
+    yield "evaluate_robustness", settings.evaluate_robustness.attacks
+    for name, section in _experiments_on(settings).items():
+        yield from ((f"{name}.{key}", value.attacks) for key, value in section if hasattr(value, "attacks"))
 
 
 def _part_problems(name: str, path: Path, part: Part | None, classes: int | None) -> list[str]:

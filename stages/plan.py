@@ -13,12 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from stages import harden, learn_without_forgetting, retrain, train_heads
 from stages.lib.datasets import sets, subsets
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
@@ -32,6 +30,7 @@ from stages.lib.settings.catalog import AnyDataset, Folder, Random
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 from stages.lib.workers import executors
+from stages.studies import registry
 
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
@@ -57,7 +56,7 @@ class Pair:
 
 
 def main(path: Path) -> None:
-    settings = params.load_params(path)
+    settings = registry.load_params(path)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
@@ -166,7 +165,7 @@ def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Ra
         f"cells  {runs:,}, of which {done:,} are done",
         *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in experiments(settings)),
         f"time   {duration(all_s)} on this machine ({times} {duration(stages * stage_s)}); and the sources' training, the attacks, "
-        "and the experiments of Shafahi et al.",
+        "and the experiments",
         f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, rates))}, "
         f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
     ]
@@ -192,14 +191,10 @@ def activations(pair: Pair, rates: dict[Kind, Rates], room: float) -> tuple[floa
 
 
 def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
-    """Of each section of Shafahi et al. that is on: its name, how many runs it has, and how many of them the store holds."""
-    for stage in (retrain, train_heads, harden, learn_without_forgetting):
-        name = stage.__name__.rpartition(".")[2]
-        section = getattr(settings, name)
-        items = product(map(expected_card, section.sources), *([section.targets] if hasattr(section, "targets") else []))
-        runs = [run for item in items for run in stage.runs_of(section, settings.robust_transfer, *item)]
-        if runs:
-            yield name, len(runs), sum(is_kept(run) for run in runs)
+    """Of each experiment that is on: its name, how many runs it has, and how many of them the store holds."""
+    for name in settings.experiments:
+        runs = registry.experiment_of(name).runs(getattr(settings, name), expected_card)
+        yield name, len(runs), sum(is_kept(run) for run in runs)
 
 
 def is_kept(run: Run) -> bool:

@@ -112,7 +112,7 @@ def send_cells(store: tracking.Store, parent: str, tables: Path, time_ms: int) -
     """Every cell of the report's tables that has no run yet, as a child of `parent`."""
     found = {run.data.tags["cell"][:16]: run for run in store.runs("tags.kind = 'cell'")}
     done = {cell for cell, run in found.items() if run.info.status == "FINISHED"}
-    absent = [*runs_of(tables / "runs.csv", done), *transfers_of(tables / "robust_transfer.csv", done)]
+    absent = [*runs_of(tables / "runs.csv", done), *experiments_of(tables / "experiments.csv", done)]
     for content in bar(absent, title="track: cells", unit="cell") if absent else []:
         tracking.send_cell(store, parent, content | {"time_ms": time_ms}, found.get(content["key"]))
 
@@ -124,8 +124,8 @@ def runs_of(table: Path, done: set[str]) -> Iterator[dict]:
         yield {"key": cell, "params": described, "history": [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]}
 
 
-def transfers_of(table: Path, done: set[str]) -> Iterator[dict]:
-    """The same of the experiments of Shafahi et al., where a section of them is on: what each ends with."""
+def experiments_of(table: Path, done: set[str]) -> Iterator[dict]:
+    """The same of the runs of experiments, where one is on: what each ends with."""
     keys = ["source", "target", "method", "setting", "seed"]
     for described, cell, rows in _cells(table, keys, done) if table.is_file() else []:
         yield {"key": cell, "params": described, "history": [(0, dict(zip(rows["measure"], rows["value"], strict=True)))]}

@@ -1,12 +1,10 @@
 """What all figures of the report share: colours, panels, lines with their intervals, axes and legends, and the bytes of a file.
 
-A source has one colour, marker and dash in all figures (`looks_of`), a target another (`looks_of_targets`). A figure is in no
-global state. Accuracy is in percent, differences in points.
+How a source or target looks is said in `looks`. A figure is in no global state. Accuracy is in percent, differences in points.
 """
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -18,14 +16,12 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from stages.lib.report.study import size_order
+from stages.lib.report.looks import Look
+from stages.lib.report.wording import size_order
 
 INK, MUTED, GRID, PAPER, WRONG = "#1d2733", "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
 WIDTH = 9.6  # inches, of every figure
-MARKERS = "osD^vPX*"
 THIN = "PX*"  # markers that look smaller than the others
-TARGETS = ["#2a7fc1", "#d9601a", "#0f9f78", "#c86fa9", "#dba200", "#56b4e9", "#8a6f5c", "#7f8b99"]  # apart for the colour-blind, too
-ORDERED = ["#f2b134", "#ee7a4f", "#c9508f", "#7a5bd6"]  # falls in brightness: for what has an order
 RC = {
     **sns.axes_style("ticks"), "svg.hashsalt": "robust-transfer", "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
@@ -35,54 +31,6 @@ RC = {
     "axes.axisbelow": True, "figure.facecolor": PAPER, "axes.facecolor": PAPER, "legend.frameon": False, "legend.fontsize": 9.0,
     "figure.titlesize": 11.5, "figure.titleweight": "bold", "lines.linewidth": 2.0, "image.composite_image": False,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a source, a target or a number of blocks is drawn and called."""
-
-    label: str
-    colour: str
-    marker: str
-    dash: tuple[float, ...] = ()
-    hollow: bool = False
-
-
-FAMILIES = {  # of sources: colours at the smallest and the largest eps, marker, dash
-    "natural": ("#7a8594", "#a5adb8", "o", ()),
-    "l2": ("#f0a35e", "#e8590c", "s", ()),
-    "linf": ("#4fc3b5", "#0c8599", "D", ()),
-    "pgd1": ("#d6336c", "#e599b4", "^", (5, 1.5)),
-    "gaussian": ("#3b78d8", "#8fb3ee", "v", (1.5, 1.2)),
-    "random": ("#9775fa", "#b197fc", "X", (3, 1.6)),
-}
-
-
-def looks_of(sources: Sequence[tuple[str, str, str, float]]) -> dict[str, Look]:
-    """A look for each source by its family, darker with eps in those of robust sources.
-
-    Args:
-        sources: name, label, family (a key of FAMILIES) and eps of each.
-    """
-    looks = {}
-    for family, (start, end, marker, dash) in FAMILIES.items():
-        members = sorted((s for s in sources if s[2] == family), key=lambda s: s[3])
-        shades = sns.blend_palette([start, end], max(2, len(members))).as_hex()
-        shades = shades[-len(members) :] if family in ("l2", "linf") else shades
-        for (name, label, _, _), colour in zip(members, shades, strict=False):
-            looks[name] = Look(label, colour, marker, dash)
-    return {name: looks[name] for name, *_ in sources}
-
-
-def looks_of_targets(targets: Sequence[str]) -> dict[str, Look]:
-    count = len(TARGETS)
-    return {t: Look(t, TARGETS[i % count], MARKERS[(i + i // count) % len(MARKERS)]) for i, t in enumerate(targets)}
-
-
-def looks_in_order(labels: Sequence[str]) -> dict[str, Look]:
-    """Of things that have an order, as numbers of blocks have."""
-    shades = sns.blend_palette(ORDERED, max(2, len(labels))).as_hex()
-    return {label: Look(label, shade, MARKERS[i % len(MARKERS)]) for i, (label, shade) in enumerate(zip(labels, shades, strict=False))}
 
 
 def drawing(draw: Callable[..., Figure]) -> Callable[..., Figure]:

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.lib.report.figures import INK, MUTED, WIDTH, WRONG, Look, drawing
+from stages.lib.report.figures import INK, MUTED, WIDTH, WRONG, drawing
+from stages.lib.report.looks import Look
 
 
 @drawing
@@ -17,7 +18,7 @@ def samples(splits: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Fig
     columns = max(len(y) for _, y in splits.values())
     size, left = (WIDTH - 1.35) / columns, 1.3
     height = 0.42 + len(splits) * (size + 0.2)
-    figure = canvas(height, title)
+    figure = sheet(height, title)
     for row, (split, (x, y)) in enumerate(splits.items()):
         top = height - 0.45 - row * (size + 0.2)
         write(figure, 0.1, top - size / 2, split.replace("_", "\n"), va="center", color=MUTED)
@@ -38,7 +39,7 @@ def examples(groups: pd.DataFrame, looks: dict[str, Look], title: str, per_norm:
     left, gap = 1.2, 0.22
     size = (WIDTH - left - gap * (2 * per_norm - 1)) / (6 * per_norm)
     height = 0.76 + len(names) * (size + 0.26)
-    figure = canvas(height, title)
+    figure = sheet(height, title)
     for i, norm in enumerate(norms):
         here = groups[groups["norm"] == norm].set_index("source")
         scale = _magnification(here)
@@ -97,7 +98,7 @@ def write(figure: Figure, x: float, y: float, text: str, **style: object) -> Non
     figure.axes[0].text(x, y, text, **style)
 
 
-def canvas(height: float, title: str) -> Figure:
+def sheet(height: float, title: str) -> Figure:
     """A figure whose one Axes counts in inches."""
     figure = Figure(figsize=(WIDTH, height))
     ax = figure.add_axes((0, 0, 1, 1))

@@ -1,147 +1,133 @@
-"""Reading what the stages before have written, for the report: of the configured sources and targets, never what else lies there."""
+"""The results of a configuration as one object, which tables, figures and claims of the report are made from."""
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from stages.lib.datasets import sets
-from stages.lib.errors import RunError
-from stages.lib.networks.sources import paths
-from stages.lib.report.study import Study, block_order, eps_text, nearest_blocks
-from stages.lib.settings import params
-from stages.lib.store import files
-from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, FINETUNED, RUNS
+from stages.lib.report import evidence, statistics
+from stages.lib.report.evidence import Evidence
+from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
+from stages.lib.store.tables import WORST
 
-SAMPLES = 12  # pictures of a split
-SHOWN = 96  # pixels a side of a picture on the page, at most
+MODEL = ["model", "source", "dataset", "blocks", "n_images"]  # a source, or what was fine-tuned from it: one model for each seed
 
 
-def load_study(settings: dict[str, Any]) -> Study:
-    sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
-    pairs = [(source, target) for source in sources for target in targets]
-    runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
-    attacked, checks = (
-        concatenated([read_table(ATTACKED_MODELS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
-        for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
-    )
-    cards = {name: files.read_json(paths(name)[1]) for name in sources}
-    sizes = settings["draw_subsets"].n_images
-    study = Study(
-        runs=in_order(runs, sources, targets),
-        robustness=attacked,
-        checks=checks,
-        cards=cards,
-        labels=labels_of(cards, wanted.natural),
-        natural=wanted.natural,
-        exemplar=wanted.robust if wanted.robust in sources else None,
-        targets=targets,
-        textures=[name for name in targets if getattr(params.dataset_entry(name), "set", None) == "textures"],
-        n_test={split: card.n for split, card in sets.card_of(settings["source"].dataset).splits.items()},
-        blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
-        size=nearest_size(sizes, wanted.headline.n_images),
-        resamples=wanted.bootstrap,
-        whole={target: sets.card_of(target).splits["train"].n for target in targets} if "all" in sizes else {},
-        epochs_at=[str(n) for n in wanted.epochs_at],
-        similar=[name for name in wanted.similar if name in targets],
-        published={column: name for column, name in wanted.published.items() if name in sources},
-    )
-    return study if study.exemplar else replace(study, exemplar=next(iter(study.robust), None))
+@dataclass(frozen=True)
+class Results:
+    """Fine-tuning runs and accuracies under attack, and the setting (blocks, size) at which sources are compared.
 
-
-def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables below one another; a source that is evaluated with each of its targets is there once."""
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True).drop_duplicates(ignore_index=True)
-
-
-def nearest_size(sizes: list[int | str], wanted: int) -> str:
-    """The configured number of images that is nearest to the wanted one, of two the smaller; `all` where there is no number."""
-    return str(min((n for n in sizes if n != "all"), key=lambda n: (abs(n - wanted), n), default="all"))
-
-
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The columns of a Parquet or CSV file.
-
-    Raises:
-        RunError: names the file, when it is missing, unreadable or without one of the columns.
+    A subset's `size` is its number of images as text, or `all`: the whole training set, whose number differs between targets.
     """
-    try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except FileNotFoundError:
-        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}); run `dvc repro` to make it again") from None
-    absent = [name for name in columns if name not in table]
-    if absent:
-        raise RunError(f"{path}: has no column {absent[0]!r}; found: {', '.join(table.columns)}")
-    return table if path.suffix == ".csv" else table[columns]
+
+    runs: pd.DataFrame  # every evaluated epoch of every run
+    robustness: pd.DataFrame  # accuracy under each attack, and under the worst of them, per model, norm and eps
+    checks: pd.DataFrame  # whether these can be trusted, per model and norm
+    cards: dict[str, dict[str, Any]]  # of each source: kind, threat, accuracy on the source data
+    labels: dict[str, str]  # how a source is called in text and figures
+    natural: str
+    targets: list[str]
+    textures: list[str]  # the targets that have their label in texture alone
+    n_test: dict[str, int]  # images in each split of the source data
+    blocks: str
+    size: str
+    resamples: int
+    whole: dict[str, int] = field(default_factory=dict)  # images of each target's whole training set, where that is a size
+    last: pd.DataFrame = field(init=False)  # of `runs`, the last epoch of each
+
+    def __post_init__(self) -> None:
+        n = self.runs["n_images"]
+        size = n.astype(str).where(n != self.runs["target"].map(self.whole), "all")
+        object.__setattr__(self, "runs", self.runs.assign(size=size))
+        object.__setattr__(self, "last", statistics.last_epoch(self.runs))
+
+    @property
+    def robust(self) -> list[str]:
+        """Sources that were trained adversarially with many steps; other perturbations are compared by themselves."""
+        return [name for name in self.cards if self.family(name) in ("l2", "linf")]
+
+    @property
+    def worst(self) -> pd.DataFrame:
+        """Accuracy of what stands against every attack."""
+        return at(self.robustness, attack=WORST)
+
+    @property
+    def random(self) -> str | None:
+        """The source without pre-training, where one is compared."""
+        return next((name for name, card in self.cards.items() if card["kind"] == "random"), None)
+
+    @property
+    def sizes(self) -> list[str]:
+        return sorted(self.last["size"].unique(), key=size_order)
+
+    def eps(self, name: str) -> float:
+        return (self.cards[name]["threat"] or {}).get("eps", 0.0)
+
+    def norm(self, name: str) -> str | None:
+        return (self.cards[name]["threat"] or {}).get("norm")
+
+    def perturbation(self, name: str) -> str | None:
+        """How the source's images were perturbed, where that is known: `PGD(3)`, `Gaussian`."""
+        return (self.cards[name]["threat"] or {}).get("perturbation")
+
+    def family(self, name: str) -> str:
+        """What a source's colour goes by: `natural`, `random`; the norm of a robust one; `pgd1` or `gaussian`."""
+        if name == self.random:
+            return "random"
+        if name == self.natural or self.eps(name) == 0:
+            return "natural"
+        return {"PGD(1)": "pgd1", "Gaussian": "gaussian"}.get(self.perturbation(name), self.norm(name))
+
+    def of_family(self, family: str) -> list[str]:
+        return [name for name in self.cards if self.family(name) == family]
+
+    def learnt_as_natural(self, name: str) -> bool:
+        """Whether the source was trained on the images and classes of the natural one, so that their accuracies are of one task."""
+        return all(self.cards[name].get(key) == self.cards[self.natural].get(key) for key in ("dataset", "part"))
+
+    def evidence(self, comparison: str, differences: np.ndarray, expected: int = 1, note: str = "") -> Evidence:
+        """Evidence from one difference per subset (`evidence.over_seeds`)."""
+        return evidence.over_seeds(comparison, differences, self.resamples, expected, note)
 
 
-def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.DataFrame:
-    """Sorted as params.yaml lists sources and targets; then by blocks, n_images, seed and epoch."""
-    keys = {"source": sources.index, "target": targets.index, "blocks": block_order}
-    runs = runs.assign(**{name: runs[name].astype(str) for name in (*keys, "cell")})
-    return runs.sort_values(list(RUNS)[:6], key=lambda c: c.map(keys[c.name]) if c.name in keys else c, ignore_index=True)
+def at(rows: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows whose columns have these values."""
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows
 
 
-def labels_of(cards: dict[str, dict], natural: str) -> dict[str, str]:
-    """`natural`, `random`, or the threat model; the name itself where two would be called the same."""
-    labels = {name: "natural" if name == natural else label_of(name, card) for name, card in cards.items()}
-    return {name: label if list(labels.values()).count(label) == 1 else name for name, label in labels.items()}
+def row_at(rows: pd.DataFrame, **where: Any) -> pd.Series | None:
+    """The one row whose columns have these values; None where there is none."""
+    rows = at(rows, **where)
+    return None if rows.empty else rows.iloc[0]
 
 
-def label_of(name: str, card: dict[str, Any]) -> str:
-    """Without pre-training, `random`; else the threat model, with its perturbation where that is not PGD of many steps."""
-    threat = card["threat"]
-    if card["kind"] == "random":
-        return "random"
-    if not threat or not threat["eps"]:
-        return name
-    ball, how = eps_text(threat["norm"], threat["eps"]), threat.get("perturbation")
-    return f"{how}, {ball}" if how in ("PGD(1)", "Gaussian") else ball
+def best(rows: pd.DataFrame, sources: list[str]) -> str | None:
+    """The source with the highest mean accuracy among the rows; of equals the first."""
+    means = rows.groupby("source")["test_accuracy"].mean().reindex(sources).dropna()
+    return None if means.empty else str(means.idxmax())
 
 
-def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each split, the first image of each class, at most SAMPLES, reduced to a side of SHOWN; no split of a set without images."""
-    splits = {}
-    for split in sorted(sets.card_of(name).splits, key=lambda s: (s != "train", s)):
-        x, y = sets.load(name, split)
-        first = np.unique(y, return_index=True)[1][:SAMPLES]
-        splits[split] = (reduced(np.asarray(x[first])), y[first])
-    return splits
+def kept_models(results: Results, target: str) -> pd.DataFrame:
+    """Accuracy under attack of the fine-tuned models with kept weights: most images, blocks nearest to the compared, random's own."""
+    rows = at(results.worst, model="finetuned", dataset=target)
+    if rows.empty:
+        return rows
+    rows = at(rows, n_images=rows["n_images"].max())
+    pretrained = rows[rows["source"] != results.random]
+    return rows[(rows["source"] == results.random) | (rows["blocks"] == nearest_blocks(pretrained["blocks"].unique(), results.blocks))]
 
 
-def reduced(x: np.ndarray) -> np.ndarray:
-    """uint8 [n, H, W, channels] with a side of at most SHOWN pixels: a page with pictures of 224 x 224 would be large."""
-    if x.shape[1] <= SHOWN:
-        return x
-    small = [Image.fromarray(image.squeeze()).resize((SHOWN, SHOWN), Image.Resampling.BILINEAR) for image in x]
-    return np.stack([np.asarray(image).reshape(SHOWN, SHOWN, -1) for image in small])
+def middle_radius(rows: pd.DataFrame) -> float | None:
+    """The middle of the radii of some attacks; None where there is none."""
+    radii = sorted(rows.loc[rows["eps"] > 0, "eps"].unique())
+    return float(radii[len(radii) // 2]) if radii else None
 
 
-def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:
-    """The arrays of one model and norm in examples.npz; none where the file has no such group."""
-    found = read_arrays(ATTACKED_MODELS / source / target / "examples.npz")
-    if f"{model}_{norm}_clean" not in found:
-        return []
-    names = ["clean", "adversarial", "label", "predicted_clean", "predicted_adversarial"]
-    arrays = {name: found[f"{model}_{norm}_{name}"] for name in names}
-    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(found[f"{model}_{norm}_eps"])), **arrays}]
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What an .npz file holds.
-
-    Raises:
-        RunError: names the file, when it is missing or unreadable.
-    """
-    try:
-        with np.load(path) as found:
-            return dict(found)
-    except FileNotFoundError:
-        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); run `dvc repro` to make it again") from None
+def model_text(row: pd.Series) -> str:
+    """`on glyphs, its own data` of a source, `on digits: 100 images, 1 block` of a fine-tuned model; the source is named beside it."""
+    if row["model"] == "source":
+        return f"on {row['dataset']}, its own data"
+    return f"on {row['dataset']}: {images(row['n_images'])}, {block_text(row['blocks'])}"

@@ -40,12 +40,26 @@ def _resampled(n: int, resamples: int) -> np.ndarray:
     return np.random.default_rng(0).integers(n, size=(resamples, n))
 
 
-def summarise(rows: pd.DataFrame, by: list[str], value: str, resamples: int) -> pd.DataFrame:
-    """One row per group: the columns of `by`, n, mean, low, high; in the order in which the groups first appear."""
-    found = [
-        (*key, len(values), *interval(values.to_numpy(), resamples)) for key, values in rows.groupby(by, sort=False, observed=True)[value]
-    ]
-    table = pd.DataFrame(found, columns=[*by, "n", "mean", "low", "high"])
+def summarise(rows: pd.DataFrame, by: list[str], value: str, resamples: int, n_test: str | None = None) -> pd.DataFrame:
+    """The table of means with their 95 % intervals that every table and figure of the report is made of.
+
+    Args:
+        rows: the columns of `by`, and `value`.
+        by: what a mean belongs to; the rows of a group differ by seed.
+        resamples: of the bootstrap over a group's values.
+        n_test: column with the number of test images behind an accuracy in percent: of a group of one value the interval is then
+            Wilson's over these images. Missing numbers, and no column: no interval.
+
+    Returns:
+        One row per group: the columns of `by`, n, mean, low, high; in the order in which the groups first appear.
+    """
+    means = []
+    for key, group in rows.groupby(by, sort=False, observed=True):
+        mean, low, high = interval(group[value].to_numpy(), resamples)
+        if len(group) == 1 and n_test is not None and pd.notna(images := group[n_test].iloc[0]):
+            low, high = wilson(mean, int(images))
+        means.append((*key, len(group), mean, low, high))
+    table = pd.DataFrame(means, columns=[*by, "n", "mean", "low", "high"])
     return table.astype({"n": "int64", "mean": "float64", "low": "float64", "high": "float64"})
 
 

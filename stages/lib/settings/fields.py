@@ -17,7 +17,8 @@ def _number(value: object) -> object:
     return value
 
 
-def _unique(values: list) -> list:
+def unique(values: list) -> list:
+    """The list as it is; raises ValueError where it names something twice."""
     repeated = [v for i, v in enumerate(values) if v in values[:i]]
     if repeated:
         raise ValueError(f"Input should name nothing twice, and {repeated[0]!r} is")
@@ -39,7 +40,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no 
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
 Size = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]  # images of a subset; all: the whole training set
 T = TypeVar("T")
-OneOrMore = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1), AfterValidator(_unique)]
+OneOrMore = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1), AfterValidator(unique)]
 
 
 def _sizes(value: object) -> object:

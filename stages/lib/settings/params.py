@@ -28,16 +28,17 @@ class SettingsError(RunError):
     """A setting that cannot be run: the message names the file, the key, what was found and what is allowed."""
 
 
-def load_params(path: Path = PARAMS) -> Params:
-    return parse(Params, read_yaml(path), path)
+def load_params(path: Path = PARAMS, kind: type[Params] = Params) -> Params:
+    """params.yaml as a whole; `kind` may hold more sections than those that every configuration has."""
+    return parse(kind, read_yaml(path), path)
 
 
-def section(name: str, path: Path = PARAMS) -> Any:
+def section(name: str, path: Path = PARAMS, kind: type[Params] = Params) -> Any:
     """One top-level key of params.yaml, as its typed object."""
     found = read_yaml(path)
     if name not in found:
         raise SettingsError(f"{path}: {name} is missing")
-    field = Params.model_fields[name]
+    field = kind.model_fields[name]
     return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, found[name], path, name)
 
 
@@ -62,6 +63,16 @@ def entry_of(found: dict, name: str, path: Path) -> object:
     if name not in found:
         raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, found)}")
     return found[name]
+
+
+def entry_names(path: Path) -> list[str]:
+    """The names of a catalog's entries."""
+    return list(read_yaml(path))
+
+
+def unknown(key: str, names: list[str], allowed: list[str], where: object) -> list[str]:
+    """A line for each name of a setting that is not among those that are allowed, which are in the place `where`."""
+    return [f"{PARAMS}: {key}: {name!r} is not in {where}; allowed: {choices(name, allowed)}" for name in names if name not in allowed]
 
 
 def read_yaml(path: Path) -> dict:

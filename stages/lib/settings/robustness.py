@@ -1,10 +1,10 @@
-"""The sections of params.yaml about robustness: how models are attacked, and the experiments of Shafahi et al. (2020)."""
+"""Settings of attacks and of training by steps, which sections of params.yaml have in common."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, OneOrMore, Positive, Real, Settings, Whole
+from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, Positive, Real, Settings, Whole
 
 
 class Attack(Settings):
@@ -60,8 +60,8 @@ class EvaluateRobustnessSettings(Settings):
     check_images: Whole
 
 
-class RobustTransferSettings(Settings):
-    """How robustness is measured in the sections of Shafahi et al. (2020)."""
+class MeasuredSettings(Settings):
+    """How the robustness of an experiment's models is measured."""
 
     norm: Literal["l2", "linf"]
     eps: NotNegative
@@ -79,63 +79,3 @@ class Descent(Settings):
     momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
     weight_decay: NotNegative = 0.0
     augmentation: Literal["none", "crop_flip"] = "none"
-
-
-class RetrainSettings(Settings):
-    """The last k pieces of a source, drawn anew and trained on clean images of its own data (Shafahi et al. 2020, Section 3)."""
-
-    sources: list[Name]
-    k: OneOrMore[Count]
-    n_seeds: Count
-    training: Descent
-
-
-class HeadKind(Settings):
-    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    batchnorm: bool = False
-
-
-class TrainHeadsSettings(Settings):
-    """Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
-
-    sources: list[Name]
-    targets: list[Name]
-    hidden: OneOrMore[Whole]
-    kinds: Annotated[dict[Name, HeadKind], Field(min_length=1)]
-    n_seeds: Count
-    training: Descent
-    gradients: Whole
-
-
-class AttackWhileTraining(Settings):
-    norm: Literal["l2", "linf"]
-    eps: NotNegative
-    steps: Count
-    step_ratio: Annotated[Real, Field(gt=1)]
-    replay: Count | None
-
-
-class HardenSettings(Settings):
-    """Three ways to a robust model of a target with few images (Shafahi et al. 2020, Section 4.2)."""
-
-    sources: list[Name]
-    targets: list[Name]
-    n_per_class: OneOrMore[Count]
-    n_seeds: Count
-    attack: AttackWhileTraining
-    from_scratch: Descent
-    adversarial_finetuning: Descent
-    natural_head: Descent
-    pieces: Count | Literal["all"]
-
-
-class LearnWithoutForgettingSettings(Settings):
-    """Fine-tuning that keeps the features of the source (Shafahi et al. 2020, Section 6)."""
-
-    sources: list[Name]
-    targets: list[Name]
-    lambda_d: OneOrMore[NotNegative]
-    n_seeds: Count
-    warm_start: Fraction
-    training: Descent
-    histogram_images: Whole

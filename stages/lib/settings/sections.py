@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stages.lib.settings.fields import (
     Blocks,
@@ -17,16 +17,9 @@ from stages.lib.settings.fields import (
     Settings,
     Size,
     Whole,
+    unique,
 )  # fmt: skip
-from stages.lib.settings.robustness import (
-    Attack,
-    EvaluateRobustnessSettings,
-    HardenSettings,
-    LearnWithoutForgettingSettings,
-    RetrainSettings,
-    RobustTransferSettings,
-    TrainHeadsSettings,
-)
+from stages.lib.settings.robustness import Attack, EvaluateRobustnessSettings
 
 
 class DownloadSettings(Settings):
@@ -120,13 +113,11 @@ class Headline(Settings):
 
 
 class ReportSettings(Settings):
+    """How results are compared; studies add settings of their own."""
+
     natural: Name
-    robust: Name
     bootstrap: Count
     headline: Headline
-    epochs_at: OneOrMore[Count]
-    similar: list[Name]
-    published: dict[Literal["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"], Name]
 
 
 class TrackSettings(Settings):
@@ -144,22 +135,20 @@ class GridSettings(Settings):
 
 
 class Params(Settings):
+    """The sections that every configuration has; `studies.registry` adds those of the studies."""
+
     datasets: OneOrMore[Name]
     models: OneOrMore[Name]
     sources: OneOrMore[Name]
     targets: OneOrMore[Name]
     blocks: OneOrMore[Blocks]
+    experiments: Annotated[list[Name], AfterValidator(unique)]  # what papers compute beyond fine-tuning: sections of these names
     download: DownloadSettings
     upscale: UpscaleSettings
     draw_subsets: DrawSubsetsSettings
     source: SourceSettings
     finetune: FinetuneSettings
     evaluate_robustness: EvaluateRobustnessSettings
-    robust_transfer: RobustTransferSettings
-    retrain: RetrainSettings
-    train_heads: TrainHeadsSettings
-    harden: HardenSettings
-    learn_without_forgetting: LearnWithoutForgettingSettings
     grid: GridSettings
     report: ReportSettings
     track: TrackSettings

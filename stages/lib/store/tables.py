@@ -3,9 +3,8 @@
 from pathlib import Path
 
 FINETUNED = Path("models/finetuned")
-ATTACKED_MODELS, RETRAINED, HEADS, HARDENED, REMEMBERING = (
-    Path("models/robustness") / name for name in ("attacked", "retrained", "heads", "hardened", "remembering")
-)
+ATTACKED_MODELS = Path("models/robustness")
+RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet, arrays.npz, settings.json
 
 
 def kept_weights(source: str, target: str) -> Path:
@@ -33,8 +32,8 @@ PER_IMAGE = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "i
 CHECKS = _MODEL | {"norm": "string", "check": "string", "passed": "bool", "says": "string"}
 """checks.parquet: whether the evaluation of a model within a norm can be trusted, and what was found."""
 
-TRANSFERS = {
+EXPERIMENT_RUNS = {
     "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",
     "value": "float64", "cell": "string",
 }  # fmt: skip
-"""runs.parquet of the experiments of Shafahi et al.: a row per run and measure, which is `clean`, an attack, `train` or `images`."""
+"""runs.parquet of an experiment: a row per run and measure, such as `clean` or the name of an attack; accuracy in percent."""

@@ -1,11 +1,12 @@
-"""Figures in which a source has a colour: accuracy and differences of each target, speed, accuracy under attack, and Table 7's."""
+"""Figures in which a source has a colour: accuracy and differences of each target, speed, and accuracy under attack."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.lib.report.figures import PAPER, Look, drawing, facets, legend, lines, looks_of_targets, size_axis, size_places, zero_line
-from stages.lib.report.study import eps_text
+from stages.lib.report.figures import PAPER, drawing, facets, legend, lines, size_axis, size_places, zero_line
+from stages.lib.report.looks import Look
+from stages.lib.report.wording import eps_text
 
 
 @drawing
@@ -96,26 +97,6 @@ def clean_robust(models: pd.DataFrame, looks: dict[str, Look], title: str) -> Fi
         ax.margins(0.12)
         ax.set(title=f"{target}, {eps_text(norm, eps)}", xlabel="accuracy without an attack (%)", ylabel="under attack (%)")
     legend(figure, looks, models["source"])
-    return figure
-
-
-@drawing
-def published(table: pd.DataFrame, title: str) -> Figure:
-    """The published difference of the L2 eps 3 source and natural (Utrera et al. 2021, Table 7), one line per target.
-
-    Args:
-        table: target, n_images, natural, l2_eps3.
-    """
-    looks = looks_of_targets(list(dict.fromkeys(table["target"])))
-    whole = table["n_images"] == table.groupby("target")["n_images"].transform("max")
-    sizes = table["n_images"].astype(str).where(~whole, "all")
-    rows = table.assign(mean=table["l2_eps3"] - table["natural"], x=sizes.map(size_places(list(sizes))))
-    figure, [ax] = facets(1, title, height=3.4)
-    lines(ax, rows, "x", looks, "target")
-    size_axis(ax, list(sizes), slanted=False)
-    ax.set(xlabel="training images of the target", ylabel="points over natural")
-    zero_line(ax, "natural")
-    legend(figure, looks, looks)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The figures of Shafahi et al. (ICLR 2020), drawn from `shafahi.Transfers`: numbers, gradients as pictures, and histograms."""
+"""The figures of Shafahi et al. (ICLR 2020), drawn from `numbers.Transfers`: numbers, gradients as pictures, and histograms."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,11 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.lib.report.figures import INK, MUTED, WIDTH, Look, drawing, facets, legend, lines
-from stages.lib.report.pictures import canvas, picture, write
-from stages.lib.report.study import at
-from stages.studies.shafahi2020 import numbers as shafahi
-from stages.studies.shafahi2020.numbers import Transfers
+from stages.lib.report.figures import INK, MUTED, WIDTH, drawing, facets, legend, lines
+from stages.lib.report.looks import Look
+from stages.lib.report.pictures import picture, sheet, write
+from stages.lib.report.results import at
+from stages.lib.report.section import Drawing
+from stages.studies.shafahi2020.numbers import BOTH, Transfers
+from stages.studies.shafahi2020.runs import LEARN_WITHOUT_FORGETTING
 
 WAYS = {
     "adversarial": Look("adversarial training of the target alone", "#3b78d8", "v", (3, 1.6)),
@@ -22,48 +24,49 @@ WAYS = {
 BINS = 40
 
 
-def all_figures(transfers: Transfers, looks: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
-    """By the names of their files; those of sections that are on. `looks` are of the sources."""
-    if len(transfers.retrained):
-        yield "shafahi_figure1", retrained(transfers, looks)
-    if len(transfers.hardened):
-        yield "shafahi_figure3", low_data(transfers.hardened, transfers)
-    for target in dict.fromkeys(transfers.heads["target"]):
-        if at(transfers.heads, target=target)["setting"].nunique() > 1:
-            yield f"shafahi_figure4_{target}", heads(at(transfers.heads, target=target), transfers, looks)
+def drawings_of(transfers: Transfers, looks: dict[str, Look]) -> Iterator[Drawing]:
+    """Those of experiments that are on. `looks` are of the sources."""
+    if len(transfers.retrain):
+        yield Drawing("shafahi_figure1", retrain, (transfers.retrain, transfers.attack, looks))
+    if len(transfers.harden):
+        yield Drawing("shafahi_figure3", harden, (transfers.harden, transfers.attack))
+    for target in dict.fromkeys(transfers.train_heads["target"]):
+        rows = at(transfers.train_heads, target=target)
+        if rows["setting"].nunique() > 1:
+            yield Drawing(f"shafahi_figure4_{target}", heads, (rows, looks))
     for target in dict.fromkeys(target for _, target in transfers.gradients):
-        found = {source: arrays for (source, own), arrays in transfers.gradients.items() if own == target and arrays}
-        if found:
-            yield f"shafahi_figure5_{target}", gradients(found, transfers, looks, target)
-    for target in dict.fromkeys(transfers.remembering["target"]):
-        yield f"shafahi_forgetting_{target}", forgetting(at(transfers.remembering, target=target), transfers, looks)
-    shown = {pair: arrays for pair, arrays in transfers.distances.items() if arrays}
-    if shown:
-        yield "shafahi_figure7", distances(shown, transfers)
+        arrays = {source: own for (source, to), own in transfers.gradients.items() if to == target}
+        yield Drawing(f"shafahi_figure5_{target}", gradients, (arrays, transfers.labels, looks, target))
+    for target in dict.fromkeys(transfers.learn_without_forgetting["target"]):
+        rows = at(transfers.learn_without_forgetting, target=target)
+        yield Drawing(f"shafahi_{LEARN_WITHOUT_FORGETTING}_{target}", learn_without_forgetting, (rows, transfers.attack, looks))
+    if transfers.distances:
+        shown = [(transfers.labels[source], target, arrays) for (source, target), arrays in transfers.distances.items()]
+        yield Drawing("shafahi_figure7", distances, (shown,))
 
 
 @drawing
-def retrained(transfers: Transfers, looks: dict[str, Look]) -> Figure:
+def retrain(table: pd.DataFrame, attack: str, looks: dict[str, Look]) -> Figure:
     """Figure 1: accuracy under attack, and without, against the number of pieces that were drawn anew; dashed: the source itself."""
     figure, axes = facets(2, "Figure 1: the last k pieces retrained on clean images of the source's own data", columns=2, height=3.2)
-    for ax, measure, title in zip(axes, (transfers.attack, "clean"), (_under(transfers), "clean images"), strict=True):
-        rows = at(transfers.retrained, measure=measure)
+    for ax, measure, title in zip(axes, (attack, "clean"), (_under(attack), "clean images"), strict=True):
+        rows = at(table, measure=measure)
         lines(ax, at(rows, method="retrained"), "setting", looks, "source")
         for row in at(rows, method="source").itertuples():
             ax.axhline(row.mean, color=looks[row.source].colour, linestyle=(0, (4, 2)), linewidth=1.4)
         _finish(ax, title, "k: pieces drawn anew, from the head downwards", sorted(at(rows, method="retrained")["setting"].unique()))
-    legend(figure, looks, transfers.retrained["source"])
+    legend(figure, looks, table["source"])
     return figure
 
 
 @drawing
-def low_data(rows: pd.DataFrame, transfers: Transfers) -> Figure:
+def harden(rows: pd.DataFrame, attack: str) -> Figure:
     """Figure 3: three ways to a robust model against the number of images of a class, and what they cost."""
     figure, axes = facets(4, "Figure 3: few images of each class", columns=2, sharey=False, height=2.9)
     titles = {
         "clean": "(a) clean images",
-        transfers.attack: f"(b) {_under(transfers)}",
-        shafahi.BOTH: "(c) mean of both",
+        attack: f"(b) {_under(attack)}",
+        BOTH: "(c) mean of both",
         "passes": "(d) cost: images forth and back through the network",
     }
     for ax, (measure, title) in zip(axes, titles.items(), strict=True):
@@ -79,7 +82,7 @@ def low_data(rows: pd.DataFrame, transfers: Transfers) -> Figure:
 
 
 @drawing
-def heads(rows: pd.DataFrame, transfers: Transfers, looks: dict[str, Look]) -> Figure:
+def heads(rows: pd.DataFrame, looks: dict[str, Look]) -> Figure:
     """Figure 4: accuracy against the number of hidden layers; dashed with dropout and batch norm."""
     measures = {"train": "training images", "clean": "test images", **{name: f"under {name.upper()}" for name in _attacks(rows)}}
     figure, axes = facets(len(measures), f"Figure 4: heads with hidden layers on frozen features, {rows['target'].iloc[0]}", height=3.0)
@@ -97,16 +100,16 @@ def heads(rows: pd.DataFrame, transfers: Transfers, looks: dict[str, Look]) -> F
 
 
 @drawing
-def gradients(found: dict[str, dict[str, np.ndarray]], transfers: Transfers, looks: dict[str, Look], target: str) -> Figure:
+def gradients(found: dict[str, dict[str, np.ndarray]], labels: dict[str, str], looks: dict[str, Look], target: str) -> Figure:
     """Figure 5: the gradient of the loss by the image, a row for each source and number of hidden layers."""
     rows = [("image", None, INK, next(iter(found.values()))["image_0"])] if "image_0" in next(iter(found.values())) else []
     for source, arrays in found.items():
         numbers = sorted(float(name.removeprefix("gradient_")) for name in arrays if name.startswith("gradient_"))
-        rows += [(transfers.labels[source], f"{n:g} hidden", looks[source].colour, arrays[f"gradient_{n:g}"]) for n in numbers]
+        rows += [(labels[source], f"{n:g} hidden", looks[source].colour, arrays[f"gradient_{n:g}"]) for n in numbers]
     left, columns = 1.5, max(len(pictures) for *_, pictures in rows)
     size = min(0.95, (WIDTH - left) / columns)
     height = 0.5 + len(rows) * (size + 0.06)
-    figure = canvas(height, f"Figure 5: gradient of the loss by the image, {target}")
+    figure = sheet(height, f"Figure 5: gradient of the loss by the image, {target}")
     for i, (label, second, colour, pictures) in enumerate(rows):
         top = height - 0.45 - i * (size + 0.06)
         write(
@@ -123,14 +126,14 @@ def _shown(gradient: np.ndarray) -> np.ndarray:
 
 
 @drawing
-def forgetting(rows: pd.DataFrame, transfers: Transfers, looks: dict[str, Look]) -> Figure:
+def learn_without_forgetting(rows: pd.DataFrame, attack: str, looks: dict[str, Look]) -> Figure:
     """Tables 4 to 7 as a figure: accuracy against lambda_d; dashed the frozen source, dotted on its own data the source itself."""
     target = rows["target"].iloc[0]
     figure, axes = facets(2, f"Learning without forgetting, {target}", columns=2, height=3.1)
-    swept = at(rows, method="lwf")
+    swept = at(rows, method="learn_without_forgetting")
     values = sorted(swept["setting"].unique())
     places = {value: i for i, value in enumerate(values)}
-    for ax, measure, title in zip(axes, ("clean", transfers.attack), ("clean images", _under(transfers)), strict=True):
+    for ax, measure, title in zip(axes, ("clean", attack), ("clean images", _under(attack)), strict=True):
         lines(ax, at(swept, measure=measure).assign(x=lambda table: table["setting"].map(places)), "x", looks, "source")
         for method, dash in (("frozen", (4, 2)), ("source", (1, 1.4))):
             for row in at(rows, method=method, measure=measure).itertuples():
@@ -141,23 +144,23 @@ def forgetting(rows: pd.DataFrame, transfers: Transfers, looks: dict[str, Look])
 
 
 @drawing
-def distances(found: dict[tuple[str, str], dict[str, np.ndarray]], transfers: Transfers) -> Figure:
+def distances(found: list[tuple[str, str, dict[str, np.ndarray]]]) -> Figure:
     """Figure 7: how far the features of an image are from those of its augmentation."""
     figure, axes = facets(
         len(found), "Figure 7: distance of the features of an image from those of its augmentation", columns=2, sharey=False
     )
-    for ax, ((source, target), arrays) in zip(axes, found.items(), strict=True):
+    for ax, (label, target, arrays) in zip(axes, found, strict=True):
         edges = np.linspace(0, max(float(values.max()) for values in arrays.values()), BINS)
         for (split, values), colour in zip(arrays.items(), (MUTED, "#e8590c"), strict=True):
             name = f"{split}: mean {values.mean():.2f}"
             ax.hist(values, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=name)
         ax.legend(loc="upper right")
-        ax.set(title=f"{transfers.labels[source]} on {target}", xlabel="L2 distance", ylabel="density")
+        ax.set(title=f"{label} on {target}", xlabel="L2 distance", ylabel="density")
     return figure
 
 
-def _under(transfers: Transfers) -> str:
-    return f"under {transfers.attack.upper()}"
+def _under(attack: str) -> str:
+    return f"under {attack.upper()}"
 
 
 def _attacks(rows: pd.DataFrame) -> list[str]:

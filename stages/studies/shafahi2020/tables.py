@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.studies.shafahi2020.numbers import Transfers, value
+from stages.lib.report.results import row_at
+from stages.studies.shafahi2020.numbers import Transfers
+from stages.studies.shafahi2020.runs import LEARN_WITHOUT_FORGETTING
 
-PUBLISHED_TARGETS = {  # the names of reports/reference/shafahi_tables.csv: ours; a `+` there stands for augmentation
+PUBLISHED_TARGETS = {  # the names of published/tables.csv: ours; a `+` there stands for augmentation
     "cifar100 (other 50%)": "cifar100_other", "cifar100 (same 50%)": "cifar100_same", "cifar100 (other 1/2)": "cifar100_other",
 }  # fmt: skip
 COLUMNS = ["tables", "source", "target", "method", "lambda_d", "measure", "mean", "low", "high", "n", "published", "difference"]
@@ -18,35 +20,46 @@ Tables = dict[str, list[Row]]  # by the numbers of the paper's tables
 
 
 def all_tables(transfers: Transfers, published: pd.DataFrame) -> Tables:
-    return {"1": own_data(transfers, published), "2 and 3": frozen(transfers, published), "4 to 7": forgetting(transfers, published)}
+    return {
+        "1": own_data(transfers, published),
+        "2 and 3": frozen(transfers, published),
+        "4 to 7": learn_without_forgetting(transfers, published),
+    }
 
 
 def own_data(transfers: Transfers, published: pd.DataFrame) -> list[Row]:
     """Table 1: each source on the data that it was trained on."""
-    found = transfers.retrained[transfers.retrained["method"] == "source"]
+    found = transfers.retrain[transfers.retrain["method"] == "source"]
     return list(_rows(found, transfers, published, lambda row: published["setting"] == "trained on target"))
 
 
 def frozen(transfers: Transfers, published: pd.DataFrame) -> list[Row]:
     """Tables 2 and 3: a linear head on frozen features; the sources of a target below one another."""
-    found = transfers.heads[transfers.heads["setting"] == 0]
+    found = transfers.train_heads[transfers.train_heads["setting"] == 0]
     rows = list(_rows(found, transfers, published, lambda row: published["setting"].str.startswith("frozen")))
     targets = list(dict.fromkeys(row["target"] for row in rows))
     return sorted(rows, key=lambda row: targets.index(row["target"]))
 
 
-def forgetting(transfers: Transfers, published: pd.DataFrame) -> list[Row]:
+def learn_without_forgetting(transfers: Transfers, published: pd.DataFrame) -> list[Row]:
     """Tables 4 to 7: learning without forgetting, by lambda_d; the frozen and the untrained source last."""
-    found = transfers.remembering[transfers.remembering["method"] != "distance"]
+    found = transfers.learn_without_forgetting[transfers.learn_without_forgetting["method"] != "distance"]
     says = published["setting"].str.extract(r"lambda_d=([0-9.e-]+)")[0].astype(float)
-    return list(_rows(found, transfers, published, lambda row: (row["method"] == "lwf") & np.isclose(says, row["lambda_d"], rtol=1e-6)))
+    return list(
+        _rows(
+            found,
+            transfers,
+            published,
+            lambda row: (row["method"] == LEARN_WITHOUT_FORGETTING) & np.isclose(says, row["lambda_d"], rtol=1e-6),
+        )
+    )
 
 
 def _rows(found: pd.DataFrame, transfers: Transfers, published: pd.DataFrame, which: Any) -> Iterator[Row]:
     """A row for each kind of run; `which` says of a row to which of the published ones it may belong."""
     for (source, target, method, setting), own in found.groupby(["source", "target", "method", "setting"], sort=False):
         row: Row = {"source": source, "target": target, "method": method, "lambda_d": setting}
-        row["clean"], row["robust"] = (value(own, measure=measure) for measure in ("clean", transfers.attack))
+        row["clean"], row["robust"] = (row_at(own, measure=measure) for measure in ("clean", transfers.attack))
         yield row | {"published": _published(published[which(row)], transfers, source, target)}
 
 

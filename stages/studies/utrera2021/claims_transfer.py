@@ -11,86 +11,89 @@ from typing import Any
 import pandas as pd
 
 from stages.lib.report import statistics
-from stages.lib.report.study import ABSENT, MIN_SEEDS, Evidence, Study, at, block_order, block_text, images, over_seeds
+from stages.lib.report.evidence import ABSENT, MIN_SEEDS, Evidence
+from stages.lib.report.results import at
+from stages.lib.report.wording import block_order, block_text, images, listed
 from stages.studies.utrera2021.numbers import eps_pairs, norm_pairs
+from stages.studies.utrera2021.results import UtreraResults
 
 EARLY = (11, 21)  # epochs after which the paper compares
 
 
-def exemplar_gaps(study: Study, rows: pd.DataFrame | None = None, **where: Any) -> pd.DataFrame:
+def exemplar_gaps(results: UtreraResults, rows: pd.DataFrame | None = None, **where: Any) -> pd.DataFrame:
     """The exemplar minus natural at the study's blocks, of the last epoch or of `rows`, a row per subset."""
-    chosen = at(study.last if rows is None else rows, blocks=study.blocks, **where)
-    return statistics.minus(chosen, [study.exemplar], study.natural, extra=["epoch"])
+    chosen = at(results.last if rows is None else rows, blocks=results.blocks, **where)
+    return statistics.minus(chosen, [results.exemplar], results.natural, extra=["epoch"])
 
 
-def few_images(study: Study) -> Iterator[Evidence]:
-    yield from _at_size(study, dict.fromkeys(study.targets, study.sizes[0]))
+def few_images(results: UtreraResults) -> Iterator[Evidence]:
+    yield from _at_size(results, dict.fromkeys(results.targets, results.sizes[0]))
 
 
-def many_images(study: Study) -> Iterator[Evidence]:
-    most = {target: _most(study, target) for target in study.targets}
-    yield from _at_size(study, {target: size if size != study.sizes[0] else None for target, size in most.items()})
+def many_images(results: UtreraResults) -> Iterator[Evidence]:
+    most = {target: _most(results, target) for target in results.targets}
+    yield from _at_size(results, {target: size if size != results.sizes[0] else None for target, size in most.items()})
 
 
-def _at_size(study: Study, sizes: dict[str, str | None]) -> Iterator[Evidence]:
+def _at_size(results: UtreraResults, sizes: dict[str, str | None]) -> Iterator[Evidence]:
     for target, size in sizes.items():
-        what = f"{target}{f', {images(size)}' if size else ''}: {robust(study)} minus natural"
-        yield over_seeds(study, what, exemplar_gaps(study, target=target, size=size)["difference"].to_numpy())
+        what = f"{target}{f', {images(size)}' if size else ''}: {results.robust_label} minus natural"
+        yield results.evidence(what, exemplar_gaps(results, target=target, size=size)["difference"].to_numpy())
 
 
-def _most(study: Study, target: str) -> str:
+def _most(results: UtreraResults, target: str) -> str:
     """The largest size with enough subsets for a verdict; the largest where none has them."""
-    n = exemplar_gaps(study, target=target)["size"].value_counts()
-    enough = [size for size in study.sizes if n.get(size, 0) >= MIN_SEEDS]
-    return (enough or [size for size in study.sizes if size in n] or study.sizes)[-1]
+    n = exemplar_gaps(results, target=target)["size"].value_counts()
+    enough = [size for size in results.sizes if n.get(size, 0) >= MIN_SEEDS]
+    return (enough or [size for size in results.sizes if size in n] or results.sizes)[-1]
 
 
-def shrinks(study: Study) -> Iterator[Evidence]:
-    for target in study.targets:
-        few, many = study.sizes[0], _most(study, target)
-        what = f"{target}: {robust(study)} minus natural, {_number(few)} minus {images(many)}"
-        gaps = exemplar_gaps(study, target=target)
+def shrinks(results: UtreraResults) -> Iterator[Evidence]:
+    for target in results.targets:
+        few, many = results.sizes[0], _most(results, target)
+        what = f"{target}: {results.robust_label} minus natural, {_number(few)} minus {images(many)}"
+        gaps = exemplar_gaps(results, target=target)
         start, end = at(gaps, size=few), at(gaps, size=many)
         if few == many or start.empty:
             yield Evidence(what, note=ABSENT)
             continue
         change = statistics.paired(start, end, ["seed"], "difference")["difference"].to_numpy()
-        if statistics.interval(start["difference"].to_numpy(), study.resamples)[1] > 0:
-            yield over_seeds(study, what, change)
+        if statistics.interval(start["difference"].to_numpy(), results.resamples)[1] > 0:
+            yield results.evidence(what, change)
         else:
-            yield over_seeds(study, what, change, expected=0, note="no advantage here that could shrink")
+            yield results.evidence(what, change, expected=0, note="no advantage here that could shrink")
 
 
-def faster(study: Study) -> Iterator[Evidence]:
-    size, early = early_epochs(study)
-    for target in study.targets:
+def faster(results: UtreraResults) -> Iterator[Evidence]:
+    size, early = early_epochs(results)
+    for target in results.targets:
         for epoch in early:
-            gaps = exemplar_gaps(study, study.runs, target=target, size=size, epoch=epoch)["difference"].to_numpy()
-            yield over_seeds(study, f"{target}, {images(size)}, epoch {epoch}: {robust(study)} minus natural", gaps)
+            gaps = exemplar_gaps(results, results.runs, target=target, size=size, epoch=epoch)["difference"].to_numpy()
+            yield results.evidence(f"{target}, {images(size)}, epoch {epoch}: {results.robust_label} minus natural", gaps)
         if not early:
             yield Evidence(f"{target}, {images(size)}: an epoch before the last", note=ABSENT)
 
 
-def early_epochs(study: Study) -> tuple[str, list[int]]:
+def early_epochs(results: UtreraResults) -> tuple[str, list[int]]:
     """A size of `report.epochs_at` that is tested after the paper's epochs, else the study's; and its early epochs."""
-    evaluated = {s: sorted(int(e) for e in at(study.runs, size=s)["epoch"].unique())[:-1] for s in [*study.epochs_at, study.size]}
-    size = next((s for s in study.epochs_at if set(EARLY) <= set(evaluated[s])), study.size)
+    evaluated = {s: sorted(int(e) for e in at(results.runs, size=s)["epoch"].unique())[:-1] for s in [*results.epochs_at, results.size]}
+    size = next((s for s in results.epochs_at if set(EARLY) <= set(evaluated[s])), results.size)
     return size, [e for e in EARLY if e in evaluated[size]] or evaluated[size][:2]
 
 
-def blocks(study: Study) -> Iterator[Evidence]:
-    for source in [name for name in (study.exemplar, study.natural) if name]:
-        for target in study.targets:
-            ours = at(study.last, target=target, size=study.size, source=source)
+def blocks(results: UtreraResults) -> Iterator[Evidence]:
+    for source in [name for name in (results.exemplar, results.natural) if name]:
+        for target in results.targets:
+            ours = at(results.last, target=target, size=results.size, source=source)
             numbers = sorted(ours["blocks"].unique(), key=block_order)
             if len(numbers) < 2:
-                yield Evidence(f"{target}, {study.labels[source]}: numbers of blocks", note=f"{ABSENT}: one number of blocks")
+                yield Evidence(f"{target}, {results.labels[source]}: numbers of blocks", note=f"{ABSENT}: one number of blocks")
             for fewer, more in pairwise(numbers):
                 gain = _gain(ours, more, fewer)["difference"].to_numpy()
                 expected = _predicted(block_order(fewer), block_order(more))
                 note = "" if expected else "the claim predicts no sign between these two"
-                what = f"{target}, {images(study.size)}, {study.labels[source]}: {block_text(more)} minus {block_text(fewer)}"
-                yield over_seeds(study, what, gain, expected, note)
+                what = f"{target}, {images(results.size)}, {results.labels[source]}: {block_text(more)} minus {block_text(fewer)}"
+                yield results.evidence(what, gain, expected, note)
 
 
 def _gain(rows: pd.DataFrame, more: str, fewer: str) -> pd.DataFrame:
@@ -104,73 +107,65 @@ def _predicted(fewer: int, more: int) -> int:
     return -1 if fewer >= 1 else 0
 
 
-def norms(study: Study) -> Iterator[Evidence]:
-    pairs = norm_pairs(study)
+def norms(results: UtreraResults) -> Iterator[Evidence]:
+    pairs = norm_pairs(results)
     if not pairs:
         yield Evidence("L2 minus L∞", note=ABSENT)
-    for target in study.targets:
-        rows = at(study.last, target=target, size=study.size, blocks=study.blocks)
+    for target in results.targets:
+        rows = at(results.last, target=target, size=results.size, blocks=results.blocks)
         for l2, other in pairs:
             gaps = statistics.minus(rows, [l2], other)["difference"].to_numpy()
-            yield over_seeds(study, f"{target}, {images(study.size)}: {study.labels[l2]} minus {study.labels[other]}", gaps)
+            yield results.evidence(f"{target}, {images(results.size)}: {results.labels[l2]} minus {results.labels[other]}", gaps)
 
 
-def similar_blocks(study: Study) -> Iterator[Evidence]:
-    pair = study.block_pair
+def similar_blocks(results: UtreraResults) -> Iterator[Evidence]:
+    pair = results.block_pair
     if not pair:
         yield Evidence("a second number of blocks", note=ABSENT)
         return
-    gains = _gain(at(study.last, size=study.size, source=study.exemplar), *pair)
-    what = f"{robust(study)}, {images(study.size)}, {block_text(pair[0])} minus {block_text(pair[1])}"
-    yield _contrast(study, what, gains, study.similar, _others(study), expected=-1)
+    gains = _gain(at(results.last, size=results.size, source=results.exemplar), *pair)
+    what = f"{results.robust_label}, {images(results.size)}, {block_text(pair[0])} minus {block_text(pair[1])}"
+    yield _contrast(results, what, gains, results.similar, _others(results), expected=-1)
 
 
-def similar_eps(study: Study) -> Iterator[Evidence]:
-    rows = at(study.last, size=study.size, blocks=study.blocks)
-    pairs = eps_pairs(study)
+def similar_eps(results: UtreraResults) -> Iterator[Evidence]:
+    rows = at(results.last, size=results.size, blocks=results.blocks)
+    pairs = eps_pairs(results)
     if not pairs:
         yield Evidence("two radii of a norm", note=ABSENT)
     for smaller, larger in pairs:
         gaps = statistics.minus(rows, [smaller], larger)
-        what = f"{images(study.size)}: {study.labels[smaller]} minus {study.labels[larger]}"
-        for target in study.similar:
-            yield over_seeds(study, f"{target}, {what}", at(gaps, target=target)["difference"].to_numpy())
-        yield _contrast(study, what, gaps, study.similar, _others(study))
+        what = f"{images(results.size)}: {results.labels[smaller]} minus {results.labels[larger]}"
+        for target in results.similar:
+            yield results.evidence(f"{target}, {what}", at(gaps, target=target)["difference"].to_numpy())
+        yield _contrast(results, what, gaps, results.similar, _others(results))
 
 
-def distinct(study: Study) -> Iterator[Evidence]:
-    few, (size, early) = study.sizes[0], early_epochs(study)
-    what = f"{robust(study)} minus natural"
-    yield _contrast(study, f"{images(few)}: {what}", exemplar_gaps(study, size=few), _others(study), study.similar)
+def distinct(results: UtreraResults) -> Iterator[Evidence]:
+    few, (size, early) = results.sizes[0], early_epochs(results)
+    what = f"{results.robust_label} minus natural"
+    yield _contrast(results, f"{images(few)}: {what}", exemplar_gaps(results, size=few), _others(results), results.similar)
     for epoch in early[:1]:
-        gaps = exemplar_gaps(study, study.runs, size=size, epoch=epoch)
-        yield _contrast(study, f"{images(size)}, epoch {epoch}: {what}", gaps, _others(study), study.similar)
+        gaps = exemplar_gaps(results, results.runs, size=size, epoch=epoch)
+        yield _contrast(results, f"{images(size)}, epoch {epoch}: {what}", gaps, _others(results), results.similar)
 
 
-def _others(study: Study) -> list[str]:
-    return [target for target in study.targets if target not in study.similar]
+def _others(results: UtreraResults) -> list[str]:
+    return [target for target in results.targets if target not in results.similar]
 
 
-def _contrast(study: Study, what: str, gains: pd.DataFrame, left: list[str], right: list[str], expected: int = 1) -> Evidence:
+def _contrast(results: UtreraResults, what: str, gains: pd.DataFrame, left: list[str], right: list[str], expected: int = 1) -> Evidence:
     """Mean over the targets `left` minus mean over the targets `right` of what was gained on them, seed by seed.
 
     Subsets of different targets are independent, so that joining them by seed leaves the variance of the difference as it is.
     """
     if not left or not right:
-        return Evidence(what, note=f"{ABSENT}: report.similar names {'every' if study.similar else 'no'} target")
-    what = f"{_list(left)} minus {_list(right)}, {what}"
-    by_seed = gains.pivot_table(index="seed", columns="target", values="difference").reindex(columns=study.targets).dropna()
+        return Evidence(what, note=f"{ABSENT}: report.similar names {'every' if results.similar else 'no'} target")
+    what = f"{listed(left)} minus {listed(right)}, {what}"
+    by_seed = gains.pivot_table(index="seed", columns="target", values="difference").reindex(columns=results.targets).dropna()
     gap = by_seed[left].mean(axis=1) - by_seed[right].mean(axis=1)
-    return over_seeds(study, what, gap.to_numpy(), expected)
-
-
-def robust(study: Study) -> str:
-    return study.labels[study.exemplar] if study.exemplar else "robust"
+    return results.evidence(what, gap.to_numpy(), expected)
 
 
 def _number(size: str) -> str:
     return size if size == "all" else f"{int(size):,}"
-
-
-def _list(names: list[str]) -> str:
-    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"

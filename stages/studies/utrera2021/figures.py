@@ -8,23 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from stages.lib.report.figures import (
-    INK,
-    MUTED,
-    Look,
-    canvas,
-    drawing,
-    facets,
-    grid,
-    legend,
-    lines,
-    looks_in_order,
-    looks_of_targets,
-    size_axis,
-    size_places,
-    zero_line,
-)  # fmt: skip
-from stages.lib.report.study import images
+from stages.lib.report.figures import INK, MUTED, canvas, drawing, facets, grid, legend, lines, size_axis, size_places, zero_line
+from stages.lib.report.looks import Look, looks_in_order, looks_of_targets
+from stages.lib.report.wording import images
 from stages.studies.utrera2021.numbers import Numbers, subsets
 
 LINES = {  # whatever their colour
@@ -112,6 +98,26 @@ def perturbations(numbers: Numbers, targets: dict[str, Look]) -> Figure:
     figure = canvas(numbers.title, 0.95 + 3.0 * -(-len(pairs) // 4))
     _differences(figure, numbers.table, pairs, targets, first="a")
     legend(figure, targets, numbers.table["target"])
+    return figure
+
+
+@drawing
+def published(table: pd.DataFrame, title: str) -> Figure:
+    """The published difference of the L2 eps 3 source and natural (Utrera et al. 2021, Table 7), one line per target.
+
+    Args:
+        table: target, n_images, natural, l2_eps3.
+    """
+    looks = looks_of_targets(list(dict.fromkeys(table["target"])))
+    whole = table["n_images"] == table.groupby("target")["n_images"].transform("max")
+    sizes = table["n_images"].astype(str).where(~whole, "all")
+    rows = table.assign(mean=table["l2_eps3"] - table["natural"], x=sizes.map(size_places(list(sizes))))
+    figure, [ax] = facets(1, title, height=3.4)
+    lines(ax, rows, "x", looks, "target")
+    size_axis(ax, list(sizes), slanted=False)
+    ax.set(xlabel="training images of the target", ylabel="points over natural")
+    zero_line(ax, "natural")
+    legend(figure, looks, looks)
     return figure
 
 

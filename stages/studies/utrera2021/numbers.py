@@ -9,7 +9,9 @@ from itertools import pairwise
 import pandas as pd
 
 from stages.lib.report import statistics
-from stages.lib.report.study import Study, at, block_text, images, size_order
+from stages.lib.report.results import at
+from stages.lib.report.wording import block_text, count_text, images, size_order
+from stages.studies.utrera2021.results import UtreraResults
 
 SIZE = ["target", "n_images", "size"]
 COLUMNS = ["panel", "series", *SIZE, "n", "mean", "low", "high"]
@@ -28,131 +30,134 @@ class Numbers:
         return subsets(self.table)
 
 
-def all_figures(study: Study, published: pd.DataFrame) -> dict[str, Numbers]:
+def all_figures(results: UtreraResults, published: pd.DataFrame) -> dict[str, Numbers]:
     """By the name of their files; `published` is the published line of Figure 2b: target, n_images, size, mean."""
-    found = {"figure2": figure2(study, published), "figure3_10": figure3_10(study), "figure4": figure4(study, study.exemplar, "Figure 4")}
-    for name in [study.natural, *study.robust]:
-        if name != study.exemplar:
-            found[f"figure11_{name}"] = figure4(study, name, "Figure 11")
-    return found | {"figure5": figure5(study), "figure8": figure8(study)}
+    found = {
+        "figure2": figure2(results, published),
+        "figure3_10": figure3_10(results),
+        "figure4": figure4(results, results.exemplar, "Figure 4"),
+    }
+    for name in [results.natural, *results.robust]:
+        if name != results.exemplar:
+            found[f"figure11_{name}"] = figure4(results, name, "Figure 11")
+    return found | {"figure5": figure5(results), "figure8": figure8(results)}
 
 
-def figure2(study: Study, published: pd.DataFrame) -> Numbers:
+def figure2(results: UtreraResults, published: pd.DataFrame) -> Numbers:
     """(a) The exemplar's and natural's accuracy against the number of images, (b) their difference."""
-    title = f"Figure 2: {_called(study, study.exemplar)} and natural, {block_text(study.blocks)} fine-tuned"
-    rows = at(study.last, blocks=study.blocks)
-    table = _exemplar_and_natural(study, rows, SIZE)
+    title = f"Figure 2: {_called(results, results.exemplar)} and natural, {block_text(results.blocks)} fine-tuned"
+    rows = at(results.last, blocks=results.blocks)
+    table = _exemplar_and_natural(results, rows, SIZE)
     line = published.assign(panel="b", series="published")
-    return Numbers(title, _join(table, line) if len(table) else table, _without_robust(study))
+    return Numbers(title, _join(table, line) if len(table) else table, _without_robust(results))
 
 
-def figure3_10(study: Study) -> Numbers:
+def figure3_10(results: UtreraResults) -> Numbers:
     """The same against the epoch, at each of `report.epochs_at`."""
-    sizes = [size for size in study.epochs_at if size in study.sizes]
-    rows = at(study.runs, blocks=study.blocks)
-    table = _exemplar_and_natural(study, rows[rows["size"].isin(sizes)], [*SIZE, "epoch"])
+    sizes = [size for size in results.epochs_at if size in results.sizes]
+    rows = at(results.runs, blocks=results.blocks)
+    table = _exemplar_and_natural(results, rows[rows["size"].isin(sizes)], [*SIZE, "epoch"])
     table = table.sort_values("size", key=lambda c: c.map(size_order), kind="stable", ignore_index=True)
-    missing = [images(size) for size in study.epochs_at if size not in sizes]
-    title = f"Figures 3 and 10: accuracy by epoch, {_called(study, study.exemplar)} and natural, {block_text(study.blocks)} fine-tuned"
-    return Numbers(title, table, _without_robust(study) + ([f"{', '.join(missing)} (report.epochs_at)"] if missing else []))
+    missing = [images(size) for size in results.epochs_at if size not in sizes]
+    title = (
+        f"Figures 3 and 10: accuracy by epoch, {_called(results, results.exemplar)} and natural, {block_text(results.blocks)} fine-tuned"
+    )
+    return Numbers(title, table, _without_robust(results) + ([f"{', '.join(missing)} (report.epochs_at)"] if missing else []))
 
 
-def figure4(study: Study, source: str | None, number: str) -> Numbers:
+def figure4(results: UtreraResults, source: str | None, number: str) -> Numbers:
     """(a) A source's accuracy against the number of images for each number of blocks, (b) three blocks minus one."""
-    title = f"{number}: numbers of fine-tuned blocks, {_called(study, source)}"
-    rows, pair = at(study.last, source=source), study.block_pair
+    title = f"{number}: numbers of fine-tuned blocks, {_called(results, source)}"
+    rows, pair = at(results.last, source=source), results.block_pair
     if not pair or rows.empty:
         return Numbers(title, _join(), ["a second number of blocks" if len(rows) else "a robust source"])
-    by_blocks = _means(study, rows, ["blocks", *SIZE])
+    by_blocks = _means(results, rows, ["blocks", *SIZE])
     by_blocks = by_blocks.assign(panel="a", series=by_blocks["blocks"].map(block_text))
     more, fewer = (at(rows, blocks=b) for b in pair)
     gains = statistics.paired(more, fewer, ["target", "n_images", "seed"])
     if gains.empty:
         return Numbers(title, _join(), [" and ".join(block_text(b) for b in pair)])
-    gains = _gaps(study, gains, "b", f"{block_text(pair[0])} minus {block_text(pair[1])}")
+    gains = _gaps(results, gains, "b", f"{block_text(pair[0])} minus {block_text(pair[1])}")
     return Numbers(title, _join(by_blocks, gains))
 
 
-def figure5(study: Study) -> Numbers:
+def figure5(results: UtreraResults) -> Numbers:
     """(a, b) Accuracy of the robust sources; (c) smaller minus larger eps of a norm; (d, e) L2 minus each Linf source."""
-    title = f"Figure 5: constraints of the robust sources, {block_text(study.blocks)} fine-tuned"
-    if len(study.robust) < 2:
+    title = f"Figure 5: constraints of the robust sources, {block_text(results.blocks)} fine-tuned"
+    if len(results.robust) < 2:
         return Numbers(title, _join(), ["a second robust source"])
-    rows = at(study.last, blocks=study.blocks)
-    accuracy = _means(study, rows[rows["source"].isin(study.robust)], ["source", *SIZE])
-    parts = [accuracy.assign(panel="a", series=accuracy["source"].map(study.labels))]
-    radii, norms = eps_pairs(study), norm_pairs(study)
-    parts += [_difference(study, rows, "c", *pair) for pair in radii]
-    parts += [_difference(study, rows, "d", *pair) for pair in norms]
+    rows = at(results.last, blocks=results.blocks)
+    accuracy = _means(results, rows[rows["source"].isin(results.robust)], ["source", *SIZE])
+    parts = [accuracy.assign(panel="a", series=accuracy["source"].map(results.labels))]
+    radii, norms = eps_pairs(results), norm_pairs(results)
+    parts += [_difference(results, rows, "c", *pair) for pair in radii]
+    parts += [_difference(results, rows, "d", *pair) for pair in norms]
     missing = ([] if radii else ["two radii of a norm"]) + ([] if norms else ["an L2 and an L∞ source"])
     return Numbers(title, _join(*parts), missing)
 
 
-def figure8(study: Study) -> Numbers:
+def figure8(results: UtreraResults) -> Numbers:
     """(a) PGD(k), (b) PGD(1) and (c) Gaussian minus natural."""
-    title = f"Figure 8: kinds of perturbation while the source was trained, {block_text(study.blocks)} fine-tuned"
-    many, one, noise = many_steps(study), study.of_family("pgd1"), study.of_family("gaussian")
+    title = f"Figure 8: kinds of perturbation while the source was trained, {block_text(results.blocks)} fine-tuned"
+    many, one, noise = many_steps(results), results.of_family("pgd1"), results.of_family("gaussian")
     kinds = {"a robust source": many, "a PGD(1) source": one, "a Gaussian source": noise}
     missing = [kind for kind, found in kinds.items() if not found]
     if not (one or noise):
         return Numbers(title, _join(), missing)
-    rows = at(study.last, blocks=study.blocks)
+    rows = at(results.last, blocks=results.blocks)
     shown = [*((("a", many),) if many else ()), *(("b", name) for name in one), *(("c", name) for name in noise)]
-    return Numbers(title, _join(*(_difference(study, rows, panel, name, study.natural) for panel, name in shown)), missing)
+    return Numbers(title, _join(*(_difference(results, rows, panel, name, results.natural) for panel, name in shown)), missing)
 
 
-def eps_pairs(study: Study) -> list[tuple[str, str]]:
+def eps_pairs(results: UtreraResults) -> list[tuple[str, str]]:
     """Robust sources of one norm with neighbouring radii, the smaller first."""
-    by_norm = [sorted(study.of_family(norm), key=study.eps) for norm in ("l2", "linf")]
-    return [pair for names in by_norm for pair in pairwise(names) if study.eps(pair[0]) < study.eps(pair[1])]
+    by_norm = [sorted(results.of_family(norm), key=results.eps) for norm in ("l2", "linf")]
+    return [pair for names in by_norm for pair in pairwise(names) if results.eps(pair[0]) < results.eps(pair[1])]
 
 
-def norm_pairs(study: Study) -> list[tuple[str, str]]:
+def norm_pairs(results: UtreraResults) -> list[tuple[str, str]]:
     """The L2 source, which is the exemplar where that is one and else that of the largest eps, with each Linf source."""
-    l2 = study.of_family("l2")
+    l2 = results.of_family("l2")
     if not l2:
         return []
-    ours = study.exemplar if study.exemplar in l2 else max(l2, key=study.eps)
-    return [(ours, other) for other in study.of_family("linf")]
+    ours = results.exemplar if results.exemplar in l2 else max(l2, key=results.eps)
+    return [(ours, other) for other in results.of_family("linf")]
 
 
-def many_steps(study: Study) -> str | None:
+def many_steps(results: UtreraResults) -> str | None:
     """The robust source with the ball of the PGD(1) or Gaussian one, so that they differ in the perturbation alone; or the exemplar."""
-    balls = [(study.norm(s), study.eps(s)) for family in ("pgd1", "gaussian") for s in study.of_family(family)]
-    same = [name for name in study.robust if (study.norm(name), study.eps(name)) in balls]
-    return study.exemplar if study.exemplar in same or not same else same[0]
+    balls = [(results.norm(s), results.eps(s)) for family in ("pgd1", "gaussian") for s in results.of_family(family)]
+    same = [name for name in results.robust if (results.norm(name), results.eps(name)) in balls]
+    return results.exemplar if results.exemplar in same or not same else same[0]
 
 
 def subsets(table: pd.DataFrame) -> str:
     """How many subsets are behind the points of a figure: `n = 20`, or `n = 20 down to 1`."""
-    n = table["n"].dropna().astype(int)
-    if n.empty:
-        return "n = 0"
-    return f"n = {n.max()}" if n.min() == n.max() else f"n = {n.max()} down to {n.min()}"
+    return count_text(table["n"].dropna().astype(int).tolist())
 
 
-def _exemplar_and_natural(study: Study, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    ours, natural = at(rows, source=study.exemplar), at(rows, source=study.natural)
+def _exemplar_and_natural(results: UtreraResults, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    ours, natural = at(rows, source=results.exemplar), at(rows, source=results.natural)
     if ours.empty:
         return _join()
     on = [column for column in ("target", "n_images", "seed", "epoch") if column in by or column == "seed"]
-    parts = [_means(study, part, by).assign(panel="a", series=name) for part, name in ((ours, "robust"), (natural, "natural"))]
+    parts = [_means(results, part, by).assign(panel="a", series=name) for part, name in ((ours, "robust"), (natural, "natural"))]
     gaps = statistics.paired(ours, natural, on)
-    return _join(*parts, statistics.summarise(gaps, by, "difference", study.resamples).assign(panel="b", series="robust minus natural"))
+    return _join(*parts, statistics.summarise(gaps, by, "difference", results.resamples).assign(panel="b", series="robust minus natural"))
 
 
-def _difference(study: Study, rows: pd.DataFrame, panel: str, left: str, right: str) -> pd.DataFrame:
-    steps = study.perturbation(left) if panel == "a" and left in study.robust else None
-    label = f"{steps}, {study.labels[left]}" if steps else study.labels[left]
-    return _gaps(study, statistics.minus(rows, [left], right), panel, f"{label} minus {study.labels[right]}")
+def _difference(results: UtreraResults, rows: pd.DataFrame, panel: str, left: str, right: str) -> pd.DataFrame:
+    steps = results.perturbation(left) if panel == "a" and left in results.robust else None
+    label = f"{steps}, {results.labels[left]}" if steps else results.labels[left]
+    return _gaps(results, statistics.minus(rows, [left], right), panel, f"{label} minus {results.labels[right]}")
 
 
-def _means(study: Study, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    return statistics.summarise(rows, by, "test_accuracy", study.resamples)
+def _means(results: UtreraResults, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return statistics.summarise(rows, by, "test_accuracy", results.resamples)
 
 
-def _gaps(study: Study, gaps: pd.DataFrame, panel: str, series: str) -> pd.DataFrame:
-    return statistics.summarise(gaps, SIZE, "difference", study.resamples).assign(panel=panel, series=series)
+def _gaps(results: UtreraResults, gaps: pd.DataFrame, panel: str, series: str) -> pd.DataFrame:
+    return statistics.summarise(gaps, SIZE, "difference", results.resamples).assign(panel=panel, series=series)
 
 
 def _join(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -166,9 +171,9 @@ def _join(*parts: pd.DataFrame) -> pd.DataFrame:
     return table[[*first[:5], *extra, *first[5:]]]
 
 
-def _called(study: Study, source: str | None) -> str:
-    return study.labels[source] if source else "a robust source"
+def _called(results: UtreraResults, source: str | None) -> str:
+    return results.labels[source] if source else "a robust source"
 
 
-def _without_robust(study: Study) -> list[str]:
-    return [] if study.exemplar else ["a robust source"]
+def _without_robust(results: UtreraResults) -> list[str]:
+    return [] if results.exemplar else ["a robust source"]

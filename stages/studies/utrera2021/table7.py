@@ -12,20 +12,21 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.report import statistics
-from stages.lib.report.study import Study, at
+from stages.lib.report.results import at
+from stages.studies.utrera2021.results import UtreraResults
 
 BLOCKS = "3"  # that were fine-tuned for the published table
 COLUMNS = ["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"]
 TRANSFERRED = COLUMNS[:-1]  # the best of these is marked in each row
 
 
-def published_of(study: Study, published: pd.DataFrame) -> pd.DataFrame:
+def published_of(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     """Published values that ours are compared with: target, n_images, column, published; of our targets, by name."""
     long = published.melt(["target", "n_images"], COLUMNS, "column", "published")
-    return long[long["target"].isin(study.targets)] if study.blocks == BLOCKS and study.published else long[:0]
+    return long[long["target"].isin(results.targets)] if results.blocks == BLOCKS and results.published else long[:0]
 
 
-def table7(study: Study, published: pd.DataFrame) -> pd.DataFrame:
+def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     """A row per target, n_images and source, the sources in the paper's order, those without a column after them.
 
     Args:
@@ -35,18 +36,18 @@ def table7(study: Study, published: pd.DataFrame) -> pd.DataFrame:
         target, n_images, size, source, column, n, mean, low, high, published, difference, difference_low, difference_high, best
         (of ours, highest mean in the row of those with pre-training), published_best.
     """
-    order = order_of(study)
-    chosen = study.last[(study.last["blocks"] == study.blocks) | (study.last["source"] == study.random)]
+    order = order_of(results)
+    chosen = results.last[(results.last["blocks"] == results.blocks) | (results.last["source"] == results.random)]
     keys = ["target", "n_images", "size", "source"]
-    found = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy", study.resamples)
-    column = {source: name for name, source in study.published.items()}
+    found = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy", results.resamples)
+    column = {source: name for name, source in results.published.items()}
     found = found.assign(column=[column.get(source, "") for source in found["source"]])
-    found = found.merge(published_of(study, published), how="left", on=["target", "n_images", "column"])
+    found = found.merge(published_of(results, published), how="left", on=["target", "n_images", "column"])
     for name, ours in (("difference", "mean"), ("difference_low", "low"), ("difference_high", "high")):
         found[name] = found[ours] - found["published"]
-    found["best"] = highest(found, "mean", found["source"] != study.random)
+    found["best"] = highest(found, "mean", found["source"] != results.random)
     found["published_best"] = highest(found, "published", found["column"].isin(TRANSFERRED))
-    places = {"target": study.targets.index, "source": order.index}
+    places = {"target": results.targets.index, "source": order.index}
     found = found.sort_values(
         ["target", "n_images", "source"], key=lambda c: c.map(places[c.name]) if c.name in places else c, ignore_index=True
     )
@@ -54,11 +55,11 @@ def table7(study: Study, published: pd.DataFrame) -> pd.DataFrame:
                   "published_best"]]  # fmt: skip
 
 
-def order_of(study: Study) -> list[str]:
+def order_of(results: UtreraResults) -> list[str]:
     """Sources in the order of the paper's columns; those that stand for none after them, random initialisation last."""
-    paper = [study.published[name] for name in TRANSFERRED if name in study.published]
-    others = [name for name in study.cards if name not in paper and name != study.random]
-    return [*paper, *others, *([study.random] if study.random else [])]
+    paper = [results.published[name] for name in TRANSFERRED if name in results.published]
+    others = [name for name in results.cards if name not in paper and name != results.random]
+    return [*paper, *others, *([results.random] if results.random else [])]
 
 
 def highest(found: pd.DataFrame, value: str, among: pd.Series) -> pd.Series:
@@ -87,15 +88,15 @@ def agreement(table: pd.DataFrame) -> dict[str, int] | None:
     return {"compared": len(both), "outside": int(outside.sum())}
 
 
-def delta(study: Study, published: pd.DataFrame) -> pd.DataFrame:
+def delta(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     """The published accuracy of the exemplar's column minus natural's, as rows of Figure 2b: target, n_images, size, mean."""
-    column = next((name for name, source in study.published.items() if source == study.exemplar), None)
-    values = published_of(study, published)
-    if column is None or study.published.get("natural") != study.natural:
+    column = next((name for name, source in results.published.items() if source == results.exemplar), None)
+    values = published_of(results, published)
+    if column is None or results.published.get("natural") != results.natural:
         values = values[:0]
     wide = values.pivot(index=["target", "n_images"], columns="column", values="published")
     gap = (wide[column] - wide["natural"] if len(wide) else pd.Series(dtype=float)).rename("mean")
-    ours = at(study.last, source=study.exemplar)[["target", "n_images", "size"]].drop_duplicates()
+    ours = at(results.last, source=results.exemplar)[["target", "n_images", "size"]].drop_duplicates()
     if gap.empty:
         return ours[:0].assign(mean=np.empty(0))
     return ours.merge(gap.reset_index(), on=["target", "n_images"])

@@ -1,0 +1,50 @@
+"""An experiment of a paper, beyond fine-tuning: all runs that its section of params.yaml asks for, each one cell of the store.
+
+Reads models/sources/, data/images/, params.yaml: the section of the experiment's name. Writes models/results/<experiment>/: runs.parquet,
+a row for each run and measure, arrays.npz, what the report shows as pictures, and settings.json, what the experiment ran with.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+from stages.lib import command
+from stages.lib.datasets.sets import IMAGES
+from stages.lib.networks import sources
+from stages.lib.runs import experiments
+from stages.lib.runs.experiments import Run
+from stages.lib.settings import params
+from stages.lib.store import files
+from stages.lib.store.journal import execution
+from stages.lib.store.tables import RESULTS
+from stages.studies import registry
+
+
+def main(experiment: str) -> None:
+    chosen, settings, out = registry.experiment_of(experiment), registry.section(experiment), RESULTS / experiment
+    if settings is None:
+        raise params.SettingsError(f"{params.PARAMS}: {experiment} has no settings; allowed: a section of that name, or not to name it")
+    runs = chosen.runs(settings, sources.card_of)
+    with execution("experiment", experiment, settings=settings.model_dump(), inputs=inputs_of(runs), outputs=[out]) as journal:
+        grid = params.section("grid")
+        prepare = (lambda missing: chosen.prepare(missing, grid)) if chosen.prepare else None
+        experiments.compute(experiment, runs, compute, out, journal, prepare)
+        files.write_npz(out / "arrays.npz", chosen.arrays(runs))
+        files.write_json(out / "settings.json", settings.model_dump())
+
+
+def inputs_of(runs: list[Run]) -> list[Path]:
+    """Sources and image sets that the runs read."""
+    named = dict.fromkeys(run.source for run in runs)
+    return [
+        *(path for name in named for path in sources.paths(name)),
+        *(IMAGES / name for name in dict.fromkeys(run.target for run in runs)),
+    ]
+
+
+def compute(run: Run) -> None:
+    """In a worker."""
+    import_module(run.module).compute(run)
+
+
+if __name__ == "__main__":
+    command.run(main, __doc__, "experiment")

@@ -1,0 +1,170 @@
+"""What the stages before have written, read for the report: of the configured sources and targets, never what else lies there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from stages.lib.datasets import sets
+from stages.lib.errors import RunError
+from stages.lib.networks.sources import paths
+from stages.lib.report.results import Results
+from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
+from stages.lib.settings import params
+from stages.lib.store import files
+from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, EXPERIMENT_RUNS, FINETUNED, RESULTS, RUNS
+
+SAMPLES = 12  # pictures of a split
+SHOWN = 96  # pixels a side of a picture on the page, at most
+
+
+@dataclass(frozen=True)
+class ExperimentResults:
+    """What an experiment left: its runs, a row for each run and measure; arrays; and the settings that it ran with."""
+
+    settings: dict[str, Any]
+    runs: pd.DataFrame
+    arrays: dict[str, np.ndarray]
+
+
+def load_experiments(names: list[str]) -> dict[str, ExperimentResults]:
+    """The results of the experiments that params.yaml names, by their names, in its order."""
+    return {
+        name: ExperimentResults(
+            settings=files.read_json(RESULTS / name / "settings.json"),
+            runs=read_table(RESULTS / name / "runs.parquet", list(EXPERIMENT_RUNS)),
+            arrays=read_arrays(RESULTS / name / "arrays.npz"),
+        )
+        for name in names
+    }
+
+
+def cards_of(experiments: dict[str, ExperimentResults]) -> dict[str, dict[str, Any]]:
+    """The cards of the sources of all experiments, by name."""
+    names = dict.fromkeys(source for result in experiments.values() for source in result.runs["source"])
+    return {name: files.read_json(paths(name)[1]) for name in names}
+
+
+def load_results(settings: dict[str, Any]) -> Results:
+    """The results of the configured sources and targets.
+
+    Args:
+        settings: the sections of params.yaml by name.
+    """
+    sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
+    pairs = [(source, target) for source in sources for target in targets]
+    runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
+    attacked, checks = (
+        concatenated([read_table(ATTACKED_MODELS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
+        for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
+    )
+    cards = {name: files.read_json(paths(name)[1]) for name in sources}
+    sizes = settings["draw_subsets"].n_images
+    return Results(
+        runs=in_order(runs, sources, targets),
+        robustness=attacked,
+        checks=checks,
+        cards=cards,
+        labels=labels_of(cards, wanted.natural),
+        natural=wanted.natural,
+        targets=targets,
+        textures=[name for name in targets if getattr(params.dataset_entry(name), "set", None) == "textures"],
+        n_test={split: card.n for split, card in sets.card_of(settings["source"].dataset).splits.items()},
+        blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
+        size=nearest_size(sizes, wanted.headline.n_images),
+        resamples=wanted.bootstrap,
+        whole={target: sets.card_of(target).splits["train"].n for target in targets} if "all" in sizes else {},
+    )
+
+
+def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables below one another; a source that is evaluated with each of its targets is there once."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """The columns of a Parquet or CSV file.
+
+    Raises:
+        RunError: names the file, when it is missing, unreadable or without one of the columns.
+    """
+    try:
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}); run `dvc repro` to make it again") from None
+    absent = [name for name in columns if name not in table]
+    if absent:
+        raise RunError(f"{path}: has no column {absent[0]!r}; found: {', '.join(table.columns)}")
+    return table if path.suffix == ".csv" else table[columns]
+
+
+def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.DataFrame:
+    """Sorted as params.yaml lists sources and targets; then by blocks, n_images, seed and epoch."""
+    keys = {"source": sources.index, "target": targets.index, "blocks": block_order}
+    runs = runs.assign(**{name: runs[name].astype(str) for name in (*keys, "cell")})
+    return runs.sort_values(list(RUNS)[:6], key=lambda c: c.map(keys[c.name]) if c.name in keys else c, ignore_index=True)
+
+
+def labels_of(cards: dict[str, dict], natural: str) -> dict[str, str]:
+    """`natural`, `random`, or the threat model; the name itself where two would be called the same."""
+    labels = {name: "natural" if name == natural else label_of(name, card) for name, card in cards.items()}
+    return {name: label if list(labels.values()).count(label) == 1 else name for name, label in labels.items()}
+
+
+def label_of(name: str, card: dict[str, Any]) -> str:
+    """Without pre-training, `random`; else the threat model, with its perturbation where that is not PGD of many steps."""
+    threat = card["threat"]
+    if card["kind"] == "random":
+        return "random"
+    if not threat or not threat["eps"]:
+        return name
+    ball, how = eps_text(threat["norm"], threat["eps"]), threat.get("perturbation")
+    return f"{how}, {ball}" if how in ("PGD(1)", "Gaussian") else ball
+
+
+def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each split, the first image of each class, at most SAMPLES, reduced to a side of SHOWN; no split of a set without images."""
+    splits = {}
+    for split in sorted(sets.card_of(name).splits, key=lambda s: (s != "train", s)):
+        x, y = sets.load(name, split)
+        first = np.unique(y, return_index=True)[1][:SAMPLES]
+        splits[split] = (reduced(np.asarray(x[first])), y[first])
+    return splits
+
+
+def reduced(x: np.ndarray) -> np.ndarray:
+    """uint8 [n, H, W, channels] with a side of at most SHOWN pixels: a page with pictures of 224 x 224 would be large."""
+    if x.shape[1] <= SHOWN:
+        return x
+    small = [Image.fromarray(image.squeeze()).resize((SHOWN, SHOWN), Image.Resampling.BILINEAR) for image in x]
+    return np.stack([np.asarray(image).reshape(SHOWN, SHOWN, -1) for image in small])
+
+
+def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:
+    """The arrays of one model and norm in examples.npz; none where the file has no such group."""
+    found = read_arrays(ATTACKED_MODELS / source / target / "examples.npz")
+    if f"{model}_{norm}_clean" not in found:
+        return []
+    names = ["clean", "adversarial", "label", "predicted_clean", "predicted_adversarial"]
+    arrays = {name: found[f"{model}_{norm}_{name}"] for name in names}
+    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(found[f"{model}_{norm}_eps"])), **arrays}]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What an .npz file holds.
+
+    Raises:
+        RunError: names the file, when it is missing or unreadable.
+    """
+    try:
+        with np.load(path) as found:
+            return dict(found)
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); run `dvc repro` to make it again") from None

@@ -1,0 +1,60 @@
+"""Numbers as the report writes them: images, blocks, differences with their sign, and the order of blocks and sizes."""
+
+ALL = 1_000_000_000  # `all`, where numbers of blocks or of images are put in order
+
+
+def images(n: int | str) -> str:
+    """`1,600 images`; a size is a number of images as text, or `all`."""
+    return "all images" if n == "all" else f"{int(n):,} images"
+
+
+def block_text(blocks: str) -> str:
+    """`3 blocks`, `1 block`, `all blocks`."""
+    return {"all": "all blocks", "1": "1 block"}.get(blocks, f"{blocks} blocks")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference with its sign, and a true minus; zero has no sign."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if not float(text[1:]) else text
+
+
+def listed(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def block_order(blocks: str) -> int:
+    """A number of blocks as a number, by which it is sorted."""
+    return ALL if blocks == "all" else int(blocks)
+
+
+def size_order(size: str) -> int:
+    """A number of images as a number, by which it is sorted."""
+    return ALL if size == "all" else int(size)
+
+
+def nearest_blocks(configured: list[str], wanted: str) -> str | None:
+    """The configured number of blocks that is nearest to the wanted one; of two the smaller; None where there is none."""
+
+    def distance(blocks: str) -> tuple[int, int]:
+        return abs(block_order(blocks) - block_order(wanted)), block_order(blocks)
+
+    return min(map(str, configured), key=distance, default=None)
+
+
+def nearest_size(sizes: list[int | str], wanted: int) -> str:
+    """The configured number of images that is nearest to the wanted one, of two the smaller; `all` where there is no number."""
+    return str(min((n for n in sizes if n != "all"), key=lambda n: (abs(n - wanted), n), default="all"))
+
+
+def eps_text(norm: str, eps: float) -> str:
+    """A radius as it is written: `L2 0.5`, `L∞ 8/255`; eps in pixel units of [0, 1] images."""
+    return f"L∞ {eps * 255:.3g}/255" if norm == "linf" else f"L2 {eps:g}"
+
+
+def count_text(n: list[int]) -> str:
+    """How many subsets stand behind the points of a figure: `n = 20`, or `n = 20 down to 1`."""
+    if not n:
+        return "n = 0"
+    return f"n = {max(n)}" if min(n) == max(n) else f"n = {max(n)} down to {min(n)}"

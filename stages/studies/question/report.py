@@ -1,0 +1,87 @@
+"""The part of the report that answers the user's question: every source and target in full, and accuracy under attack."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.lib.report import pictures, reading
+from stages.lib.report.looks import Look
+from stages.lib.report.reading import ExperimentResults
+from stages.lib.report.results import Results, at
+from stages.lib.report.section import Drawing, Section
+from stages.lib.report.wording import block_text, images
+from stages.studies.question import figures, tables, under_attack
+from stages.studies.question.answers import answers, wins
+
+FOLDER = Path(__file__).parent
+NORMS = ("l2", "linf")
+
+
+def section(
+    results: Results, settings: dict[str, Any], experiments: dict[str, ExperimentResults], cards: dict[str, Any], looks: dict[str, Look]
+) -> Section:
+    """What the results say for themselves.
+
+    Args:
+        settings: the sections of params.yaml by name.
+        experiments: what papers computed beyond fine-tuning; none of it is shown here.
+        cards: of the sources of the experiments.
+        looks: of all sources.
+    """
+    made, given = tables.tables_of(results), answers(results)
+    attacks = under_attack.by_attack(results)
+    drawings = [*_samples(settings["datasets"]), *_targets(results, made, looks), *_attacks(results, looks)]
+    return Section(
+        title="Which source transfers best?",
+        template=FOLDER / "section.html.j2",
+        opening=FOLDER / "opening.html.j2",
+        anchors={"answer": "Answer", "images": "Images", "targets": "Targets"} | ({"robustness": "Under attack"} if attacks else {}),
+        context={
+            "answers": given, "wins": wins(results, given), "by_target": tables.rows_by_target(results, made["summary"]),
+            "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks),
+        },
+        tables=made,
+        drawings=drawings,
+        metrics=tables.metrics_of(results, made),
+        plots=tables.plots_of(made),
+    )  # fmt: skip
+
+
+def _samples(datasets: list[str]) -> Iterator[Drawing]:
+    """Pictures of every image set that is at hand."""
+    for name in datasets:
+        if splits := reading.samples_of(name):
+            yield Drawing(f"samples_{name}", pictures.samples, (splits, f"{name}: first image of each class, with its label"))
+
+
+def _targets(results: Results, made: dict[str, pd.DataFrame], looks: dict[str, Look]) -> Iterator[Drawing]:
+    """Each target with every source and every number of blocks."""
+    for target in results.targets:
+        title = f"{target}: test accuracy against number of training images"
+        yield Drawing(f"accuracy_{target}", figures.accuracy, (at(made["summary"], target=target), looks, title))
+        gaps = at(made["differences"], target=target)
+        if len(gaps):
+            title = f"{target}: robust minus natural on the same subsets"
+            yield Drawing(f"difference_{target}", figures.difference, (gaps, looks, title))
+    by_epoch = made["epochs"]
+    by_epoch = by_epoch[(by_epoch["blocks"] == results.blocks) | (by_epoch["source"] == results.random)]
+    title = f"Accuracy by epoch, every source: {images(results.size)}, {block_text(results.blocks)}"
+    yield Drawing("epochs", figures.epochs, (by_epoch, looks, title))
+
+
+def _attacks(results: Results, looks: dict[str, Look]) -> Iterator[Drawing]:
+    """Accuracy under attack, and adversarial examples of the sources and of what was fine-tuned from them."""
+    attacked = under_attack.against_eps(results)
+    if len(attacked):
+        yield Drawing("robustness", figures.robustness, (attacked, looks, "Accuracy under attack, against its radius"))
+    models = under_attack.clean_against_robust(results)
+    if len(models):
+        yield Drawing("clean_robust", figures.clean_robust, (models, looks, "Clean accuracy and accuracy under attack"))
+    for model, target in [("source", results.targets[0]), *(("finetuned", target) for target in results.targets)]:
+        groups = [g for name in results.cards for norm in NORMS for g in reading.example_group(name, target, model, norm)]
+        where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
+        if groups:
+            name = f"examples_{target}" if model == "finetuned" else "examples_source"
+            yield Drawing(name, pictures.examples, (pd.DataFrame(groups), looks, f"Adversarial examples: {where}"))

@@ -1,0 +1,170 @@
+"""Evidence for the claims of Shafahi et al. (ICLR 2020): from fine-tuned models under attack, and from `numbers.Transfers`.
+
+A model is tested on a few hundred images and trained from a few seeds, so the interval is the one over test images (Newcombe's,
+of means over seeds).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+
+from stages.lib.report import statistics
+from stages.lib.report.evidence import ABSENT, Evidence, over_images
+from stages.lib.report.results import Results, at, kept_models, middle_radius, row_at
+from stages.lib.report.wording import eps_text, images
+from stages.studies.shafahi2020.numbers import BOTH, Transfers
+
+NOTE = "interval over test images"
+
+
+def fine_tuned(results: Results) -> Iterator[Evidence]:
+    found = False
+    for target in results.targets:
+        rows = kept_models(results, target)
+        for norm in ("l2", "linf"):
+            evidence = _under_attack(results, target, at(rows, norm=norm), norm)
+            found = found or evidence is not None
+            if evidence:
+                yield evidence
+    if not found:
+        yield Evidence("weights of fine-tuned models", note=ABSENT)
+
+
+def _under_attack(results: Results, target: str, rows: pd.DataFrame, norm: str) -> Evidence | None:
+    """The best robust source minus natural at the middle radius."""
+    eps = middle_radius(rows)
+    if eps is None:
+        return None
+    attacked = at(rows, eps=eps)
+    scores = attacked.groupby("source")["accuracy"].mean()
+    ours = scores.reindex(results.robust).dropna()
+    if ours.empty or results.natural not in scores:
+        return None
+    name, first = str(ours.idxmax()), attacked.iloc[0]
+    what = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
+    counts = [int(first["n_test"])] * 2
+    evidence = over_images(what, [ours.max(), scores[results.natural]], counts, [1, -1])
+    clean = at(rows, eps=0.0).groupby("source")["accuracy"].mean().reindex([name, results.natural])
+    return _less_accurate(evidence, clean.tolist(), counts) or evidence
+
+
+def _less_accurate(evidence: Evidence, clean: list[float], counts: list[int]) -> Evidence | None:
+    """No verdict where the robust model errs more without an attack: a network that ignores its input resists every attack."""
+    if pd.isna(clean).any() or statistics.contrast(clean, counts, [1, -1])[2] >= 0:
+        return None
+    note = f"no verdict: without an attack it is less accurate ({clean[0]:.1f} % against {clean[1]:.1f} %)"
+    return replace(evidence, verdict="open", note=note)
+
+
+def features(transfers: Transfers) -> Iterator[Evidence]:
+    """Heads on frozen features, robust source minus natural, under attack."""
+    yield from _robust_minus_natural(transfers, transfers.attack, expected=1)
+
+
+def clean(transfers: Transfers) -> Iterator[Evidence]:
+    """Heads on frozen features, robust source minus natural, on clean images."""
+    yield from _robust_minus_natural(transfers, "clean", expected=-1)
+
+
+def natural(transfers: Transfers) -> Iterator[Evidence]:
+    """What a natural source's head withstands, against guessing."""
+    found = False
+    for (source, target), own in transfers.train_heads.groupby(["source", "target"], sort=False):
+        row = row_at(own, setting=0.0, measure=transfers.attack)
+        if row is None or transfers.robust(source):
+            continue
+        found = True
+        chance = 100 / transfers.classes[target]
+        comparison = f"{transfers.labels[source]} on {target}, minus {chance:.0f} %"
+        yield over_images(comparison, [row["mean"]], [transfers.n_test], [1], expected=-1, note=NOTE, constant=-chance)
+    if not found:
+        yield Evidence("heads on a natural source", note=ABSENT)
+
+
+def retrained(transfers: Transfers) -> Iterator[Evidence]:
+    found = False
+    for source, own in at(transfers.retrain, method="retrained", measure=transfers.attack).groupby("source", sort=False):
+        few, many = own["setting"].min(), own["setting"].max()
+        if transfers.robust(source) and few < many:
+            found = True
+            yield _contrast(
+                transfers, f"{transfers.labels[source]}: {many:g} pieces minus {few:g}", at(own, setting=many), at(own, setting=few), -1
+            )
+    if not found:
+        yield Evidence("a robust source with pieces drawn anew", note=ABSENT)
+
+
+def few_images(transfers: Transfers) -> Iterator[Evidence]:
+    rows = at(transfers.harden, measure=BOTH)
+    for (source, target), own in rows.groupby(["source", "target"], sort=False):
+        fewest = at(own, setting=own["setting"].min())
+        for other, name in (("adversarial", "adversarial training"), ("finetuned", "fine-tuning on adversarial examples")):
+            what = f"{target} from {transfers.labels[source]}, {fewest['setting'].iloc[0]:g} images of each class: head minus {name}"
+            yield _contrast(transfers, what, at(fewest, method="transferred"), at(fewest, method=other), 1)
+    if rows.empty:
+        yield Evidence("three ways of hardening", note=ABSENT)
+
+
+def masked(transfers: Transfers) -> Iterator[Evidence]:
+    """What an attack on the margin leaves, less what one on the cross-entropy does."""
+    found = False
+    for (source, target), own in transfers.train_heads.groupby(["source", "target"], sort=False):
+        deepest = at(own, setting=own["setting"].max(), method=own["method"].iloc[0])
+        if transfers.robust(source) or not transfers.margin_attack or deepest["setting"].iloc[0] == 0:
+            continue
+        found = True
+        what = f"{transfers.labels[source]} on {target}, {deepest['setting'].iloc[0]:g} hidden layers"
+        yield _contrast(transfers, what, at(deepest, measure=transfers.margin_attack), at(deepest, measure=transfers.attack), -1)
+    if not found:
+        yield Evidence("heads with hidden layers, attacked on the margin", note=ABSENT)
+
+
+def kept(transfers: Transfers) -> Iterator[Evidence]:
+    for source, target, swept, _ in _sweeps(transfers):
+        rows = at(swept, measure=transfers.attack)
+        least, most = rows["setting"].min(), rows["setting"].max()
+        what = f"{transfers.labels[source]} to {target}: lambda_d {most:g} minus {least:g}"
+        yield _contrast(transfers, what, at(rows, setting=most), at(rows, setting=least), 1)
+    if transfers.learn_without_forgetting.empty:
+        yield Evidence("learning without forgetting", note=ABSENT)
+
+
+def improved(transfers: Transfers) -> Iterator[Evidence]:
+    for source, target, swept, before in _sweeps(transfers):
+        robust = at(swept, measure=transfers.attack)
+        best = robust.loc[robust["mean"].idxmax(), "setting"]
+        own = before["method"].iloc[0]
+        what = f"{transfers.labels[source]} to {target}: lambda_d {best:g} minus the {'source' if own == 'source' else 'frozen source'}"
+        yield _contrast(transfers, what, at(swept, setting=best, measure="clean"), at(before, measure="clean"), 1)
+    if transfers.learn_without_forgetting.empty:
+        yield Evidence("learning without forgetting", note=ABSENT)
+
+
+def _sweeps(transfers: Transfers) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Source, target, the sweep over lambda_d, and what it started from: the source on its own data, else with a head of its own."""
+    for (source, target), own in transfers.learn_without_forgetting.groupby(["source", "target"], sort=False):
+        as_it_is = at(own, method="source")
+        yield source, target, at(own, method="learn_without_forgetting"), as_it_is if len(as_it_is) else at(own, method="frozen")
+
+
+def _robust_minus_natural(transfers: Transfers, measure: str, expected: int) -> Iterator[Evidence]:
+    """Sources that were trained on the same data, and no others, are compared."""
+    found = False
+    linear = at(transfers.train_heads, setting=0.0, measure=measure)
+    for (target, data), own in linear.groupby(["target", linear["source"].map(transfers.data_of)], sort=False):
+        first = next((row for _, row in own.iterrows() if not transfers.robust(row["source"])), None)
+        for _, row in own.iterrows():
+            if first is not None and transfers.robust(row["source"]):
+                found = True
+                what = f"{target}: {transfers.labels[row['source']]} minus {transfers.labels[first['source']]}, from {data}"
+                yield _contrast(transfers, what, row.to_frame().T, first.to_frame().T, expected)
+    if not found:
+        yield Evidence("heads on frozen features", note=ABSENT)
+
+
+def _contrast(transfers: Transfers, comparison: str, ours: pd.DataFrame, theirs: pd.DataFrame, expected: int) -> Evidence:
+    if ours.empty or theirs.empty:
+        return Evidence(comparison, note=ABSENT)
+    means = [float(rows["mean"].iloc[0]) for rows in (ours, theirs)]
+    return over_images(comparison, means, [transfers.n_test] * 2, [1, -1], expected=expected, note=NOTE)

@@ -1,0 +1,120 @@
+"""The runs of each experiment of Shafahi et al. (ICLR 2020), as its section of params.yaml asks for them."""
+
+from collections.abc import Iterable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from stages.lib.runs.experiments import Run
+from stages.lib.settings.sections import GridSettings
+from stages.lib.store import cells
+from stages.studies.shafahi2020 import features
+from stages.studies.shafahi2020.settings import (
+    HardenSettings,
+    LearnWithoutForgettingSettings,
+    OnTargets,
+    RetrainSettings,
+    TrainHeadsSettings,
+)
+from stages.studies.study import CardOf
+
+RETRAIN, TRAIN_HEADS, HARDEN = "retrain", "train_heads", "harden"
+LEARN_WITHOUT_FORGETTING = "learn_without_forgetting"
+FOLDER = "stages.studies.shafahi2020"
+
+
+def retrain(settings: RetrainSettings, card_of: CardOf) -> list[Run]:
+    """Each source as it is (k = 0), then with its last k pieces drawn anew, from each seed."""
+    runs = []
+    for card in map(card_of, settings.sources):
+        run = partial(
+            Run, stage=RETRAIN, module=f"{FOLDER}.retrain", source=card.name, target=card.dataset, part=card.part,
+            how=settings.training.model_dump(), measured=settings.measured.model_dump(),
+        )  # fmt: skip
+        runs.append(run(method="source", setting=0, seed=0))
+        runs += [run(method="retrained", setting=k, seed=seed) for k in settings.k for seed in range(settings.n_seeds)]
+    return runs
+
+
+def train_heads(settings: TrainHeadsSettings, card_of: CardOf) -> list[Run]:
+    """Heads of each kind and number of hidden layers; the first kind from the first seed keeps gradients as pictures."""
+    runs = []
+    for run in _on_targets(TRAIN_HEADS, settings):
+        for place, (name, kind) in enumerate(settings.kinds.items()):
+            for hidden in [h for h in settings.hidden if h or not place]:  # without hidden layers all kinds are one
+                for seed in range(settings.n_seeds):
+                    gradients = 0 if place or seed else settings.gradients
+                    how = kind.model_dump() | {"training": settings.training.model_dump(), "gradients": gradients}
+                    runs.append(run(method=name, setting=hidden, seed=seed, how=how))
+    return runs
+
+
+def harden(settings: HardenSettings, card_of: CardOf) -> list[Run]:
+    """Three ways to a robust model, at each number of images of a class; the longest trainings first."""
+    attack = settings.attack.model_dump()
+    ways = {
+        "adversarial": {"training": settings.from_scratch.model_dump(), "attack": attack},
+        "finetuned": {"training": settings.adversarial_finetuning.model_dump(), "attack": attack, "pieces": settings.pieces},
+        "transferred": {"training": settings.natural_head.model_dump()},
+    }
+    return [
+        run(method=name, setting=n, seed=seed, how=how)
+        for run in _on_targets(HARDEN, settings)
+        for n in sorted(settings.n_per_class, reverse=True)
+        for name, how in ways.items()
+        for seed in range(settings.n_seeds)
+    ]
+
+
+def learn_without_forgetting(settings: LearnWithoutForgettingSettings, card_of: CardOf) -> list[Run]:
+    """The sweep over lambda_d; `frozen` trains the head alone; `source`, on its own data, is the source as it is."""
+    runs, how = [], {"training": settings.training.model_dump(), "warm_start": settings.warm_start}
+    seeds = range(settings.n_seeds)
+    for source, target in product(settings.sources, settings.targets):
+        run, card = _on_target(LEARN_WITHOUT_FORGETTING, settings, source, target), card_of(source)
+        runs += [run(method=LEARN_WITHOUT_FORGETTING, setting=value, seed=seed, how=how) for value in settings.lambda_d for seed in seeds]
+        runs += [run(method="frozen", setting=0, seed=seed, how=how) for seed in seeds]
+        if card.dataset == target and card.part is None:
+            runs.append(run(method="source", setting=0, seed=0, how={}))
+        if settings.histogram_images:
+            runs.append(run(method="distance", setting=0, seed=0, how={"images": settings.histogram_images}))
+    return runs
+
+
+def _on_targets(experiment: str, settings: OnTargets) -> Iterable[partial]:
+    """What makes a run, for each source on each target."""
+    return [_on_target(experiment, settings, *pair) for pair in product(settings.sources, settings.targets)]
+
+
+def _on_target(experiment: str, settings: OnTargets, source: str, target: str) -> partial:
+    module, measured = f"{FOLDER}.{experiment}", settings.measured.model_dump()
+    return partial(Run, stage=experiment, module=module, source=source, target=target, measured=measured)
+
+
+def store_features(runs: list[Run], grid: GridSettings) -> None:
+    """What the sources make of the targets' training images, where runs learn from stored features."""
+    on_features = ("transferred", "frozen", LEARN_WITHOUT_FORGETTING)
+    stored = [
+        run for run in runs if run.method in on_features or (run.stage == TRAIN_HEADS and run.how["training"]["augmentation"] == "none")
+    ]
+    for source, target in dict.fromkeys((run.source, run.target) for run in stored):
+        features.store(source, target, grid)
+
+
+def gradients(runs: list[Run]) -> dict[str, np.ndarray]:
+    """Of heads: `<source>/<target>/<image, gradient or label>_<hidden layers>` (Figure 5)."""
+    shown = [run for run in runs if run.how["gradients"]]
+    return _arrays(shown, lambda run, name: f"{name}_{run.setting:g}")
+
+
+def distances(runs: list[Run]) -> dict[str, np.ndarray]:
+    """Of features: `<source>/<target>/<split>` (Figure 7)."""
+    return _arrays([run for run in runs if run.method == "distance"], lambda run, name: name)
+
+
+def _arrays(runs: list[Run], name_of: Any) -> dict[str, np.ndarray]:
+    return {
+        f"{run.source}/{run.target}/{name_of(run, name)}": array for run in runs for name, array in cells.arrays(run.stage, run.key).items()
+    }

@@ -1,0 +1,71 @@
+"""The sections of params.yaml of the experiments of Shafahi et al. (ICLR 2020)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, OneOrMore, Real, Settings, Whole
+from stages.lib.settings.robustness import Descent, MeasuredSettings
+
+
+class OnTargets(Settings):
+    """Sources, each with every target."""
+
+    sources: OneOrMore[Name]
+    targets: OneOrMore[Name]
+    measured: MeasuredSettings
+
+
+class RetrainSettings(Settings):
+    """The last k pieces of a source, drawn anew and trained on clean images of its own data (Shafahi et al. 2020, Section 3)."""
+
+    sources: OneOrMore[Name]
+    measured: MeasuredSettings
+    k: OneOrMore[Count]
+    n_seeds: Count
+    training: Descent
+
+
+class HeadKind(Settings):
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    batchnorm: bool = False
+
+
+class TrainHeadsSettings(OnTargets):
+    """Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
+
+    hidden: OneOrMore[Whole]
+    kinds: Annotated[dict[Name, HeadKind], Field(min_length=1)]
+    n_seeds: Count
+    training: Descent
+    gradients: Whole
+
+
+class AttackWhileTraining(Settings):
+    norm: Literal["l2", "linf"]
+    eps: NotNegative
+    steps: Count
+    step_ratio: Annotated[Real, Field(gt=1)]
+    replay: Count | None
+
+
+class HardenSettings(OnTargets):
+    """Three ways to a robust model of a target with few images (Shafahi et al. 2020, Section 4.2)."""
+
+    n_per_class: OneOrMore[Count]
+    n_seeds: Count
+    attack: AttackWhileTraining
+    from_scratch: Descent
+    adversarial_finetuning: Descent
+    natural_head: Descent
+    pieces: Count | Literal["all"]
+
+
+class LearnWithoutForgettingSettings(OnTargets):
+    """Fine-tuning that keeps the features of the source (Shafahi et al. 2020, Section 6)."""
+
+    lambda_d: OneOrMore[NotNegative]
+    n_seeds: Count
+    warm_start: Fraction
+    training: Descent
+    histogram_images: Whole

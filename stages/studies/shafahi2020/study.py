@@ -1,0 +1,66 @@
+"""Shafahi et al., "Adversarially robust transfer learning" (ICLR 2020): does robustness come along?"""
+
+from stages.lib.networks.architectures import BLOCKS, pieces_of
+from stages.lib.settings.catalog import AnySource, Random
+from stages.lib.settings.params import PARAMS, unknown
+from stages.lib.settings.sections import Params
+from stages.studies.shafahi2020 import runs
+from stages.studies.shafahi2020.settings import HardenSettings, LearnWithoutForgettingSettings, RetrainSettings, TrainHeadsSettings
+from stages.studies.study import Experiment, Study
+
+EXPERIMENTS = (
+    Experiment(runs.RETRAIN, RetrainSettings, runs.retrain, f"{runs.FOLDER}.retrain"),
+    Experiment(
+        runs.TRAIN_HEADS, TrainHeadsSettings, runs.train_heads, f"{runs.FOLDER}.train_heads", runs.store_features, runs.gradients
+    ),
+    Experiment(runs.HARDEN, HardenSettings, runs.harden, f"{runs.FOLDER}.harden", runs.store_features),
+    Experiment(
+        runs.LEARN_WITHOUT_FORGETTING, LearnWithoutForgettingSettings, runs.learn_without_forgetting,
+        f"{runs.FOLDER}.learn_without_forgetting", runs.store_features, runs.distances,
+    ),
+)  # fmt: skip
+
+
+def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
+    """Sources and targets that are not brought here, what a source cannot do, and robustness that is measured in two ways."""
+    wrong = []
+    on = [experiment.name for experiment in EXPERIMENTS if experiment.name in settings.experiments]
+    sections = {name: section for name in on if (section := getattr(settings, name)) is not None}
+    for name, section in sections.items():
+        wrong += unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
+        wrong += unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, "params.yaml: datasets")
+        wrong += [
+            f"{PARAMS}: {name}.sources: {source} is random and has no features to store; allowed: a source that is trained or fetched"
+            for source in section.sources
+            if isinstance(sources.get(source), Random)
+        ]
+    first = next(iter(sections), None)
+    wrong += [
+        f"{PARAMS}: {name}.measured is not {first}.measured; allowed: the same, as their figures stand side by side"
+        for name, section in sections.items()
+        if section.measured != sections[first].measured
+    ]
+    return wrong + (_piece_problems(sections[runs.RETRAIN], sources) if runs.RETRAIN in sections else [])
+
+
+def _piece_problems(section: RetrainSettings, sources: dict[str, AnySource]) -> list[str]:
+    wrong = []
+    for source in section.sources:
+        architecture = sources[source].architecture if source in sources else None
+        if architecture in BLOCKS:
+            most = pieces_of(architecture)
+            wrong += [
+                f"{PARAMS}: retrain.k: {k} is above the {most} pieces of {source} ({architecture}); allowed: 1 to {most}"
+                for k in section.k
+                if k > most
+            ]
+    return wrong
+
+
+SHAFAHI = Study(
+    name="shafahi2020",
+    title="Shafahi et al. (ICLR 2020)",
+    report="stages.studies.shafahi2020.report",
+    experiments=EXPERIMENTS,
+    problems=problems,
+)

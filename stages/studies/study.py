@@ -1,0 +1,42 @@
+"""What a study is to the pipeline: the experiments that it computes, its settings, and what it says in the report.
+
+A study is a folder here, and a line in `registry`. What is declared is light: neither torch nor matplotlib is imported for it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages.lib.networks.sources import Card
+from stages.lib.runs.experiments import Run
+from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.fields import Settings
+from stages.lib.settings.sections import GridSettings, Params
+
+CardOf = Callable[[str], Card]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a paper computes beyond fine-tuning: a list of runs, which the section of params.yaml of the same name decides."""
+
+    name: str  # in params.yaml, in its list `experiments`, and in models/results/
+    settings: type[Settings]
+    runs: Callable[[Any, CardOf], list[Run]]  # of its settings, and of the cards of sources
+    module: str  # dotted name of the one that computes a run, by `compute(run)`
+    prepare: Callable[[list[Run], GridSettings], None] | None = None  # computes what runs share, where one of them is missing
+    arrays: Callable[[list[Run]], dict[str, np.ndarray]] = lambda runs: {}  # that the report shows, read from the finished runs
+
+
+@dataclass(frozen=True)
+class Study:
+    """A paper, or the user's own question."""
+
+    name: str  # of its folder
+    title: str
+    report: str  # dotted name of the module whose `section` makes its part of the report
+    experiments: Sequence[Experiment] = ()
+    settings: type[Settings] | None = None  # of params.yaml: report.<name>
+    problems: Callable[[Params, dict[str, AnySource]], list[str]] = lambda settings, sources: []  # what cannot be run, a line each

@@ -1,0 +1,59 @@
+"""The part of the report that reproduces Utrera et al. (2021): Figures 2 to 5, 8, 10 and 11, Table 7, and the claims."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.lib.report.looks import Look
+from stages.lib.report.reading import ExperimentResults
+from stages.lib.report.results import Results
+from stages.lib.report.section import Drawing, Section
+from stages.studies.utrera2021 import claims, figures, numbers, published, table7
+from stages.studies.utrera2021.published import Published
+from stages.studies.utrera2021.results import UtreraResults, as_in_paper
+from stages.studies.utrera2021.study import UTRERA
+
+TEMPLATE = Path(__file__).with_name("section.html.j2")
+ANCHORS = {"accuracy": "Few or many images", "epochs": "Speed", "blocks": "Blocks", "constraints": "Constraints",
+           "perturbations": "Perturbations", "table7": "Table 7"}  # fmt: skip
+
+
+def section(
+    results: Results, settings: dict[str, Any], experiments: dict[str, ExperimentResults], cards: dict[str, Any], looks: dict[str, Look]
+) -> Section:
+    """The paper's figures, table and claims from these results.
+
+    Args:
+        settings: the sections of params.yaml by name.
+        experiments: none of this paper.
+        cards: of the sources of the experiments.
+        looks: of all sources.
+    """
+    ours, theirs = as_in_paper(results, settings["report"].utrera2021), published.load(results.targets)
+    of_figures = numbers.all_figures(ours, table7.delta(ours, theirs.table7))
+    seven = table7.table7(ours, theirs.table7)
+    return Section(
+        title=UTRERA.title,
+        template=TEMPLATE,
+        anchors=ANCHORS,
+        context={
+            "results": ours, "paper": of_figures, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
+            "agreement": table7.agreement(seven),
+        },
+        tables={"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
+        drawings=list(_drawings(ours, of_figures, theirs, looks)),
+        claims=claims.claims_of(ours, theirs),
+    )  # fmt: skip
+
+
+def _drawings(
+    results: UtreraResults, of_figures: dict[str, numbers.Numbers], theirs: Published, looks: dict[str, Look]
+) -> Iterator[Drawing]:
+    """The figures that this configuration has, and of Table 7 as published, where none of ours stands beside it."""
+    by_label = {looks[name].label: looks[name] for name in results.cards}
+    for name, figure in of_figures.items():
+        if len(figure.table):
+            yield Drawing(name, figures.draw, (name, figure, by_label, results.targets))
+    if not (of_figures["figure2"].table["series"] == "published").any():
+        title = "Published (Utrera et al., Table 7): L2 3 minus natural, ImageNet ResNet-50, 3 blocks"
+        yield Drawing("published", figures.published, (theirs.table7, title))

@@ -1,0 +1,44 @@
+"""The results as Utrera et al. (2021) compare them: one robust source that stands for all, and targets that resemble the source data."""
+
+from dataclasses import dataclass, field, fields, replace
+
+from stages.lib.report.results import Results, at
+from stages.lib.report.wording import block_order
+from stages.studies.utrera2021.study import UtreraSettings
+
+
+@dataclass(frozen=True)
+class UtreraResults(Results):
+    """Results, and what of them stands for what in the paper."""
+
+    exemplar: str | None = None  # the robust source that stands for adversarial training
+    epochs_at: list[str] = field(default_factory=list)  # sizes of the figures by epoch
+    similar: list[str] = field(default_factory=list)  # targets that resemble the source data
+    published: dict[str, str] = field(default_factory=dict)  # column of the paper's Table 7: the source that stands for it
+
+    @property
+    def block_pair(self) -> tuple[str, str] | None:
+        """What Figures 4b and 11b subtract: three and one blocks; else the compared number of blocks and the next smaller one."""
+        numbers = sorted(at(self.last, source=self.natural)["blocks"].unique(), key=block_order)
+        if {"1", "3"} <= set(numbers):
+            return "3", "1"
+        place = numbers.index(self.blocks) if self.blocks in numbers else 0
+        return (numbers[place], numbers[place - 1]) if place else None
+
+    @property
+    def robust_label(self) -> str:
+        """The exemplar as it is called in text."""
+        return self.labels[self.exemplar] if self.exemplar else "robust"
+
+
+def as_in_paper(results: Results, settings: UtreraSettings) -> UtreraResults:
+    """The results with what the settings name; of what is not configured, nothing."""
+    shared = {each.name: getattr(results, each.name) for each in fields(Results) if each.init}
+    found = UtreraResults(
+        **shared,
+        exemplar=settings.robust if settings.robust in results.cards else None,
+        epochs_at=[str(n) for n in settings.epochs_at],
+        similar=[name for name in settings.similar if name in results.targets],
+        published={column: name for column, name in settings.published.items() if name in results.cards},
+    )
+    return found if found.exemplar else replace(found, exemplar=next(iter(found.robust), None))
