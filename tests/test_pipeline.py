@@ -10,7 +10,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ran
+from repository import ran
 
 from stages.lib.store import code
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from checkpoints import robustness_format, torchvision_format
-from conftest import ROOT, Repository, merge, new_repository
+from repository import ROOT, Repository, merge, new_repository
 from served import Server, folder_archive, serve_sets
 
 from stages.lib.networks import units
