@@ -5,13 +5,13 @@ stage, which depends on no setting. So a setting or a module that changed runs t
 deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
 """
 
-import math
 from importlib.util import find_spec
 from pathlib import Path
 
 from stages.lib import command
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import BLOCKS, pieces_of
+from stages.lib.norms.table import NORMS, all_norms
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnyDataset, AnySource, Part, Random
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
@@ -116,8 +116,8 @@ def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[s
 
 def _attack_problems(settings: Params) -> list[str]:
     """Balls no wider than the pixels allow, and attacks that are installed."""
-    widest = {"linf": 1.0, "l2": math.sqrt(3 * settings.upscale.image_size**2)}
-    balls = [("evaluate_robustness.l2", "l2", eps) for eps in settings.evaluate_robustness.l2]
+    widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
+    balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in NORMS for eps in settings.evaluate_robustness.radii(norm)]
     balls += [("robust_transfer.eps", settings.robust_transfer.norm, settings.robust_transfer.eps)]
     balls += [("harden.attack.eps", settings.harden.attack.norm, settings.harden.attack.eps)]
     wrong = [

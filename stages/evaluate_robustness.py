@@ -18,6 +18,7 @@ import pandas as pd
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load_part
 from stages.lib.networks import sources
+from stages.lib.norms.table import NORMS
 from stages.lib.runs import missing
 from stages.lib.runs.attacked import Model, models_of
 from stages.lib.settings import params
@@ -26,7 +27,6 @@ from stages.lib.store import cells, code, files
 from stages.lib.store.journal import Journal, execution
 from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, PER_IMAGE, WORST, kept_weights
 
-NORMS = ("l2", "linf")  # keys of the section, each a list of radii
 CODE = ("stages.lib.attacks.evaluation", "stages.lib.attacks.checks", "stages.lib.training.finetuning")
 SEED = 0  # of the attacks' random starts
 EXAMPLES = 8  # images of each model and norm in examples.npz
@@ -47,7 +47,7 @@ class Task:
 
     @property
     def radii(self) -> list[float]:
-        return sorted({0.0, *getattr(self.settings, self.norm)})
+        return sorted({0.0, *self.settings.radii(self.norm)})
 
     @property
     def how(self) -> dict:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import figures, pictures, results
 from stages.lib.report.figures import Look
 from stages.lib.report.study import Study, at, block_text, images
@@ -64,7 +65,7 @@ def _attacks(study: Study, looks: dict[str, Look]) -> Iterator[tuple[str, Figure
     if len(models):
         yield "clean_robust", source_figures.clean_robust(models, looks, "Clean accuracy and accuracy under attack")
     for model, target in [("source", study.targets[0]), *(("finetuned", t) for t in study.targets)]:
-        groups = [g for name in study.cards for norm in ("l2", "linf") for g in results.example_group(name, target, model, norm)]
+        groups = [g for name in study.cards for norm in NORMS for g in results.example_group(name, target, model, norm)]
         where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
         if groups:
             name = f"examples_{target}" if model == "finetuned" else "examples_source"

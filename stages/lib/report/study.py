@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.lib.norms.table import NORMS, norm_of
 from stages.lib.report import statistics
 from stages.lib.store.tables import WORST
 
@@ -68,7 +69,7 @@ class Study:
     @property
     def robust(self) -> list[str]:
         """Trained adversarially with many steps; Section 7 alone is about the others that learn from perturbed images."""
-        return [name for name in self.cards if self.family(name) in ("l2", "linf")]
+        return [name for name in self.cards if self.family(name) in NORMS]
 
     @property
     def worst(self) -> pd.DataFrame:
@@ -103,7 +104,7 @@ class Study:
         return (self.cards[name]["threat"] or {}).get("perturbation")
 
     def family(self, name: str) -> str:
-        """What a source's colour goes by: `natural`, `random`; `l2` or `linf` of a robust one; `pgd1` or `gaussian` of Section 7."""
+        """What a source's colour goes by: `natural`, `random`; of a robust one the norm; `pgd1` or `gaussian` of Section 7."""
         if name == self.random:
             return "random"
         if name == self.natural or self.eps(name) == 0:
@@ -194,7 +195,7 @@ def nearest_blocks(configured: Any, wanted: str) -> str | None:
 
 def eps_text(norm: str, eps: float) -> str:
     """A radius as it is written: `L2 0.5`, `L∞ 8/255`; eps in pixel units of [0, 1] images."""
-    return f"L∞ {eps * 255:.3g}/255" if norm == "linf" else f"L2 {eps:g}"
+    return norm_of(norm).eps_text(eps)
 
 
 @dataclass(frozen=True)

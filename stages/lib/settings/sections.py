@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
     Blocks,
     BySize,
@@ -19,7 +20,6 @@ from stages.lib.settings.fields import (
     Whole,
 )  # fmt: skip
 from stages.lib.settings.robustness import (
-    Attack,
     EvaluateRobustnessSettings,
     HardenSettings,
     LearnWithoutForgettingSettings,
@@ -46,7 +46,7 @@ class DrawSubsetsSettings(Settings):
     seed_step: Count
 
 
-class TrainingAttack(Attack):
+class TrainingAttack(Steps):
     step_ratio: Annotated[Real, Field(gt=1.5, lt=4)]
     eps_hold: Fraction
     eps_ramp: Fraction

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stages.lib.norms.table import norm_of
 from stages.lib.report import statistics
 from stages.lib.report.study import Study, at, block_text, eps_text, images, kept_runs
 from stages.lib.store.tables import WORST
@@ -65,7 +66,7 @@ def doubts(study: Study) -> list[dict]:
     """The checks that failed: of which model and norm, which check, and what it found."""
     failed = study.checks[~study.checks["passed"].astype(bool)]
     return [
-        {"what": described(study, row), "source": row["source"], "norm": {"l2": "L2", "linf": "L∞"}[row["norm"]], "check": row["check"],
+        {"what": described(study, row), "source": row["source"], "norm": norm_of(row["norm"]).label, "check": row["check"],
          "says": row["says"]}
         for _, row in failed.iterrows()
     ]  # fmt: skip

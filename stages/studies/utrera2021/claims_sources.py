@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.study import ABSENT, Evidence, Study, at, eps_text, images, kept_runs, over_images, over_seeds
 from stages.studies.question.under_attack import middle
@@ -103,7 +104,7 @@ def robust_targets(study: Study) -> Iterator[Evidence]:
     found = False
     for target in study.targets:
         rows = kept_runs(study, target)
-        for norm in ("l2", "linf"):
+        for norm in NORMS:
             evidence = _under_attack(study, target, at(rows, norm=norm), norm)
             found = found or evidence is not None
             if evidence:

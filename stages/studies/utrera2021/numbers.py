@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.study import Study, at, block_text, images, size_order
 
@@ -103,7 +104,7 @@ def figure8(study: Study) -> Numbers:
 
 def eps_pairs(study: Study) -> list[tuple[str, str]]:
     """Robust sources of one norm with neighbouring radii, the smaller first."""
-    by_norm = [sorted(study.of_family(norm), key=study.eps) for norm in ("l2", "linf")]
+    by_norm = [sorted(study.of_family(norm), key=study.eps) for norm in NORMS]
     return [pair for names in by_norm for pair in pairwise(names) if study.eps(pair[0]) < study.eps(pair[1])]
 
 
