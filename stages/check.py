@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.lib import command
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import BLOCKS, pieces_of
-from stages.lib.norms.table import NORMS, all_norms
+from stages.lib.norms.table import all_norms
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnyDataset, AnySource, Part, Random
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
@@ -117,7 +117,11 @@ def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[s
 def _attack_problems(settings: Params) -> list[str]:
     """Balls no wider than the pixels allow, and attacks that are installed."""
     widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
-    balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in NORMS for eps in settings.evaluate_robustness.radii(norm)]
+    balls = [
+        (f"evaluate_robustness.{norm}", norm, eps)
+        for norm in settings.evaluate_robustness.norms
+        for eps in settings.evaluate_robustness.radii(norm)
+    ]
     balls += [("robust_transfer.eps", settings.robust_transfer.norm, settings.robust_transfer.eps)]
     balls += [("harden.attack.eps", settings.harden.attack.norm, settings.harden.attack.eps)]
     wrong = [

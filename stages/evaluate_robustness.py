@@ -18,7 +18,6 @@ import pandas as pd
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load_part
 from stages.lib.networks import sources
-from stages.lib.norms.table import NORMS
 from stages.lib.runs import missing
 from stages.lib.runs.attacked import Model, models_of
 from stages.lib.settings import params
@@ -70,7 +69,7 @@ def main(source: str, target: str) -> None:
     inputs = [*sources.paths(source), kept_weights(source, target), IMAGES / target]
     with execution("evaluate_robustness", source, target, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         names = [*settings.attacks, *([CHECKING] if settings.check_images else [])]
-        keys = {task: task.key for task in (Task(*part, settings) for part in product(models_of(source, target), NORMS, names))}
+        keys = {task: task.key for task in (Task(*part, settings) for part in product(models_of(source, target), settings.norms, names))}
         missing.compute(f"evaluate_robustness@{source}-{target}", "robustness", {key: task for task, key in keys.items()}, compute,
                         settings=params.section("grid"), preload=CODE, unit="attack")  # fmt: skip
         save(out, keys, journal)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
-from stages.lib.norms.table import all_norms
+from stages.lib.norms.table import NORMS, all_norms
 from stages.lib.settings.attacks import AnyAttack, NormName, radii_of
 from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, OneOrMore, Positive, Real, Settings, Whole
 
@@ -13,16 +13,27 @@ class TestedImages(Settings):
     max_images: Count
 
 
-Radii = create_model("Radii", __base__=TestedImages, **{norm.name: (radii_of(norm), ...) for norm in all_norms()})
-"""A list of radii for each norm, below its name."""
+Radii = create_model("Radii", __base__=TestedImages, **{norm.name: (radii_of(norm), None) for norm in all_norms()})
+"""A list of radii for each norm, below its name; a norm that is not there is not evaluated."""
 
 
 class EvaluateRobustnessSettings(Radii):
     attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
     check_images: Whole
 
+    @property
+    def norms(self) -> list[str]:
+        """Names of the norms that are evaluated."""
+        return [name for name in NORMS if getattr(self, name) is not None]
+
     def radii(self, norm: str) -> list[float]:
         return getattr(self, norm)
+
+    @model_validator(mode="after")
+    def _has_a_norm(self) -> "EvaluateRobustnessSettings":
+        if not self.norms:
+            raise ValueError(f"a list of radii for one norm or more: {', '.join(NORMS)}")
+        return self
 
 
 class RobustTransferSettings(Settings):
