@@ -5,7 +5,6 @@ and of each experiment, which depends on no setting. So a setting or a module th
 DVC deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
 """
 
-import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 from stages.lib import command
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import BLOCKS
+from stages.lib.norms.table import all_norms
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnyDataset, AnySource, Part, Random
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
@@ -122,8 +122,9 @@ def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[s
 
 def _attack_problems(settings: Params) -> list[str]:
     """Balls no wider than the pixels allow, and attacks that are installed."""
-    widest = {"linf": 1.0, "l2": math.sqrt(3 * settings.upscale.image_size**2)}
-    balls = [("evaluate_robustness.l2", "l2", eps) for eps in settings.evaluate_robustness.l2]
+    widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
+    radii = settings.evaluate_robustness
+    balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in radii.norms for eps in radii.radii(norm)]
     balls += [(f"{key}.eps", ball.norm, ball.eps) for key, ball in _balls_of_experiments(settings)]
     wrong = [
         f"{PARAMS}: {key} is {eps:g}, beyond the range of pixels; "

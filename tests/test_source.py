@@ -18,7 +18,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from stages import download, source, upscale
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import gaussian, pgd
 from stages.lib.errors import RunError
 from stages.lib.networks import sources, units
 from stages.lib.runs import pretraining
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, cap
 
 def test_eps_is_held_at_zero_and_then_rises_to_its_radius(glyphs, monkeypatch):
     seen = []
-    monkeypatch.setattr(perturbations, "pgd", lambda **settings: seen.append(settings["eps"]))
+    monkeypatch.setattr(pgd, "make", lambda **settings: seen.append(settings["eps"]))
     perturb_at = pretraining.adversary(params.source_entry("l2_eps0_5"), params.section("source"))
     for progress in (0.0, 0.1, 0.3, 0.5, 0.99):
         perturb_at(progress)
@@ -260,11 +260,9 @@ def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
 @pytest.mark.parametrize(("name", "said"), [("pgd1_l2_eps0_5", "PGD(1)"), ("gaussian_l2_eps0_5", "Gaussian"), ("l2_eps0_5", "PGD(3)")])
 def test_the_card_says_how_the_images_were_perturbed(name, said, glyphs, monkeypatch):
     made_with = []
-    for kind in ("pgd", "gaussian"):
-        original = getattr(perturbations, kind)
-        monkeypatch.setattr(
-            perturbations, kind, lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how)
-        )
+    for kind, module in {"pgd": pgd, "gaussian": gaussian}.items():
+        original = module.make
+        monkeypatch.setattr(module, "make", lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how))
     source.main(name)
     assert sources.card_of(name).threat.perturbation == said
     kind, how = made_with[-1]

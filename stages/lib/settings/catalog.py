@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stages.lib.settings.attacks import AnyPerturbation, NormName
 from stages.lib.settings.fields import (
     Count,
     FileName,
@@ -131,35 +132,12 @@ AnyDataset = Annotated[
 # models/catalog.yaml
 
 
-class Pgd(Settings):
-    """The worst point of the ball that k steps find; step size alpha = c * eps / k (Utrera et al. 2021, A.2)."""
-
-    kind: Literal["pgd"]
-    steps: Count  # k
-    step_ratio: Annotated[Real, Field(gt=1)]  # c; PGD(1) with a step of 6 within L2 3 is 2
-    random_start: bool = False
-
-
-class Gaussian(Settings):
-    """A random point: normal noise, projected on the ball (Utrera et al. 2021, A.10)."""
-
-    kind: Literal["gaussian"]
-    std: Positive  # of a pixel, in [0, 1] units
-
-
-class Free(Settings):
-    """The gradient of each training step moves the images as well, which are trained on `replay` times (Shafahi et al. 2019b)."""
-
-    kind: Literal["free"]
-    replay: Count  # m
-
-
 class Threat(Settings):
     """The ball within which a source was (or is to be) trained on perturbed images; eps in pixel units of [0, 1] images."""
 
-    norm: Literal["l2", "linf"]
+    norm: NormName
     eps: NotNegative
-    perturbation: Annotated[Pgd | Gaussian | Free, Field(discriminator="kind")] | None = None  # none: as params.yaml: source.attack says
+    perturbation: AnyPerturbation | None = None  # none: as params.yaml: source.attack says
 
 
 class Source(Settings):

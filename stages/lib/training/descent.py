@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.attacks import evaluation
-from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.attacks.attack import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.networks import inference

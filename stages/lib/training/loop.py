@@ -32,7 +32,7 @@ class Free:
 
 
 class Ball(Protocol):
-    """A norm, as `attacks.Norm` describes it."""
+    """A norm, as `norms.norm.Norm` describes it."""
 
     step: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks import perturbations
-from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.attacks.attack import cross_entropy, loss_gradient
 from stages.lib.datasets import pixels
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks import sources, units
@@ -77,7 +76,7 @@ def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, c
     chosen = np.sort(np.unique(y, return_index=True)[1][:count])
     seen = pixels.prepare(x[chosen], units.device_of(network), size)
     labels = torch.from_numpy(y[chosen]).to(seen.device)
-    found = perturbations.loss_gradient(network, seen, labels, log_odds)
+    found = loss_gradient(network, seen, labels, log_odds)
     return {name: part.permute(0, 2, 3, 1).contiguous().cpu() for name, part in (("image", seen), ("gradient", found))} | {
         "label": labels.cpu()
     }
