@@ -7,7 +7,7 @@ models/robustness/hardened/<source>/<target>/runs.parquet: a row for each way, n
 from functools import partial
 
 from stages.lib import command
-from stages.lib.networks.sources import Card, card_of
+from stages.lib.networks.sources import SourceCard, card_of
 from stages.lib.runs import experiments
 from stages.lib.runs.experiments import Run
 from stages.lib.settings import params
@@ -23,7 +23,7 @@ def main(source: str, target: str) -> None:
         experiments.compute(runs_of(settings, measured, card_of(source), target), compute, out, journal, store)
 
 
-def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
+def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: SourceCard, target: str) -> list[Run]:
     run = partial(
         Run, stage="harden", module="stages.studies.shafahi2020.harden", source=source.name, target=target, measured=measured.model_dump()
     )

@@ -8,7 +8,7 @@ features of an image and of its augmentation. `frozen` trains the head alone; `s
 from functools import partial
 
 from stages.lib import command
-from stages.lib.networks.sources import Card, card_of
+from stages.lib.networks.sources import SourceCard, card_of
 from stages.lib.runs import experiments
 from stages.lib.runs.experiments import Run
 from stages.lib.settings import params
@@ -29,7 +29,7 @@ def main(source: str, target: str) -> None:
         files.write_npz(out / "distances.npz", arrays[0] if arrays else {})
 
 
-def runs_of(settings: LearnWithoutForgettingSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
+def runs_of(settings: LearnWithoutForgettingSettings, measured: RobustTransferSettings, source: SourceCard, target: str) -> list[Run]:
     run = partial(
         Run,
         stage=STAGE,

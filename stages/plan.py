@@ -105,7 +105,7 @@ def expected(settings: Params, source: str, target: str) -> Task:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
     stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
-    shown = sets.Card(
+    shown = sets.DatasetCard(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
         mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
     )  # fmt: skip
@@ -116,9 +116,9 @@ def expected(settings: Params, source: str, target: str) -> Task:
     return Task(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
 
 
-def expected_card(source: str) -> sources.Card:
+def expected_card(source: str) -> sources.SourceCard:
     entry = params.source_entry(source)
-    return sources.Card(
+    return sources.SourceCard(
         name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None,
         dataset=getattr(entry, "dataset", None), part=getattr(entry, "part", None), threat=None, origin="", sha256="unknown",
         mean=[0.5] * 3, std=[0.5] * 3, accuracy={},

@@ -7,7 +7,7 @@ models/robustness/retrained/<source>/runs.parquet: a row for each k, seed and me
 from functools import partial
 
 from stages.lib import command
-from stages.lib.networks.sources import Card, card_of
+from stages.lib.networks.sources import SourceCard, card_of
 from stages.lib.runs import experiments
 from stages.lib.runs.experiments import Run
 from stages.lib.settings import params
@@ -21,7 +21,7 @@ def main(source: str) -> None:
         experiments.compute(runs_of(settings, measured, card_of(source)), compute, out, journal)
 
 
-def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source: Card) -> list[Run]:
+def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source: SourceCard) -> list[Run]:
     run = partial(
         Run, stage="retrain", module="stages.studies.shafahi2020.retrain", source=source.name, target=source.dataset, part=source.part,
         how=settings.training.model_dump(), measured=measured.model_dump(),

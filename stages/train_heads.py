@@ -8,7 +8,7 @@ gradients.npz, for each number of hidden layers the gradient of the loss by some
 from functools import partial
 
 from stages.lib import command
-from stages.lib.networks.sources import Card, card_of
+from stages.lib.networks.sources import SourceCard, card_of
 from stages.lib.runs import experiments
 from stages.lib.runs.experiments import Run
 from stages.lib.settings import params
@@ -29,7 +29,7 @@ def main(source: str, target: str) -> None:
         files.write_npz(out / "gradients.npz", {f"{name}_{h:g}": part for h, found in arrays.items() for name, part in found.items()})
 
 
-def runs_of(settings: TrainHeadsSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
+def runs_of(settings: TrainHeadsSettings, measured: RobustTransferSettings, source: SourceCard, target: str) -> list[Run]:
     run = partial(
         Run,
         stage="train_heads",

@@ -25,7 +25,7 @@ class SplitCard(BaseModel):
     sha256: str
 
 
-class Card(BaseModel):
+class DatasetCard(BaseModel):
     """What later stages know of an image set without reading it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -40,11 +40,11 @@ class Card(BaseModel):
     splits: dict[str, SplitCard]  # none for an optional set that is not there
 
 
-def card_of(name: str) -> Card:
+def card_of(name: str) -> DatasetCard:
     """Raises RunError when the card is missing or is not one."""
     path = IMAGES / name / "card.json"
     try:
-        return Card(**files.read_json(path))
+        return DatasetCard(**files.read_json(path))
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path}: no card of a dataset ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 

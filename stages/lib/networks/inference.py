@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.datasets import augmentation, pixels
-from stages.lib.networks import units
+from stages.lib.networks.devices import device_of
 
 T = TypeVar("T")
 BATCH = 256  # images in one pass
@@ -38,12 +38,12 @@ class View:
 AS_STORED = View()
 
 
-class Model:
+class CutNetwork:
     """A network cut into a frozen and a trained part, which takes images or activations."""
 
     def __init__(self, frozen: nn.Module | None, trained: nn.Module, view: View):
         self.frozen, self.trained, self.view = frozen or nn.Identity(), trained, view
-        self.device = units.device_of(trained)
+        self.device = device_of(trained)
 
     def eval(self) -> None:
         self.trained.eval()
@@ -67,7 +67,7 @@ class Model:
 
 
 @torch.no_grad()
-def accuracy(model: Model, x: np.ndarray, y: np.ndarray) -> float:
+def accuracy(model: CutNetwork, x: np.ndarray, y: np.ndarray) -> float:
     """Percent of the images (or activations) that the model in eval mode labels correctly."""
     model.eval()
     predicted = torch.cat(list(in_parts(lambda part: model(x[part]).argmax(1), len(x)))).cpu()
@@ -83,7 +83,7 @@ def frozen_activations(
 ) -> Iterator[np.ndarray]:
     """Activations of the frozen part in eval mode, float32 [batch, ..., C], batch by batch: x may be larger than memory."""
     frozen.eval().to(memory_format=torch.channels_last)
-    device = units.device_of(frozen)
+    device = device_of(frozen)
     rows = np.arange(len(x)) if rows is None else rows
 
     def activations(part: slice) -> np.ndarray:
@@ -114,7 +114,7 @@ def unpacked(activations: Tensor) -> Tensor:
     return activations.movedim(-1, 1)
 
 
-def settled(model: Model, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the frozen part makes of some rows of x, and their place in it; x and the rows where these are no images, or too many."""
     if x.dtype != np.uint8 or 4 * math.prod(activation_shape(model.frozen, x, model.view)) * len(rows) > HELD_BYTES[model.device.type]:
         return x, rows
@@ -133,7 +133,7 @@ def adapt(frozen: nn.Module, x: np.ndarray, batches: list[np.ndarray], view: Vie
         norm.reset_running_stats()
         norm.momentum = None  # torch's way to say: the mean of all batches
         norm.train()
-    device = units.device_of(frozen)
+    device = device_of(frozen)
     for rows in batches:
         batch = pixels.prepare(x[rows], device, view.size, view.resolution)
         with view.precision(device):

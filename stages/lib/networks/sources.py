@@ -23,7 +23,7 @@ class ThreatCard(BaseModel):
     perturbation: str | None = None  # "PGD(3)", "Gaussian"; None where it is not known
 
 
-class Card(BaseModel):
+class SourceCard(BaseModel):
     """What is known of a source; robust accuracy is measured by `evaluate_robustness`, with an attack that can be trusted."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,18 +49,18 @@ def paths(name: str) -> tuple[Path, Path]:
     return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"
 
 
-def save(card: Card, weights: "dict[str, Tensor]") -> None:
+def save(card: SourceCard, weights: "dict[str, Tensor]") -> None:
     """Write weights and card; the card's sha256 is set here."""
     weights_path, card_path = paths(card.name)
     files.write_tensors(weights_path, weights)
     files.write_json(card_path, card.model_copy(update={"sha256": files.sha256_of(weights_path)}).model_dump())
 
 
-def card_of(name: str) -> Card:
+def card_of(name: str) -> SourceCard:
     """Raises RunError when the card is missing or is not one."""
     path = paths(name)[1]
     try:
-        return Card(**files.read_json(path))
+        return SourceCard(**files.read_json(path))
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path}: no card of a source ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
