@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import harden, learn_without_forgetting, retrain, train_heads
-from stages.lib.datasets import sets, subsets
+from stages.lib.datasets import catalog, sets, subsets
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.progress import bar
@@ -28,7 +28,7 @@ from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Job
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnyDataset, Folder, Random
+from stages.lib.settings.catalog import Random
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 from stages.lib.workers import executors
@@ -100,10 +100,10 @@ def prepared(settings: Params, source: str, target: str) -> Task | None:
 
 def expected(settings: Params, source: str, target: str) -> Task:
     """The same from the catalogs alone, with subsets that nothing has been computed for."""
-    images = params.dataset_entry(target)
+    images = catalog.dataset_entry(target)
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
-    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
+    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else images.native_size(settings.upscale.image_size)
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
     shown = sets.DatasetCard(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
@@ -123,11 +123,6 @@ def expected_card(source: str) -> sources.SourceCard:
         dataset=getattr(entry, "dataset", None), part=getattr(entry, "part", None), threat=None, origin="", sha256="unknown",
         mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
     )  # fmt: skip
-
-
-def native_size(images: AnyDataset) -> int:
-    """Pixels a side: of the sets that torchvision reads the colour ones have 32, the grey ones 28, and of folders nothing is known."""
-    return getattr(images, "size", None) or (32 if images.channels == 3 else 28)
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
@@ -210,15 +205,12 @@ def is_kept(run: Run) -> bool:
 
 
 def images_bytes(settings: Params) -> float:
-    """Archives, where their size is known, and images as they are stored; without folders, of which nothing is known."""
+    """Archives and images as they are stored, as far as the catalog knows their size and number."""
     total = 0
     for name in settings.datasets:
-        entry = params.dataset_entry(name)
-        if isinstance(entry, Folder):
-            continue
-        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(entry)
-        total += (entry.train + entry.test) * side**2 * entry.channels
-        total += sum(file.size or 0 for file in getattr(entry, "files", []))
+        entry = catalog.dataset_entry(name)
+        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else entry.native_size(settings.upscale.image_size)
+        total += entry.expected_images * side**2 * entry.channels + entry.file_bytes
     return total
 
 

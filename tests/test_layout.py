@@ -84,7 +84,7 @@ def reads(stage: str) -> set[str]:
     return found | {name for name, call in CATALOGS.items() if call in text}
 
 
-CATALOGS = {"data/catalog.yaml": "params.dataset_entry", "models/catalog.yaml": "params.source_entry"}
+CATALOGS = {"data/catalog.yaml": "catalog.dataset_entry", "models/catalog.yaml": "params.source_entry"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.lib.datasets import sets
+from stages.lib.datasets import catalog, sets
 from stages.lib.errors import RunError
 from stages.lib.networks.sources import paths
 from stages.lib.report.study import Study, block_order, eps_text, nearest_blocks
-from stages.lib.settings import params
 from stages.lib.store import files
 from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, FINETUNED, RUNS
 
@@ -39,7 +38,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         natural=wanted.natural,
         exemplar=wanted.robust if wanted.robust in sources else None,
         targets=targets,
-        textures=[name for name in targets if getattr(params.dataset_entry(name), "set", None) == "textures"],
+        textures=[name for name in targets if catalog.dataset_entry(name).label_is_texture],
         n_test={split: card.n for split, card in sets.card_of(settings["source"].dataset).splits.items()},
         blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
         size=nearest_size(sizes, wanted.headline.n_images),

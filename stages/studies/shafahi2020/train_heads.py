@@ -8,7 +8,7 @@ from stages.lib.attacks import perturbations
 from stages.lib.attacks.perturbations import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.sets import card_of, load
-from stages.lib.networks import sources, units
+from stages.lib.networks import sources
 from stages.lib.networks.devices import best_device, device_of
 from stages.lib.runs.experiments import Run
 from stages.lib.store import files
