@@ -111,7 +111,7 @@ def expected(settings: Params, source: str, target: str) -> Task:
     )  # fmt: skip
     rng = np.random.default_rng(0)
     names = subsets.names(settings.draw_subsets, images.train)
-    drawn = {name: rng.permutation(images.train)[: subsets.parts_of(name)[0]] for name in names}
+    drawn = {name: rng.permutation(images.train)[: subsets.size_and_seed_of(name)[0]] for name in names}
     n = {"train": images.train, "test": images.test}
     return Task(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
 

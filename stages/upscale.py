@@ -47,7 +47,7 @@ def main(dataset: str) -> None:
 
 
 def size_on_disk(x: Images, settings: UpscaleSettings) -> int:
-    """Pixels a side: up-scaling waits until the image is on the device, where the settings say so."""
+    """Pixels a side of stored images: smaller ones keep their size where the settings say `native`, and are up-scaled on the device."""
     height, width = x.shape[1:3]
     return height if settings.store == "native" and height == width < settings.image_size else settings.image_size
 
@@ -64,12 +64,13 @@ def write(name: str, split: str, x: Images, y: np.ndarray, size: int, counts: np
 
 
 def resized(x: Images, size: int, title: str) -> Iterator[np.ndarray]:
+    """The images at that size, chunk by chunk, with a progress bar."""
     for i in bar(range(0, len(x), CHUNK), title=title, unit="chunk"):
         yield resize(x[i : i + CHUNK], size)
 
 
 def counted(chunks: Iterator[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
-    """The chunks as they come; how often each value occurs in each channel is added to `counts`."""
+    """The chunks, unchanged; for each channel, how often each value occurs is added to `counts` on the way."""
     for chunk in chunks:
         for channel in range(len(counts)):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
@@ -77,7 +78,7 @@ def counted(chunks: Iterator[np.ndarray], counts: np.ndarray) -> Iterator[np.nda
 
 
 def resize(x: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear, by Pillow, as the released transforms do it: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
+    """Images resized bilinearly, by Pillow as in the released transforms: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
     if x.shape[1:3] == (size, size):
         return np.asarray(x)
     grey = x.shape[-1] == 1
@@ -89,9 +90,10 @@ def resize(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def mean_and_std(counts: np.ndarray) -> tuple[list[float], list[float]] | tuple[None, None]:
-    """Per channel, of three, in [0, 1]: a grey image counts as three equal ones. Of the images as they are stored.
+    """Mean and std of the stored training images in [0, 1], three channels each; None where there are none.
 
-    Up-scaling leaves the mean as it is and takes from the std what it smooths (glyphs, from 32 to 224 pixels: 1.6 %).
+    A grey image has three equal channels. Up-scaling does not change the mean; as it smooths, it lowers the std (glyphs, from 32
+    to 224 pixels: by 1.6 %).
     """
     if not counts.any():
         return None, None

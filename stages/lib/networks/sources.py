@@ -24,7 +24,7 @@ class ThreatCard(BaseModel):
 
 
 class SourceCard(BaseModel):
-    """What is known of a source; robust accuracy is measured by `evaluate_robustness`, with an attack that can be trusted."""
+    """What is known of a source. Its robust accuracy is no part of it: `evaluate_robustness` measures that."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,20 +32,20 @@ class SourceCard(BaseModel):
     kind: Literal["trained", "fetched", "random"]
     architecture: str
     classes: int | None
-    dataset: str | None  # that it was trained on
-    part: Part | None = None  # of its classes
+    dataset: str | None  # on which it was trained
+    part: Part | None = None  # of the dataset's classes
     threat: ThreatCard | None
     origin: str
     sha256: str  # of the weights
-    file_sha256: str | None = None  # of the file that they were fetched in
-    mean: list[float]  # that its first unit normalises with
+    file_sha256: str | None = None  # of the published file that held them
+    mean: list[float]  # of each channel; the first unit normalises with mean and std
     std: list[float]
     accuracy: dict[str, float]  # percent on each test split of the source data, where it is at hand
     published_accuracy: float | None = None  # percent on its test split, as its authors say
 
 
 def paths(name: str) -> tuple[Path, Path]:
-    """Weights and card."""
+    """Paths of the weights and of the card of a source."""
     return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"
 
 
@@ -57,7 +57,7 @@ def save(card: SourceCard, weights: "dict[str, Tensor]") -> None:
 
 
 def card_of(name: str) -> SourceCard:
-    """Raises RunError when the card is missing or is not one."""
+    """The card of a source; raises RunError when the file is missing or holds something else."""
     path = paths(name)[1]
     try:
         return SourceCard(**files.read_json(path))

@@ -16,7 +16,7 @@ from stages.lib.networks.families.table import FAMILIES
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std per channel; both are stored with the weights."""
+    """Normalisation of images, (x - mean) / std per channel; mean and std are stored with the weights."""
 
     def __init__(self, mean: list[float], std: list[float]):
         super().__init__()
@@ -46,18 +46,18 @@ def build(architecture: str, num_classes: int, mean: list[float], std: list[floa
 def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Cut before the last `blocks` blocks: (frozen, trained), both sharing the network's weights.
 
-    `blocks: 0` trains the head alone, as in Utrera et al. (2021, A.3); the pooling then belongs to the frozen part, so
-    that what it passes on is one vector an image.
+    `blocks: 0` trains the head alone, as in Utrera et al. (2021, A.3); the pooling then belongs to the frozen part, which gives
+    one vector an image.
 
     Raises:
         ValueError: when the network has fewer blocks.
     """
     units = list(network.named_children())
-    own = [i for i, (name, _) in enumerate(units) if name not in ("normalise", "stem", "pool", "dropout", "head")]
-    if not 0 <= blocks <= len(own):
-        raise ValueError(f"blocks is {blocks}; this network allows 0 to {len(own)}")
-    end = next(i for i, (name, _) in enumerate(units) if name in ("dropout", "head"))
-    cut = own[-blocks] if blocks else end
+    blocks_at = [i for i, (name, _) in enumerate(units) if name not in ("normalise", "stem", "pool", "dropout", "head")]
+    if not 0 <= blocks <= len(blocks_at):
+        raise ValueError(f"blocks is {blocks}; this network allows 0 to {len(blocks_at)}")
+    head_at = next(i for i, (name, _) in enumerate(units) if name in ("dropout", "head"))
+    cut = blocks_at[-blocks] if blocks else head_at
     return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(OrderedDict(units[cut:]))
 
 
@@ -75,13 +75,13 @@ def pieces(network: nn.Sequential) -> list[list[str]]:
 
 
 def last_pieces(network: nn.Sequential, k: int | str) -> list[str]:
-    """Names of the units of the last k pieces, or of `all`."""
+    """Names of the units of the last k pieces, or of all pieces where k is `all`."""
     downwards = pieces(network)
     return list(chain.from_iterable(downwards[: len(downwards) if k == "all" else k]))
 
 
 def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> None:
-    """Put weights into a network; every one must be there and fit, but for those whose name starts with `but`.
+    """Put weights into a network; each must be there and fit, but those whose name starts with `but`, which stay as they are.
 
     Files from before torch 0.4.1, like some of torchvision's, do not count the batches of a batch norm: the network's own
     count then stays, which no result depends on.

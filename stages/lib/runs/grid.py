@@ -134,7 +134,7 @@ def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule:
     """
     planned = []
     for b in blocks if job.source_sha256 else ["all"]:
-        for n_images, group in groupby(map(subsets.parts_of, drawn), key=itemgetter(0)):
+        for n_images, group in groupby(map(subsets.size_and_seed_of, drawn), key=itemgetter(0)):
             seeds = [seed for _, seed in group]
             size = job.together(b)
             for i, seed in enumerate(seeds):

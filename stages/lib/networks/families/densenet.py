@@ -22,11 +22,11 @@ def units(network: "nn.Module") -> dict[str, "nn.Module"]:
     from stages.lib.networks.layers.densenet import DenseUnit
 
     features = dict(network.features.named_children())
-    found = {"stem": chain({name: features[name] for name in ("conv0", "norm0", "relu0", "pool0")})}
+    cut = {"stem": chain({name: features[name] for name in ("conv0", "norm0", "relu0", "pool0")})}
     for stage in (1, 2, 3, 4):
         transition = features.get(f"transition{stage - 1}")
         for i, layer in enumerate(features[f"denseblock{stage}"].children()):
             unit = DenseUnit(layer)
-            found[f"denseblock{stage}_{i}"] = nn.Sequential(transition, unit) if i == 0 and transition is not None else unit
+            cut[f"denseblock{stage}_{i}"] = nn.Sequential(transition, unit) if i == 0 and transition is not None else unit
     pool = nn.Sequential(features["norm5"], nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-    return found | {"pool": pool, "head": network.classifier}
+    return cut | {"pool": pool, "head": network.classifier}
