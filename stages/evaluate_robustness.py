@@ -80,9 +80,9 @@ def compute(task: Task) -> None:
     from stages.lib.attacks import checks as attack_checks
     from stages.lib.attacks import evaluation
     from stages.lib.datasets import pixels as images
-    from stages.lib.training import loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
-    device = loop.best_device()
+    device = best_device()
     network = task.model.network().to(device)
     x, y = (np.array(array[: task.settings.max_images]) for array in load_part(task.model.dataset, "test", task.model.part))
     see = partial(images.prepare, device=device, size=card_of(task.model.dataset).image_size, resolution=task.model.resolution)

@@ -21,6 +21,7 @@ from stages import download, source, upscale
 from stages.lib.attacks import gaussian, pgd
 from stages.lib.errors import RunError
 from stages.lib.networks import sources, units
+from stages.lib.networks.families import small_resnet
 from stages.lib.runs import pretraining
 from stages.lib.settings import params
 from stages.lib.settings.params import SettingsError
@@ -230,7 +231,7 @@ def test_checkpoints_over_http_become_sources_with_their_own_normaliser(name, gl
 
 
 def test_a_file_put_there_by_hand_is_taken_without_a_network(glyphs):
-    content = made.robustness_format(units._published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
+    content = made.robustness_format(small_resnet.published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
     (glyphs.folder / "models/fetched").mkdir()
     (glyphs.folder / "models/fetched/w.ckpt").write_bytes(content)
     fetched_entry(glyphs, glyphs.folder / "w.ckpt", hashlib.sha256(content).hexdigest())
@@ -250,7 +251,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(glyphs):
 
 def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
     path = glyphs.folder / "plain.pth"
-    path.write_bytes(made.torchvision_format(units._published("small_resnet", 4)))
+    path.write_bytes(made.torchvision_format(small_resnet.published("small_resnet", 4)))
     fetched_entry(glyphs, path, files.sha256_of(path))
     glyphs.edit("models/catalog.yaml", brought__mean=None)
     with pytest.raises(RunError, match=r"models/catalog.yaml: brought: its file holds no mean and std .*; give `mean` and `std`"):

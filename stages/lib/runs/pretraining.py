@@ -14,7 +14,7 @@ from stages.lib.attacks import table
 from stages.lib.attacks.attack import Perturb, ramped
 from stages.lib.datasets.sets import card_of, load_part, n_classes
 from stages.lib.errors import RunError
-from stages.lib.networks import units
+from stages.lib.networks import devices, units
 from stages.lib.norms.table import norm_of
 from stages.lib.progress import bar, log
 from stages.lib.settings.attacks import AnyPerturbation, TrainingPgd
@@ -43,7 +43,7 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
     })  # fmt: skip
     found = cells.load("source", key, log)
-    if found is None and (count := processes(settings)) > 1 and not parallel.launched():
+    if found is None and (count := processes(settings)) > 1 and not devices.launched():
         parallel.launch(count, "stages.source", name)
         found = cells.load("source", key, log)
         for i, values in enumerate(found["history"], start=1):
@@ -68,8 +68,8 @@ def processes(settings: SourceSettings) -> int:
     """
     gpus = torch.cuda.device_count()
     asked = max(1, gpus) if settings.processes == "gpus" else settings.processes
-    count = parallel.processes() if parallel.launched() else asked
-    if 0 < gpus < count and not parallel.launched():
+    count = parallel.processes() if devices.launched() else asked
+    if 0 < gpus < count and not devices.launched():
         raise RunError(f"{PARAMS}: source.processes is {count}; allowed: 1 to {gpus} (the GPUs that this machine has), or gpus")
     if count > settings.batch_size:
         raise RunError(f"{PARAMS}: source.batch_size is {settings.batch_size}; allowed: an integer from {count}, the number of processes")
@@ -80,7 +80,7 @@ def train(
     name: str, network: nn.Sequential, entry: Trained, settings: SourceSettings, checkpoint: Path, journal: Journal | None
 ) -> list[dict]:
     """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
-    device = loop.best_device()
+    device = devices.best_device()
     network.to(device)
     x, y = images_of(settings.dataset, entry.part)
     state = files.read_checkpoint(checkpoint, log)

@@ -47,11 +47,6 @@ class Epoch:
     train_accuracy: float  # percent
 
 
-def best_device() -> torch.device:
-    """A GPU where there is one: in one of several processes, its own."""
-    return torch.device("cuda", parallel.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-
-
 def precision(device: torch.device, mixed: bool) -> torch.dtype | None:
     """What matrices are multiplied in, where not in float32: bfloat16 on a GPU that has it."""
     return torch.bfloat16 if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported() else None

@@ -14,6 +14,7 @@ from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks import units as networks
+from stages.lib.networks.devices import best_device
 from stages.lib.norms.table import norm_of
 from stages.lib.runs.experiments import Run
 from stages.lib.store import files
@@ -23,7 +24,7 @@ from stages.studies.shafahi2020 import features, train_heads
 
 def compute(run: Run) -> None:
     """In a worker: draw the images, train, test, keep; `passes`: how many images went forth and back through the network."""
-    card, target, device = sources.card_of(run.source), card_of(run.target), loop.best_device()
+    card, target, device = sources.card_of(run.source), card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     rows = few(y, int(run.setting), run.seed, run.target)
     few_x, few_y = x[rows], y[rows]

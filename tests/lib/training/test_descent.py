@@ -139,8 +139,8 @@ def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
     assert len(kinds) > 80
 
 
-def card(network: nn.Sequential) -> sources.Card:
-    return sources.Card(name="s", kind="trained", architecture="small_resnet", classes=4, dataset="glyphs", threat=None, origin="", sha256="",
+def card(network: nn.Sequential) -> sources.SourceCard:
+    return sources.SourceCard(name="s", kind="trained", architecture="small_resnet", classes=4, dataset="glyphs", threat=None, origin="", sha256="",
                         mean=[0.5] * 3, std=[0.25] * 3, accuracy={})  # fmt: skip
 
 
