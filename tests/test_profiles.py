@@ -13,7 +13,7 @@ from checkpoints import robustness_format, torchvision_format
 from repository import ROOT, Repository, merge, new_repository
 from served import Server, folder_archive, serve_sets
 
-from stages.lib.networks import units
+from stages.lib.networks.families import small_resnet
 
 TRAIN, TEST, CLASSES = 200, 100, 4  # images of each target; classes of what stands for ImageNet
 TARGETS = ["svhn", "kmnist"]
@@ -48,7 +48,7 @@ def paper(tmp_path_factory) -> Repository:
         for seed, (name, make) in enumerate(FORMATS.items()):
             torch.manual_seed(seed)
             entry = yaml.safe_load(repository.text("models/catalog.yaml"))[name]
-            [file] = server.listed({entry["file"]["name"]: make(units._published("small_resnet", CLASSES))})
+            [file] = server.listed({entry["file"]["name"]: make(small_resnet.published("small_resnet", CLASSES))})
             repository.edit("models/catalog.yaml", **{name: entry | {"architecture": "small_resnet", "classes": CLASSES, "file": file}})
         repository.edit("models/catalog.yaml", random_resnet50__architecture="small_resnet")
         repository.commit("the paper, shrunk")

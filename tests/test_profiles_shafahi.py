@@ -11,7 +11,7 @@ from checkpoints import torchvision_format
 from repository import ROOT, Repository, merge, new_repository
 from served import Server, folder_archive, serve_sets
 
-from stages.lib.networks import units
+from stages.lib.networks.families import small_resnet
 
 CLASSES = 4  # of what stands for ImageNet
 STEPS = {"steps": 3, "batch_size": 32}
@@ -66,7 +66,7 @@ def imagenet(tmp_path_factory) -> Repository:
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
         torch.manual_seed(0)
         entry = yaml.safe_load(repository.text("models/catalog.yaml"))["torchvision_resnet50"]
-        [file] = server.listed({entry["file"]["name"]: torchvision_format(units._published("small_resnet", CLASSES))})
+        [file] = server.listed({entry["file"]["name"]: torchvision_format(small_resnet.published("small_resnet", CLASSES))})
         entry |= {"architecture": "small_resnet", "classes": CLASSES, "file": file}
         repository.edit("models/catalog.yaml", torchvision_resnet50=entry, free4_resnet50_linf_eps5_255__architecture="small_resnet")
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import evidence, statistics
 from stages.lib.report.evidence import Evidence
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
@@ -45,7 +46,7 @@ class Results:
     @property
     def robust(self) -> list[str]:
         """Sources that were trained adversarially with many steps; other perturbations are compared by themselves."""
-        return [name for name in self.cards if self.family(name) in ("l2", "linf")]
+        return [name for name in self.cards if self.family(name) in NORMS]
 
     @property
     def worst(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import json, sys
 from functools import partial
 from pathlib import Path
 import torch
-from stages.lib.attacks import perturbations as attacks
+from stages.lib.attacks import pgd
 from stages.lib.datasets import pixels as images
 from stages.lib.networks import units as networks
 from stages.lib.training import loop as training, parallel
@@ -31,7 +31,7 @@ def main(kind, n, start):
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (n, 16, 16, 3), dtype=torch.uint8, generator=generator)
     y = torch.randint(0, 4, (n,), generator=generator)
-    l2 = lambda progress: attacks.pgd(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)
+    l2 = lambda progress: pgd.make(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)
     drawn = []
     noise = lambda progress: lambda model, x, y: drawn.append(torch.randn(2).tolist()) or x
     history, states = [], []
