@@ -13,6 +13,7 @@ import yaml
 from stages import report
 from stages.lib.datasets import sets
 from stages.lib.report.study import Study
+from stages.lib.settings import overlays
 from stages.lib.store import journal, tables
 from stages.studies.shafahi2020 import numbers
 from stages.studies.shafahi2020.numbers import Transfers
@@ -141,10 +142,10 @@ def paper(folder: Path, seeds: Callable = n_seeds, evaluated: Callable = epochs,
     Seed i is i - (n - 1) / 2 tenths above the mean for every source alike, so that means and paired differences are exact.
     PGD(1) has 0.4 less than L2 3, and Gaussian noise half of its lead over natural.
     """
-    settings = yaml.safe_load((ROOT / "profiles/paper.yaml").read_text())
+    settings = overlays.merged(["paper"], ROOT / "profiles")
     settings |= {"sources": list(sources), "targets": list(WHOLE), "datasets": ["imagenet", *WHOLE]}
     settings["report"]["bootstrap"] = 1000
-    settings["report"]["published"] = {COLUMNS[s]: s for s in sources if s in COLUMNS}
+    settings["report"]["utrera2021"]["published"] = {COLUMNS[s]: s for s in sources if s in COLUMNS}
     (folder / "reports/reference").mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "reports/reference").glob("*.csv"):
         (folder / "reports/reference" / path.name).write_bytes(path.read_bytes())

@@ -12,7 +12,7 @@ from stages.lib.store import code
 STAGES = yaml.safe_load((code.ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((code.ROOT / "params.yaml").read_text())
 LIB = sorted(path.relative_to(code.ROOT) for path in (code.ROOT / "stages/lib").glob("*.py"))
-COMMANDS = {"plan"}  # what is run by hand and makes nothing
+COMMANDS = {"plan", "profile"}  # what is run by hand and makes nothing
 SHARED = {"robust_transfer"}  # what several stages measure with
 HOW_TO_RUN = {"grid"}  # no result depends on it, so that no stage declares it
 WHAT_TO_RUN = {"datasets", "models", "sources", "targets", "blocks"}  # keys of params.yaml that are no stage's section
