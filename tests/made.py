@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from stages.lib.report.study import Study
 
 from stages import report
 from stages.lib.datasets import sets
+from stages.lib.settings import overlays
 from stages.lib.store import journal, tables
 from stages.studies.shafahi2020 import numbers
 from stages.studies.shafahi2020.numbers import Transfers
+from stages.studies.utrera2021.results import UtreraResults
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = 12
@@ -43,7 +44,7 @@ OURS, ROBUST = 0.5, 0.25  # points that a cell of ours lies above the published 
 def study(
     lead: Callable, seeds: int | Callable = 6, targets: tuple = ("digits",), sizes: tuple = (50, 200), blocks: tuple = ("1",),
     epochs: tuple = (1, 11), threats: dict | None = None, cards: dict | None = None, robustness: pd.DataFrame = NOTHING, checks: pd.DataFrame = UNCHECKED, **more: object,
-) -> Study:  # fmt: skip
+) -> UtreraResults:  # fmt: skip
     """Natural has 60 + seed; `lead(source, target, blocks, n_images, epoch)` is what another source has more, or None: no run.
 
     Args:
@@ -65,7 +66,7 @@ def study(
         "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]), "resamples": 200,
         "labels": {name: name for name in cards},
     }  # fmt: skip
-    return Study(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
+    return UtreraResults(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
 
 
 def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:
@@ -141,10 +142,10 @@ def paper(folder: Path, seeds: Callable = n_seeds, evaluated: Callable = epochs,
     Seed i is i - (n - 1) / 2 tenths above the mean for every source alike, so that means and paired differences are exact.
     PGD(1) has 0.4 less than L2 3, and Gaussian noise half of its lead over natural.
     """
-    settings = yaml.safe_load((ROOT / "profiles/paper.yaml").read_text())
+    settings = overlays.merged(["paper"], ROOT / "profiles")
     settings |= {"sources": list(sources), "targets": list(WHOLE), "datasets": ["imagenet", *WHOLE]}
     settings["report"]["bootstrap"] = 1000
-    settings["report"]["published"] = {COLUMNS[s]: s for s in sources if s in COLUMNS}
+    settings["report"]["utrera2021"]["published"] = {COLUMNS[s]: s for s in sources if s in COLUMNS}
     (folder / "reports/reference").mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "reports/reference").glob("*.csv"):
         (folder / "reports/reference" / path.name).write_bytes(path.read_bytes())
