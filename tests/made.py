@@ -13,8 +13,6 @@ import yaml
 from stages import report
 from stages.lib.datasets import sets
 from stages.lib.store import journal, tables
-from stages.studies.shafahi2020 import numbers
-from stages.studies.shafahi2020.numbers import Transfers
 from stages.studies.utrera2021.results import UtreraResults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,21 +67,6 @@ def results(
         "labels": {name: name for name in cards},
     }  # fmt: skip
     return UtreraResults(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
-
-
-def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:
-    """Experiments of Shafahi et al. with these runs.
-
-    Args:
-        rows: experiment, source, target, method, setting, seed, measure, value.
-    """
-    runs = pd.DataFrame(rows, columns=["experiment", *list(tables.EXPERIMENT_RUNS)[:-1]])
-    by_experiment = {name: own.drop(columns="experiment").assign(cell="c") for name, own in runs.groupby("experiment")}
-    cards = cards or {}
-    return Transfers(
-        *numbers.tables_of(by_experiment, "pgd20", n_test, 200), cards=cards, labels={name: name for name in cards}, attack="pgd20",
-        margin_attack="cw20", norm="linf", eps=8 / 255, n_test=n_test, classes=dict.fromkeys(runs["target"], 10), **arrays,
-    )  # fmt: skip
 
 
 def short_card(threat: dict | None = None, kind: str = "trained", **accuracy: float) -> dict:
