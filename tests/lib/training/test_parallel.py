@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from stages.lib.attacks import perturbations as attacks
 from stages.lib.datasets import pixels as images
-from stages.lib.networks import units as networks
+from stages.lib.networks import devices, units as networks
 from stages.lib.training import loop as training, parallel
 
 prepare = images.prepare
@@ -48,7 +48,7 @@ def main(kind, n, start):
         print("RESULT" + json.dumps([history, total, sorted(network.state_dict())]))
 
 torch.set_num_threads(1)
-if parallel.launched():
+if devices.launched():
     with parallel.group():
         main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
 else:
