@@ -1,8 +1,8 @@
 """What a configuration costs, before anything of it runs: cells, how many of them are done, hours on this machine, disk.
 
-`python -m stages.plan paper` reads that profile, or several together, or a file that is named by its path, or params.yaml; and the
-catalogs, and of what is there already the images, subsets, sources and cells. Rates come from a few steps of each kind of run,
-measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
+`python -m stages.plan paper` reads that profile, or several together, or a file that is named by its path (params.yaml if nothing
+is named), and the catalogs; of what is there already the images, subsets, sources and cells. Rates come from a few steps of each
+kind of run, measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.datasets import sets, subsets
+from stages.lib.datasets import catalog, sets, subsets
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.progress import bar
@@ -26,7 +26,7 @@ from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Job
 from stages.lib.settings import overlays, params
-from stages.lib.settings.catalog import AnyDataset, Folder, Random
+from stages.lib.settings.catalog import Random
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 from stages.lib.workers import executors
@@ -107,34 +107,29 @@ def prepared(settings: Params, source: str, target: str) -> Task | None:
 
 def expected(settings: Params, source: str, target: str) -> Task:
     """The same from the catalogs alone, with subsets that nothing has been computed for."""
-    images = params.dataset_entry(target)
+    images = catalog.dataset_entry(target)
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
-    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
+    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else images.native_size(settings.upscale.image_size)
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
-    shown = sets.Card(
+    shown = sets.DatasetCard(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
         mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
     )  # fmt: skip
     rng = np.random.default_rng(0)
     names = subsets.names(settings.draw_subsets, images.train)
-    drawn = {name: rng.permutation(images.train)[: subsets.parts_of(name)[0]] for name in names}
+    drawn = {name: rng.permutation(images.train)[: subsets.size_and_seed_of(name)[0]] for name in names}
     n = {"train": images.train, "test": images.test}
     return Task(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
 
 
-def expected_card(source: str) -> sources.Card:
+def expected_card(source: str) -> sources.SourceCard:
     entry = params.source_entry(source)
-    return sources.Card(
+    return sources.SourceCard(
         name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None,
         dataset=getattr(entry, "dataset", None), part=getattr(entry, "part", None), threat=None, origin="", sha256="unknown",
         mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
     )  # fmt: skip
-
-
-def native_size(images: AnyDataset) -> int:
-    """Pixels a side: of the sets that torchvision reads the colour ones have 32, the grey ones 28, and of folders nothing is known."""
-    return getattr(images, "size", None) or (32 if images.channels == 3 else 28)
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
@@ -213,15 +208,12 @@ def is_kept(run: Run) -> bool:
 
 
 def images_bytes(settings: Params) -> float:
-    """Archives, where their size is known, and images as they are stored; without folders, of which nothing is known."""
+    """Archives and images as they are stored, as far as the catalog knows their size and number."""
     total = 0
     for name in settings.datasets:
-        entry = params.dataset_entry(name)
-        if isinstance(entry, Folder):
-            continue
-        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(entry)
-        total += (entry.train + entry.test) * side**2 * entry.channels
-        total += sum(file.size or 0 for file in getattr(entry, "files", []))
+        entry = catalog.dataset_entry(name)
+        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else entry.native_size(settings.upscale.image_size)
+        total += entry.expected_images * side**2 * entry.channels + entry.file_bytes
     return total
 
 

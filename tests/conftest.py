@@ -1,40 +1,16 @@
 """A miniature of the pipeline in a Git and DVC repository of its own: the real stages on tiny sets."""
 
 import fcntl
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
+import processes
 import pytest
 import torch
 import yaml
+from repository import GLYPHS, MINIATURE, ROOT, Repository, merge, new_repository
 
 from stages import download, draw_subsets, upscale
 from stages.lib.store import journal
-
-ROOT = Path(__file__).resolve().parents[1]
-GLYPHS = {"classes": 4, "train": 64, "test": 32, "size": 16}
-MINIATURE = {
-    "datasets": ["glyphs", "digits"],
-    "models": ["natural", "l2_eps0_5", "random"],
-    "sources": ["natural", "l2_eps0_5", "random"],
-    "targets": ["digits"],
-    "blocks": [0, 1],
-    "upscale": {"image_size": 16},
-    "draw_subsets": {"n_images": [20, 40], "n_seeds": 2},
-    "source": {"epochs": 2, "batch_size": 32},
-    "finetune": {"epochs": 2, "eval_every": 1, "keep": {"blocks": [1, "all"], "n_images": [40], "n_seeds": 1}},
-    "evaluate_robustness": {
-        "max_images": 16,
-        "attacks": {"pgd20": {"steps": 2}},
-        "check_images": 4,
-        "l2": [0.5],
-        "linf": [0.03],
-    },
-    "report": {"bootstrap": 200, "headline": {"n_images": 20, "blocks": 1}, "epochs_at": [20]},
-}
 
 LONGEST = [
     "test_pipeline",
@@ -46,81 +22,6 @@ LONGEST = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-
-
-class Repository:
-    """A folder with the pipeline, and commands that run in it as a person would run them."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-        self.environment |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",  # an installed copy may be of another working tree
-            "OMP_NUM_THREADS": "1",
-            "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.invalid", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.invalid",
-        }  # fmt: skip
-
-    def run(self, *command: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        done = subprocess.run(command, cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False)
-        if ok and done.returncode:
-            pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-        return done
-
-    def dvc(self, *arguments: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        return self.run("dvc", *arguments, ok=ok, **environment)
-
-    def stage(self, *arguments: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        return self.run(sys.executable, "-m", f"stages.{arguments[0]}", *arguments[1:], ok=ok, **environment)
-
-    def repro(self, *arguments: str) -> list[str]:
-        """The stages that `dvc repro` ran."""
-        return ran(self.dvc("repro", *arguments).stdout)
-
-    def edit(self, path: str, **changes: object) -> None:
-        """Change nested keys of a YAML file; keys with dots go down."""
-        content = yaml.safe_load((self.folder / path).read_text())
-        for key, value in changes.items():
-            *above, last = key.split("__")
-            place = content
-            for part in above:
-                place = place[part]
-            place[last] = value
-        (self.folder / path).write_text(yaml.safe_dump(content, sort_keys=False))
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-q", "-m", message)
-
-    def text(self, path: str) -> str:
-        return (self.folder / path).read_text()
-
-
-def ran(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage ")]
-
-
-def merge(into: dict, changes: dict) -> dict:
-    return into | {k: merge(into[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
-
-
-def new_repository(folder: Path) -> Repository:
-    """The pipeline as it is checked out here, shrunk, committed, with nothing computed."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in listed.stdout.split():
-        if name.startswith(("tests/", "benchmarks/", "reports/report.html", "reports/plots", "reports/metrics", "dvc.lock")):
-            continue
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    settings = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), MINIATURE)
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    catalog = merge(yaml.safe_load((ROOT / "data/catalog.yaml").read_text()), {"glyphs": GLYPHS})
-    (folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
-    repository = Repository(folder)
-    repository.run("git", "init", "-q", "-b", "main")
-    repository.commit("the pipeline, shrunk")
-    return repository
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +55,12 @@ def empty(tmp_path) -> Repository:
     """A miniature in which nothing has run."""
     (tmp_path / "empty").mkdir()
     return new_repository(tmp_path / "empty")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outlives_the_tests():
+    with processes.watched():
+        yield
 
 
 @pytest.fixture(autouse=True)

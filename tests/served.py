@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.io
 import yaml
-from conftest import Repository
 from PIL import Image
+from repository import Repository
 
 PAGE = b"\n<!DOCTYPE html>\n<html>log in first</html>"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Repository
+from repository import Repository
 
 KILLS = int(os.environ.get("KILLS", "1"))
 TABLE = "models/finetuned/natural/digits/runs.parquet"

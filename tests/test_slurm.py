@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Repository
+from repository import Repository
 
 CONFIGURATION = """
 ClusterName=test

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.results import at
 from stages.lib.report.wording import block_text, count_text, images, size_order
@@ -53,7 +54,7 @@ def figure2(results: UtreraResults, published: pd.DataFrame) -> Numbers:
 
 
 def figure3_10(results: UtreraResults) -> Numbers:
-    """The same against the epoch, at each of `report.epochs_at`."""
+    """The same against the epoch, at each of `report.utrera2021.epochs_at`."""
     sizes = [size for size in results.epochs_at if size in results.sizes]
     rows = at(results.runs, blocks=results.blocks)
     table = _exemplar_and_natural(results, rows[rows["size"].isin(sizes)], [*SIZE, "epoch"])
@@ -62,7 +63,7 @@ def figure3_10(results: UtreraResults) -> Numbers:
     title = (
         f"Figures 3 and 10: accuracy by epoch, {_called(results, results.exemplar)} and natural, {block_text(results.blocks)} fine-tuned"
     )
-    return Numbers(title, table, _without_robust(results) + ([f"{', '.join(missing)} (report.epochs_at)"] if missing else []))
+    return Numbers(title, table, _without_robust(results) + ([f"{', '.join(missing)} (report.utrera2021.epochs_at)"] if missing else []))
 
 
 def figure4(results: UtreraResults, source: str | None, number: str) -> Numbers:
@@ -111,7 +112,7 @@ def figure8(results: UtreraResults) -> Numbers:
 
 def eps_pairs(results: UtreraResults) -> list[tuple[str, str]]:
     """Robust sources of one norm with neighbouring radii, the smaller first."""
-    by_norm = [sorted(results.of_family(norm), key=results.eps) for norm in ("l2", "linf")]
+    by_norm = [sorted(results.of_family(norm), key=results.eps) for norm in NORMS]
     return [pair for names in by_norm for pair in pairwise(names) if results.eps(pair[0]) < results.eps(pair[1])]
 
 
