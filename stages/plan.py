@@ -56,23 +56,22 @@ class Pair:
 
 
 def main(named: list[str]) -> None:
-    title, settings = settings_of(named)
+    settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
         stage_s = seconds_of_a_stage(workers)
         rates = costs.measure(kinds, workers, progress.update)
         processes = workers.processes
-    print("\n".join(report(title, settings, pairs, rates, processes, stage_s)))
+    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, rates, processes, stage_s)))
 
 
-def settings_of(named: list[str]) -> tuple[str, Params]:
-    """The settings of params.yaml, of a file, or of profiles together, and what to call them."""
-    path = Path(named[0]) if len(named) == 1 else params.PARAMS
-    if not named or (path.suffix in (".yaml", ".yml") and path.parent != overlays.FOLDER):
-        return str(path), registry.load_params(path)
-    names = [name if name in overlays.available() else Path(name).stem for name in named]
-    return ", ".join(names), overlays.load(names, kind=registry.Params)
+def settings_of(named: list[str]) -> Params:
+    """The settings of params.yaml, of a file that is named by its path, or of profiles together."""
+    names = [Path(name).stem if Path(name).parent == overlays.FOLDER else name for name in named]
+    if not names or (len(names) == 1 and Path(names[0]).suffix):
+        return registry.load_params(Path(names[0]) if names else params.PARAMS)
+    return overlays.load(names, kind=registry.Params)
 
 
 def pair_of(settings: Params, source: str, target: str) -> Pair:
@@ -237,8 +236,8 @@ def duration(seconds: float) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile", nargs="*", help="names of profiles, or the path of a file")
+    parser.add_argument("named", nargs="*", metavar="PROFILE")
     try:
-        main(parser.parse_args().profile)
+        main(**vars(parser.parse_args()))
     except RunError as error:
         sys.exit(f"error: {error}")
