@@ -65,7 +65,7 @@ def there(folder: Path, names: list[str], blocks: int, processes: int) -> tuple[
             raise RuntimeError(done.stderr[-2000:])
         return json.loads((home / "result.json").read_text())
 
-    cells = sorted([(name, *subsets.parts_of(subset)) for name in names for subset in drawn], key=lambda cell: -cell[1])
+    cells = sorted([(name, *subsets.size_and_seed_of(subset)) for name in names for subset in drawn], key=lambda cell: -cell[1])
     results = []
     started = time.perf_counter()
     with ThreadPoolExecutor(processes) as several, bar(title="robustness", total=len(cells), unit="run") as progress:

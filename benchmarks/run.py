@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import pgd
 from stages.lib.networks import inference, units
 from stages.lib.runs import grid
 from stages.lib.training import finetuning
@@ -104,7 +104,7 @@ def adversarial_step() -> tuple[float, float]:
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     x = torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.arange(128) % 24
-    perturb = perturbations.pgd(norm="l2", eps=0.5, steps=STEPS, step_ratio=2.0)
+    perturb = pgd.make(norm="l2", eps=0.5, steps=STEPS, step_ratio=2.0)
 
     def bare(x: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)

@@ -109,7 +109,7 @@ def make_svhn(n: int) -> None:
         labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]
         scipy.io.savemat(raw / f"{split}_32x32.mat", {"X": x, "y": labels}, do_compression=True)
     listed = [{"name": f"{split}_32x32.mat", "mirrors": ["."]} for split in ("train", "test")]
-    entry = {"kind": "torchvision", "reader": "SVHN", "classes": 10, "channels": 3, "train": n, "test": 100, "files": listed}
+    entry = {"kind": "published", "reader": "SVHN", "classes": 10, "channels": 3, "train": n, "test": 100, "files": listed}
     Path("data/catalog.yaml").write_text(yaml.safe_dump({"it": entry}))
 
 

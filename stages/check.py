@@ -5,7 +5,6 @@ and of each experiment, which depends on no setting. So a setting or a module th
 DVC deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
 """
 
-import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +12,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from stages.lib import command
+from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import BLOCKS
+from stages.lib.norms.table import all_norms
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnyDataset, AnySource, Part, Random
+from stages.lib.settings.catalog import AnySource, Part, Random
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
@@ -43,7 +44,7 @@ def digests() -> dict[str, str]:
 
 def problems(settings: Params) -> list[str]:
     """What cannot be run, each as one line that names file and key, what was found and what is allowed."""
-    datasets, datasets_wrong = _entries(DATA_CATALOG, params.dataset_entry)
+    datasets, datasets_wrong = _entries(DATA_CATALOG, catalog.dataset_entry)
     sources, sources_wrong = _entries(MODEL_CATALOG, params.source_entry)
     wrong = datasets_wrong + sources_wrong
     wrong += params.unknown("datasets", settings.datasets, params.entry_names(DATA_CATALOG), DATA_CATALOG)
@@ -108,7 +109,7 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
     return wrong
 
 
-def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[str]:
+def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -> list[str]:
     """Of a folder whose counts are not in the catalog, nothing is known before it is read."""
     if dataset.classes is None or dataset.train is None or dataset.part:
         return []
@@ -122,8 +123,9 @@ def _subset_problems(name: str, dataset: AnyDataset, settings: Params) -> list[s
 
 def _attack_problems(settings: Params) -> list[str]:
     """Balls no wider than the pixels allow, and attacks that are installed."""
-    widest = {"linf": 1.0, "l2": math.sqrt(3 * settings.upscale.image_size**2)}
-    balls = [("evaluate_robustness.l2", "l2", eps) for eps in settings.evaluate_robustness.l2]
+    widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
+    radii = settings.evaluate_robustness
+    balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in radii.norms for eps in radii.radii(norm)]
     balls += [(f"{key}.eps", ball.norm, ball.eps) for key, ball in _balls_of_experiments(settings)]
     wrong = [
         f"{PARAMS}: {key} is {eps:g}, beyond the range of pixels; "

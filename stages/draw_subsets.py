@@ -15,7 +15,7 @@ from stages.lib.settings.sections import DrawSubsetsSettings
 from stages.lib.store.files import write_npz
 from stages.lib.store.journal import execution
 
-MOST_DRAWS = 100  # whole subsets, before single images of one are exchanged
+MOST_DRAWS = 100  # subsets that are drawn whole, before single images of the last one are exchanged
 
 
 def main(target: str) -> None:
@@ -23,21 +23,20 @@ def main(target: str) -> None:
     out = subsets.path_of(target)
     with execution("draw_subsets", target, settings=settings.model_dump(), inputs=[IMAGES / target], outputs=[out]):
         _, y = load(target, "train")
-        drawn = draw_all(y, card_of(target).classes, settings)
-        write_npz(out, drawn)
+        write_npz(out, draw_all(y, card_of(target).classes, settings))
 
 
 def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:
-    """Indices of training images, by the name of the subset."""
-    return {name: draw(y, classes, *subsets.parts_of(name)) for name in subsets.names(settings, len(y))}
+    """Every subset of a target with the labels y: indices of training images, by the name of the subset."""
+    return {name: draw(y, classes, *subsets.size_and_seed_of(name)) for name in subsets.names(settings, len(y))}
 
 
 def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
     """Indices of `n_images` training images without replacement, at least one of each class (Utrera et al. 2021, A.3).
 
-    `RandomState(seed).choice`, as in their released code, which lets classes be missing. The rule here: the same stream goes on to
-    draw whole subsets until one holds every class, MOST_DRAWS of them; where that is hopeless, as it is for 100 images of
-    CIFAR-100, each class that the last one lacks takes the place of an image whose class is there more than once.
+    The first subset is that of their released code, `RandomState(seed).choice`, in which classes may be missing. Then the same
+    stream draws further subsets until one holds every class, at most MOST_DRAWS; where none does, as for 100 images of CIFAR-100,
+    each class that is missing in the last one takes the place of an image whose class is there more than once.
 
     Raises:
         RunError: when there are fewer images than classes, or more than there are.
@@ -53,7 +52,7 @@ def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
 
 
 def exchanged(chosen: np.ndarray, y: np.ndarray, classes: int, stream: np.random.RandomState) -> np.ndarray:
-    """The subset with a random image of each class that it lacks in the place of a random one whose class is there more than once."""
+    """The subset with a random image of each missing class in it, in the place of a random one whose class is there more than once."""
     chosen, counts = chosen.copy(), np.bincount(y[chosen], minlength=classes)
     for missing in np.flatnonzero(counts == 0):
         place = stream.choice(np.flatnonzero(counts[y[chosen]] > 1))

@@ -26,7 +26,6 @@ from stages.lib.store import cells, code, files
 from stages.lib.store.journal import Journal, execution
 from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, PER_IMAGE, WORST, kept_weights
 
-NORMS = ("l2", "linf")  # keys of the section, each a list of radii
 CODE = ("stages.lib.attacks.evaluation", "stages.lib.attacks.checks", "stages.lib.training.finetuning")
 SEED = 0  # of the attacks' random starts
 EXAMPLES = 8  # images of each model and norm in examples.npz
@@ -47,7 +46,7 @@ class Task:
 
     @property
     def radii(self) -> list[float]:
-        return sorted({0.0, *getattr(self.settings, self.norm)})
+        return sorted({0.0, *self.settings.radii(self.norm)})
 
     @property
     def how(self) -> dict:
@@ -70,7 +69,7 @@ def main(source: str, target: str) -> None:
     inputs = [*sources.paths(source), kept_weights(source, target), IMAGES / target]
     with execution("evaluate_robustness", source, target, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         names = [*settings.attacks, *([CHECKING] if settings.check_images else [])]
-        keys = {task: task.key for task in (Task(*part, settings) for part in product(models_of(source, target), NORMS, names))}
+        keys = {task: task.key for task in (Task(*part, settings) for part in product(models_of(source, target), settings.norms, names))}
         missing.compute(f"evaluate_robustness@{source}-{target}", "robustness", {key: task for task, key in keys.items()}, compute,
                         settings=params.section("grid"), preload=CODE, unit="attack")  # fmt: skip
         save(out, keys, journal)
@@ -81,9 +80,9 @@ def compute(task: Task) -> None:
     from stages.lib.attacks import checks as attack_checks
     from stages.lib.attacks import evaluation
     from stages.lib.datasets import pixels as images
-    from stages.lib.training import loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
-    device = loop.best_device()
+    device = best_device()
     network = task.model.network().to(device)
     x, y = (np.array(array[: task.settings.max_images]) for array in load_part(task.model.dataset, "test", task.model.part))
     see = partial(images.prepare, device=device, size=card_of(task.model.dataset).image_size, resolution=task.model.resolution)

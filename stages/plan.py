@@ -1,8 +1,8 @@
 """What a configuration costs, before anything of it runs: cells, how many of them are done, hours on this machine, disk.
 
-`python -m stages.plan profiles/paper.yaml` reads the file (params.yaml if none is named) and the catalogs, and of what is there
-already the images, subsets, sources and cells. Rates come from a few steps of each kind of run, measured with the processes
-that `grid` asks for. Nothing is downloaded, trained or written.
+`python -m stages.plan paper` reads that profile, or several together, or a file that is named by its path (params.yaml if nothing
+is named), and the catalogs; of what is there already the images, subsets, sources and cells. Rates come from a few steps of each
+kind of run, measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.datasets import sets, subsets
+from stages.lib.datasets import catalog, sets, subsets
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.progress import bar
@@ -25,8 +25,8 @@ from stages.lib.runs import computing, costs, grid
 from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Job
-from stages.lib.settings import params
-from stages.lib.settings.catalog import AnyDataset, Folder, Random
+from stages.lib.settings import overlays, params
+from stages.lib.settings.catalog import Random
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 from stages.lib.workers import executors
@@ -55,15 +55,24 @@ class Pair:
     weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep theirs
 
 
-def main(path: Path) -> None:
-    settings = registry.load_params(path)
+def main(named: list[str]) -> None:
+    title, settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
         stage_s = seconds_of_a_stage(workers)
         rates = costs.measure(kinds, workers, progress.update)
         processes = workers.processes
-    print("\n".join(report(path, settings, pairs, rates, processes, stage_s)))
+    print("\n".join(report(title, settings, pairs, rates, processes, stage_s)))
+
+
+def settings_of(named: list[str]) -> tuple[str, Params]:
+    """The settings of params.yaml, of a file, or of profiles together, and what to call them."""
+    path = Path(named[0]) if len(named) == 1 else params.PARAMS
+    if not named or (path.suffix in (".yaml", ".yml") and path.parent != overlays.FOLDER):
+        return str(path), registry.load_params(path)
+    names = [name if name in overlays.available() else Path(name).stem for name in named]
+    return ", ".join(names), overlays.load(names, kind=registry.Params)
 
 
 def pair_of(settings: Params, source: str, target: str) -> Pair:
@@ -99,34 +108,29 @@ def prepared(settings: Params, source: str, target: str) -> Task | None:
 
 def expected(settings: Params, source: str, target: str) -> Task:
     """The same from the catalogs alone, with subsets that nothing has been computed for."""
-    images = params.dataset_entry(target)
+    images = catalog.dataset_entry(target)
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
-    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(images)
+    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else images.native_size(settings.upscale.image_size)
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
-    shown = sets.Card(
+    shown = sets.DatasetCard(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
         mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
     )  # fmt: skip
     rng = np.random.default_rng(0)
     names = subsets.names(settings.draw_subsets, images.train)
-    drawn = {name: rng.permutation(images.train)[: subsets.parts_of(name)[0]] for name in names}
+    drawn = {name: rng.permutation(images.train)[: subsets.size_and_seed_of(name)[0]] for name in names}
     n = {"train": images.train, "test": images.test}
     return Task(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
 
 
-def expected_card(source: str) -> sources.Card:
+def expected_card(source: str) -> sources.SourceCard:
     entry = params.source_entry(source)
-    return sources.Card(
+    return sources.SourceCard(
         name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None,
         dataset=getattr(entry, "dataset", None), part=getattr(entry, "part", None), threat=None, origin="", sha256="unknown",
         mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
     )  # fmt: skip
-
-
-def native_size(images: AnyDataset) -> int:
-    """Pixels a side: of the sets that torchvision reads the colour ones have 32, the grey ones 28, and of folders nothing is known."""
-    return getattr(images, "size", None) or (32 if images.channels == 3 else 28)
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
@@ -142,7 +146,7 @@ def _nothing(task: int) -> int:
     return task
 
 
-def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
+def report(title: str, settings: Params, pairs: list[Pair], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
     total: dict[Kind, Work] = defaultdict(Work)
     for pair in pairs:
         for kind, work in pair.work.items():
@@ -156,7 +160,7 @@ def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Ra
     times = f"runs {duration(runs_s / processes)}, frozen parts {duration(frozen_s / processes)}, start of {stages} stages"
     weights = sum(n * rates[kind].trained_bytes for pair in pairs for kind, n in pair.weights.items())
     return [
-        f"{path} over {processes} processes ({settings.grid.executor})",
+        f"{title} over {processes} processes ({settings.grid.executor})",
         "",
         "| architecture | blocks | runs | done | million images trained | tested | trained images/s | tested images/s | time |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -205,15 +209,12 @@ def is_kept(run: Run) -> bool:
 
 
 def images_bytes(settings: Params) -> float:
-    """Archives, where their size is known, and images as they are stored; without folders, of which nothing is known."""
+    """Archives and images as they are stored, as far as the catalog knows their size and number."""
     total = 0
     for name in settings.datasets:
-        entry = params.dataset_entry(name)
-        if isinstance(entry, Folder):
-            continue
-        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else native_size(entry)
-        total += (entry.train + entry.test) * side**2 * entry.channels
-        total += sum(file.size or 0 for file in getattr(entry, "files", []))
+        entry = catalog.dataset_entry(name)
+        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else entry.native_size(settings.upscale.image_size)
+        total += entry.expected_images * side**2 * entry.channels + entry.file_bytes
     return total
 
 
@@ -236,7 +237,7 @@ def duration(seconds: float) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile", nargs="?", type=Path, default=params.PARAMS)
+    parser.add_argument("profile", nargs="*", help="names of profiles, or the path of a file")
     try:
         main(parser.parse_args().profile)
     except RunError as error:

@@ -12,7 +12,7 @@ from torch import nn
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load_part, n_classes
 from stages.lib.errors import RunError
-from stages.lib.networks import checkpoints, inference, sources, units
+from stages.lib.networks import checkpoints, devices, inference, sources, units
 from stages.lib.progress import bar, log
 from stages.lib.runs import pretraining
 from stages.lib.settings import params
@@ -21,7 +21,7 @@ from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import files
 from stages.lib.store.fetch import fetch
 from stages.lib.store.journal import execution
-from stages.lib.training import loop, parallel
+from stages.lib.training import parallel
 
 FETCHED = Path("models/fetched")
 WORTH_SAYING = 1.0  # points between measured and published accuracy
@@ -29,7 +29,7 @@ WORTH_SAYING = 1.0  # points between measured and published accuracy
 
 def main(source: str) -> None:
     settings, download, entry = params.section("source"), params.section("download"), params.source_entry(source)
-    if parallel.launched():
+    if devices.launched():
         with parallel.group():
             pretraining.trained(source, entry, settings)
         return
@@ -51,10 +51,10 @@ def main(source: str) -> None:
         sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())
 
 
-def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.Card:
+def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.SourceCard:
     """What is known of the source; without a network, of `random`."""
     normalise = units.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
-    return sources.Card(
+    return sources.SourceCard(
         name=name,
         kind=entry.kind,
         architecture=entry.architecture,
@@ -83,7 +83,7 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
     card = card_of(dataset)
     if n_classes(part, card.classes) != network.head.out_features:
         return {}
-    model = inference.Model(None, network.to(loop.best_device()), inference.View(card.image_size))
+    model = inference.CutNetwork(None, network.to(devices.best_device()), inference.View(card.image_size))
     measured = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
     network.cpu()
     return measured

@@ -2,7 +2,7 @@
 
 Reads data/raw/<dataset>/, data/catalog.yaml: <dataset>, params.yaml: upscale. Writes, for each split, <split>_x.npy (uint8
 [n, stored_size, stored_size, channels]) and <split>_y.npy (int64 [n]), chunk by chunk, and card.json. With `store: upscaled`
-images are stored at `image_size`; with `native`, smaller ones as they are, to be up-scaled on the device by `images.prepare`.
+images are stored at `image_size`; with `native`, smaller ones as they are, to be up-scaled on the device by `pixels.prepare`.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image
 
 from stages.lib import command
-from stages.lib.datasets import raw
-from stages.lib.datasets.folders import Pictures
-from stages.lib.datasets.sets import IMAGES, RAW, Card, SplitCard, n_classes, only
+from stages.lib.datasets import catalog
+from stages.lib.datasets.kinds.base import Dataset, Images
+from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnyDataset
 from stages.lib.settings.sections import UpscaleSettings
 from stages.lib.store import files
 from stages.lib.store.journal import execution
@@ -27,12 +26,12 @@ CHUNK = 32  # images at a time: 5 MB at 224 x 224, and a few times that on the w
 
 
 def main(dataset: str) -> None:
-    settings, entry = params.section("upscale"), params.dataset_entry(dataset)
+    settings, entry = params.section("upscale"), catalog.dataset_entry(dataset)
     shown = settings.model_dump() | {dataset: entry.model_dump()}
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
         splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
-        with closing(raw.splits_of(dataset, entry, settings.image_size)) as found:
-            for split, whole_x, whole_y in found:
+        with closing(entry.read(dataset, settings.image_size)) as whole:
+            for split, whole_x, whole_y in whole:
                 classes = check(dataset, split, entry, whole_x, whole_y)
                 places, y = only(entry.part, classes, whole_y)
                 x = whole_x[places] if entry.part else whole_x
@@ -40,18 +39,20 @@ def main(dataset: str) -> None:
                 stored_size = size_on_disk(x, settings)
                 splits[split] = write(dataset, split, x, y, stored_size, counts)
         mean, std = mean_and_std(counts)
-        card = Card(name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
-                    mean=mean, std=std, splits=splits)  # fmt: skip
+        card = DatasetCard(
+            name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
+            mean=mean, std=std, splits=splits,
+        )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 
 
-def size_on_disk(x: np.ndarray | Pictures, settings: UpscaleSettings) -> int:
-    """Pixels a side: up-scaling waits until the image is on the device, where the settings say so."""
+def size_on_disk(x: Images, settings: UpscaleSettings) -> int:
+    """Pixels a side of stored images: smaller ones keep their size where the settings say `native`, and are up-scaled on the device."""
     height, width = x.shape[1:3]
     return height if settings.store == "native" and height == width < settings.image_size else settings.image_size
 
 
-def write(name: str, split: str, x: np.ndarray | Pictures, y: np.ndarray, size: int, counts: np.ndarray) -> SplitCard:
+def write(name: str, split: str, x: Images, y: np.ndarray, size: int, counts: np.ndarray) -> SplitCard:
     """Write a split, and add the pixel values of the training images to `counts` (int64 [channels, 256])."""
     folder, shape = IMAGES / name, (len(x), size, size, x.shape[-1])
     chunks = resized(x, size, f"{name}: {split}")
@@ -62,13 +63,14 @@ def write(name: str, split: str, x: np.ndarray | Pictures, y: np.ndarray, size: 
     return SplitCard(n=len(x), sha256=files.digest_of(digests))
 
 
-def resized(x: np.ndarray | Pictures, size: int, title: str) -> Iterator[np.ndarray]:
+def resized(x: Images, size: int, title: str) -> Iterator[np.ndarray]:
+    """The images at that size, chunk by chunk, with a progress bar."""
     for i in bar(range(0, len(x), CHUNK), title=title, unit="chunk"):
         yield resize(x[i : i + CHUNK], size)
 
 
 def counted(chunks: Iterator[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
-    """The chunks as they come; how often each value occurs in each channel is added to `counts`."""
+    """The chunks, unchanged; for each channel, how often each value occurs is added to `counts` on the way."""
     for chunk in chunks:
         for channel in range(len(counts)):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
@@ -76,7 +78,7 @@ def counted(chunks: Iterator[np.ndarray], counts: np.ndarray) -> Iterator[np.nda
 
 
 def resize(x: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear, by Pillow, as the released transforms do it: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
+    """Images resized bilinearly, by Pillow as in the released transforms: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
     if x.shape[1:3] == (size, size):
         return np.asarray(x)
     grey = x.shape[-1] == 1
@@ -88,9 +90,10 @@ def resize(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def mean_and_std(counts: np.ndarray) -> tuple[list[float], list[float]] | tuple[None, None]:
-    """Per channel, of three, in [0, 1]: a grey image counts as three equal ones. Of the images as they are stored.
+    """Mean and std of the stored training images in [0, 1], three channels each; None where there are none.
 
-    Up-scaling leaves the mean as it is and takes from the std what it smooths (glyphs, from 32 to 224 pixels: 1.6 %).
+    A grey image has three equal channels. Up-scaling does not change the mean; as it smooths, it lowers the std (glyphs, from 32
+    to 224 pixels: by 1.6 %).
     """
     if not counts.any():
         return None, None
@@ -100,13 +103,17 @@ def mean_and_std(counts: np.ndarray) -> tuple[list[float], list[float]] | tuple[
     return (np.broadcast_to(mean, 3).round(4).tolist(), np.broadcast_to(std, 3).round(4).tolist())
 
 
-def check(name: str, split: str, entry: AnyDataset, x: np.ndarray | Pictures, y: np.ndarray) -> int:
-    """What the catalog says of the set is what it holds; returns the number of classes."""
+def check(name: str, split: str, entry: Dataset, x: Images, y: np.ndarray) -> int:
+    """Compare a split with what the catalog says of it; returns its number of classes.
+
+    Raises:
+        RunError: names what differs.
+    """
     classes = len(np.unique(y))
     wanted = {"train": entry.train, "test": entry.test}.get(split) or len(x)
-    found = {"images": len(x), "labels": len(y), "channels": x.shape[-1], "classes": classes}
+    there = {"images": len(x), "labels": len(y), "channels": x.shape[-1], "classes": classes}
     allowed = {"images": wanted, "labels": wanted, "channels": entry.channels, "classes": entry.classes or classes}
-    for what, value in found.items():
+    for what, value in there.items():
         if value != allowed[what]:
             raise RunError(f"{params.DATA_CATALOG}: {name}: its {split} split has {value} {what}; the entry says {allowed[what]}")
     return classes

@@ -10,6 +10,7 @@ import served
 import yaml
 
 from stages import download, upscale
+from stages.lib.datasets.kinds.base import bring_file
 from stages.lib.datasets.sets import RAW, card_of, load
 from stages.lib.errors import RunError
 from stages.lib.settings import params
@@ -21,7 +22,7 @@ def test_a_procedural_set_is_the_same_every_time(workspace):
     first = {path.name: path.read_bytes() for path in (workspace.folder / "data/raw/glyphs").iterdir()}
     download.main("glyphs")
     assert {path.name: path.read_bytes() for path in (workspace.folder / "data/raw/glyphs").iterdir()} == first
-    assert set(first) == {f"{split}_{part}.npy" for split in ("train", "test", "test_decorrelated") for part in "xy"}
+    assert set(first) == {f"{split}_{array}.npy" for split in ("train", "test", "test_decorrelated") for array in "xy"}
 
 
 def test_the_digits_are_the_handwriting_that_scikit_learn_carries(workspace):
@@ -82,7 +83,7 @@ def test_a_published_set_arrives_and_is_read(workspace, server, name):
     assert all(len(server.asked_for(f"{name}/{file}")) == 1 for file in made)
     upscale.main(name)
     card = card_of(name)
-    assert {split: part.n for split, part in card.splits.items()} == {"train": 100, "test": 100}
+    assert {split: counted.n for split, counted in card.splits.items()} == {"train": 100, "test": 100}
     assert load(name, "train")[0].shape == (100, 16, 16, card.channels)
     assert len(np.unique(load(name, "test")[1])) == card.classes
 
@@ -92,7 +93,7 @@ def test_an_archived_folder_arrives_and_is_read(workspace, server):
     add(workspace, "mine", {"kind": "folder", "files": server.listed({"mine.zip": archive})})
     download.main("mine")
     upscale.main("mine")
-    assert {split: part.n for split, part in card_of("mine").splits.items()} == {"train": 15, "test": 6}
+    assert {split: counted.n for split, counted in card_of("mine").splits.items()} == {"train": 15, "test": 6}
 
 
 @pytest.mark.parametrize("word", ["404", "500", "page", "other", "cut:100", "silent:1"])
@@ -192,5 +193,5 @@ def test_a_file_that_another_set_has_brought_is_taken_from_there_where_it_is_the
     file = File(name="archive.tar.gz", mirrors=[str(mirror)], sha256=hashlib.sha256(b"the archive").hexdigest())
     if content != b"the archive":
         mirror.write_bytes(b"the archive")
-    assert download.bring("half", file, params.section("download")) == "archive.tar.gz"
+    assert bring_file("half", file, params.section("download")) == "archive.tar.gz"
     assert (RAW / "half/archive.tar.gz").read_bytes() == b"the archive"

@@ -19,7 +19,7 @@ from stages.lib.workers import executors, pool
 
 
 def accuracy(network, x, y) -> float:
-    return inference.accuracy(inference.Model(nn.Identity(), network, inference.View()), x, y)
+    return inference.accuracy(inference.CutNetwork(nn.Identity(), network, inference.View()), x, y)
 
 
 OUT = evaluate_robustness.ATTACKED_MODELS / "l2_eps0_5" / "digits"

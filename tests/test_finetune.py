@@ -138,7 +138,7 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     [model] = [m for m in attacked.models_of(source_name, target) if m.kind == "finetuned"]
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
     network = model.network()
-    seen = inference.Model(nn.Identity(), network, inference.View(16, model.resolution))
+    seen = inference.CutNetwork(nn.Identity(), network, inference.View(16, model.resolution))
     assert inference.accuracy(seen, *sets.load(target, "test")) == pytest.approx(ended)
 
 

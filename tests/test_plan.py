@@ -65,7 +65,7 @@ def test_it_needs_nothing_but_settings_and_catalogs(empty):
 def test_the_study_of_the_paper_is_counted_in_full(monkeypatch):
     """By hand, from Table 4: runs, images trained on and tested on."""
     monkeypatch.chdir(code.ROOT)
-    settings = params.load_params(code.ROOT / "profiles/paper.yaml")
+    _, settings = plan.settings_of(["paper"])
     total = Counter()
     for source in settings.sources:
         for target in settings.targets:

@@ -1,4 +1,4 @@
-"""The configuration of the paper, shrunk: profiles/paper.yaml with tiny sizes, everything that it fetches from a server here.
+"""The configuration of the paper, shrunk: the profile `paper` with tiny sizes, everything that it fetches from a server here.
 
 Miniature archives of two of the six targets, which are colour and grey, and of a folder in place of ImageNet, and small networks in
 the published formats in place of ResNet-50s, run through `dvc repro` to the report.
@@ -13,7 +13,8 @@ from checkpoints import robustness_format, torchvision_format
 from repository import ROOT, Repository, merge, new_repository
 from served import Server, folder_archive, serve_sets
 
-from stages.lib.networks import units
+from stages.lib.networks.families import small_resnet
+from stages.lib.settings import overlays
 
 TRAIN, TEST, CLASSES = 200, 100, 4  # images of each target; classes of what stands for ImageNet
 TARGETS = ["svhn", "kmnist"]
@@ -25,7 +26,7 @@ TINY = {
     "draw_subsets": {"n_images": [100, "all"], "n_seeds": {"from_1": 2, "all": 1}},
     "source": {"epochs": 1, "batch_size": 8},
     "finetune": {"epochs": {"from_1": 1, "from_200": 2}, "eval_every": {"from_1": 1, "from_200": 1}, "batch_size": 50},
-    "report": {"bootstrap": 100, "similar": ["svhn"], "headline": {"n_images": 100, "blocks": 3}, "epochs_at": [100]},
+    "report": {"bootstrap": 100, "headline": {"n_images": 100, "blocks": 3}, "utrera2021": {"similar": ["svhn"], "epochs_at": [100]}},
 }  # fmt: skip
 FORMATS = {
     "torchvision_resnet50": torchvision_format,
@@ -38,7 +39,7 @@ FORMATS = {
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory) -> Repository:
     repository = new_repository(tmp_path_factory.mktemp("paper"))
-    settings = merge(yaml.safe_load((ROOT / "profiles/paper.yaml").read_text()), TINY)
+    settings = merge(overlays.merged(["paper"], ROOT / "profiles"), TINY)
     (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     rng = np.random.default_rng(0)
     with Server({}) as server:
@@ -48,7 +49,7 @@ def paper(tmp_path_factory) -> Repository:
         for seed, (name, make) in enumerate(FORMATS.items()):
             torch.manual_seed(seed)
             entry = yaml.safe_load(repository.text("models/catalog.yaml"))[name]
-            [file] = server.listed({entry["file"]["name"]: make(units._published("small_resnet", CLASSES))})
+            [file] = server.listed({entry["file"]["name"]: make(small_resnet.published("small_resnet", CLASSES))})
             repository.edit("models/catalog.yaml", **{name: entry | {"architecture": "small_resnet", "classes": CLASSES, "file": file}})
         repository.edit("models/catalog.yaml", random_resnet50__architecture="small_resnet")
         repository.commit("the paper, shrunk")

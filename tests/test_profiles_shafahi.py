@@ -11,28 +11,31 @@ from checkpoints import torchvision_format
 from repository import ROOT, Repository, merge, new_repository
 from served import Server, folder_archive, serve_sets
 
-from stages.lib.networks import units
+from stages.lib.networks.families import small_resnet
+from stages.lib.settings import overlays
 
 CLASSES = 4  # of what stands for ImageNet
 STEPS = {"steps": 3, "batch_size": 32}
+MEASURED = {"max_images": 16, "attacks": {"pgd20": {"steps": 2}}}
 TINY = {
     "source": {"epochs": 1, "batch_size": 50},
     "draw_subsets": {"n_images": [100], "n_seeds": 2},
     "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 50, "keep": {"n_images": [100]}},
     "evaluate_robustness": {"max_images": 8, "check_images": 2, "attacks": {name: {"steps": 1} for name in ("pgd20", "cw20")}},
-    "robust_transfer": {"max_images": 16, "attacks": {"pgd20": {"steps": 2}}},
-    "retrain": {"training": STEPS},
-    "train_heads": {"training": STEPS, "gradients": 3},
-    "harden": {"attack": {"steps": 2}, "from_scratch": STEPS, "adversarial_finetuning": STEPS, "natural_head": STEPS},
-    "learn_without_forgetting": {"training": STEPS},
-    "report": {"bootstrap": 100, "headline": {"n_images": 100}, "epochs_at": [100]},
+    "retrain": {"training": STEPS, "measured": MEASURED},
+    "train_heads": {"training": STEPS, "gradients": 3, "measured": MEASURED},
+    "harden": {"attack": {"steps": 2}, "from_scratch": STEPS, "adversarial_finetuning": STEPS, "natural_head": STEPS, "measured": MEASURED},
+    "learn_without_forgetting": {"training": STEPS, "measured": MEASURED},
+    "report": {"bootstrap": 100, "headline": {"n_images": 100}, "utrera2021": {"epochs_at": [100]}},
 }
 
 
 def run(folder, profile: str, changes: dict, change_catalogs: Callable[[Repository, Server], None]) -> Repository:
     """The profile, shrunk, from the download to the report."""
     repository = new_repository(folder)
-    settings = merge(merge(yaml.safe_load((ROOT / profile).read_text()), TINY), changes)
+    settings = overlays.merged([profile], ROOT / "profiles")
+    settings = merge(settings, {key: value for key, value in TINY.items() if key in settings})  # without experiments that are off
+    settings = merge(settings, changes)
     (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     with Server({}) as server:
         serve_sets(repository, server, {"cifar100": (300, 100), "cifar10": (120, 40)})
@@ -56,7 +59,7 @@ def cifar(tmp_path_factory) -> Repository:
         "train_heads": {"sources": robust, "targets": ["cifar10", "cifar100_same"]},
         "learn_without_forgetting": {"targets": ["cifar10", "cifar100_other"], "lambda_d": [1e-5, 0.001, 0.01]},
     }  # fmt: skip
-    return run(tmp_path_factory.mktemp("cifar"), "profiles/shafahi-cifar100.yaml", changes, narrow)
+    return run(tmp_path_factory.mktemp("cifar"), "shafahi-cifar100", changes, narrow)
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +69,13 @@ def imagenet(tmp_path_factory) -> Repository:
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
         torch.manual_seed(0)
         entry = yaml.safe_load(repository.text("models/catalog.yaml"))["torchvision_resnet50"]
-        [file] = server.listed({entry["file"]["name"]: torchvision_format(units._published("small_resnet", CLASSES))})
+        [file] = server.listed({entry["file"]["name"]: torchvision_format(small_resnet.published("small_resnet", CLASSES))})
         entry |= {"architecture": "small_resnet", "classes": CLASSES, "file": file}
         repository.edit("models/catalog.yaml", torchvision_resnet50=entry, free4_resnet50_linf_eps5_255__architecture="small_resnet")
 
-    changes = {"upscale": {"image_size": 40}, "source": {"batch_size": 8}, "harden": {"n_per_class": [1, 2]},
-               "train_heads": {"targets": ["cifar10"], "hidden": [0, 1]},
-               "robust_transfer": {"attacks": {"cw20": {"steps": 2}}}}  # fmt: skip
-    return run(tmp_path_factory.mktemp("imagenet"), "profiles/shafahi-imagenet.yaml", changes, small)
+    changes = {"upscale": {"image_size": 40}, "source": {"batch_size": 8}, "harden": {"n_per_class": [1, 2], "measured": {"attacks": {"cw20": {"steps": 2}}}},
+               "train_heads": {"targets": ["cifar10"], "hidden": [0, 1], "measured": {"attacks": {"cw20": {"steps": 2}}}}}  # fmt: skip
+    return run(tmp_path_factory.mktemp("imagenet"), "shafahi-imagenet", changes, small)
 
 
 def published(repository: Repository) -> dict[str, int]:

@@ -36,7 +36,7 @@ def test_every_run_and_measure_has_a_row(ready):
 def test_the_source_as_it_is_has_its_own_accuracy(ready):
     row = pd.read_parquet(OUT).query("method == 'source' and measure == 'clean'").value.iloc[0]
     x, y = (array[:16] for array in load("glyphs", "test"))
-    assert row == inference.accuracy(inference.Model(None, sources.load("l2_eps0_5"), inference.View(16)), x, y)
+    assert row == inference.accuracy(inference.CutNetwork(None, sources.load("l2_eps0_5"), inference.View(16)), x, y)
 
 
 def test_a_second_run_computes_nothing_and_writes_the_same(ready, monkeypatch):

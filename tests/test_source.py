@@ -18,9 +18,10 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from stages import download, source, upscale
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import gaussian, pgd
 from stages.lib.errors import RunError
 from stages.lib.networks import sources, units
+from stages.lib.networks.families import small_resnet
 from stages.lib.runs import pretraining
 from stages.lib.settings import params
 from stages.lib.settings.params import SettingsError
@@ -107,7 +108,7 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, cap
 
 def test_eps_is_held_at_zero_and_then_rises_to_its_radius(glyphs, monkeypatch):
     seen = []
-    monkeypatch.setattr(perturbations, "pgd", lambda **settings: seen.append(settings["eps"]))
+    monkeypatch.setattr(pgd, "make", lambda **settings: seen.append(settings["eps"]))
     perturb_at = pretraining.adversary(params.source_entry("l2_eps0_5"), params.section("source"))
     for progress in (0.0, 0.1, 0.3, 0.5, 0.99):
         perturb_at(progress)
@@ -230,7 +231,7 @@ def test_checkpoints_over_http_become_sources_with_their_own_normaliser(name, gl
 
 
 def test_a_file_put_there_by_hand_is_taken_without_a_network(glyphs):
-    content = made.robustness_format(units._published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
+    content = made.robustness_format(small_resnet.published("small_resnet", 4), [0.5] * 3, [0.25] * 3)
     (glyphs.folder / "models/fetched").mkdir()
     (glyphs.folder / "models/fetched/w.ckpt").write_bytes(content)
     fetched_entry(glyphs, glyphs.folder / "w.ckpt", hashlib.sha256(content).hexdigest())
@@ -250,7 +251,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(glyphs):
 
 def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
     path = glyphs.folder / "plain.pth"
-    path.write_bytes(made.torchvision_format(units._published("small_resnet", 4)))
+    path.write_bytes(made.torchvision_format(small_resnet.published("small_resnet", 4)))
     fetched_entry(glyphs, path, files.sha256_of(path))
     glyphs.edit("models/catalog.yaml", brought__mean=None)
     with pytest.raises(RunError, match=r"models/catalog.yaml: brought: its file holds no mean and std .*; give `mean` and `std`"):
@@ -260,11 +261,9 @@ def test_a_file_without_a_normaliser_needs_one_in_the_catalog(glyphs):
 @pytest.mark.parametrize(("name", "said"), [("pgd1_l2_eps0_5", "PGD(1)"), ("gaussian_l2_eps0_5", "Gaussian"), ("l2_eps0_5", "PGD(3)")])
 def test_the_card_says_how_the_images_were_perturbed(name, said, glyphs, monkeypatch):
     made_with = []
-    for kind in ("pgd", "gaussian"):
-        original = getattr(perturbations, kind)
-        monkeypatch.setattr(
-            perturbations, kind, lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how)
-        )
+    for kind, module in {"pgd": pgd, "gaussian": gaussian}.items():
+        original = module.make
+        monkeypatch.setattr(module, "make", lambda kind=kind, original=original, **how: made_with.append((kind, how)) or original(**how))
     source.main(name)
     assert sources.card_of(name).threat.perturbation == said
     kind, how = made_with[-1]

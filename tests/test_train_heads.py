@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from stages import source, train_heads
-from stages.lib.attacks import perturbations as attacks
+from stages.lib.attacks import attack as attacks
 from stages.lib.datasets import pixels as images
 from stages.lib.datasets import sets as datasets
 from stages.lib.networks import sources

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.networks.sources import Card
+from stages.lib.networks.sources import SourceCard
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.fields import Settings
 from stages.lib.settings.sections import GridSettings, Params
 
-CardOf = Callable[[str], Card]
+CardOf = Callable[[str], SourceCard]
 
 
 @dataclass(frozen=True)

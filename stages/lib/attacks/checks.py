@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks import evaluation, perturbations
+from stages.lib.attacks import evaluation, fgsm, pgd, random_search
+from stages.lib.attacks.attack import Perturb, loss_gradient
 from stages.lib.attacks.evaluation import See
-from stages.lib.attacks.random_search import random_search
+from stages.lib.norms.table import norm_of
 
-SAME = 1e-3  # of the largest logit: what rounding may make of one
+SAME = 1e-3  # of the largest logit: how far rounding may move one
 LEFT = 0.1  # of the images that may stand in a ball as large as half of the range of pixels
 CHANCE = 0.1  # of the images: what two attacks that are equally strong may differ by
 VANISHED = 1e-10  # largest change of the loss for a change of a pixel by its range, below which no step has a direction
@@ -31,7 +32,7 @@ QUERIES = 100  # of the attack without gradients
 class Check:
     name: str
     passed: bool
-    says: str  # what was found, with figures
+    says: str  # with figures, why it passed or did not
 
 
 def checks(
@@ -54,20 +55,23 @@ def checks(
     yield _same_alone(network, batch)
     yield _has_gradient(network, batch, labels)
 
-    def share(perturb: perturbations.Perturb) -> float:
+    def share(perturb: Perturb) -> float:
         torch.manual_seed(seed)
         return float(evaluation.withstood(network, x, y, np.ones(len(x), bool), see=see, perturb=perturb).mean())
 
-    pgd = partial(perturbations.pgd, norm=norm, step_ratio=step_ratio, random_start=True)
-    left = {eps: share(pgd(eps=eps, steps=steps)) for eps in sorted(radii)}
+    ascent = partial(pgd.make, norm=norm, step_ratio=step_ratio, random_start=True)
+    left = {eps: share(ascent(eps=eps, steps=steps)) for eps in sorted(radii)}
     yield _falls_with_eps(left)
-    half = perturbations.NORMS[norm].diameter(batch[0].numel()) / 2
-    yield _falls_to_zero(share(pgd(eps=half, steps=steps)), half)
+    half = norm_of(norm).diameter(batch[0].numel()) / 2
+    yield _falls_to_zero(share(ascent(eps=half, steps=steps)), half)
     telling = min(left, key=lambda eps: abs(left[eps] - 0.5))
     rivals = {
-        "one step": ("one step (FGSM)", perturbations.fgsm(norm=norm, eps=telling)),
-        "steps": (f"twice as many steps, PGD({2 * steps})", pgd(eps=telling, steps=2 * steps)),
-        "black box": (f"a random search without gradients ({QUERIES} queries)", random_search(norm=norm, eps=telling, queries=QUERIES)),
+        "one step": ("one step (FGSM)", fgsm.make(norm=norm, eps=telling)),
+        "steps": (f"twice as many steps, PGD({2 * steps})", ascent(eps=telling, steps=2 * steps)),
+        "black box": (
+            f"a random search without gradients ({QUERIES} queries)",
+            random_search.make(norm=norm, eps=telling, queries=QUERIES),
+        ),
     }
     for name, (rival, perturb) in rivals.items():
         yield _not_above(name, f"at eps {telling:.3g} PGD({steps}) leaves", left[telling], rival, share(perturb))
@@ -87,7 +91,7 @@ def _same_alone(network: nn.Module, x: Tensor) -> Check:
 
 
 def _has_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Check:
-    steepest = perturbations.loss_gradient(network, x, y).flatten(1).abs().amax(1)
+    steepest = loss_gradient(network, x, y).flatten(1).abs().amax(1)
     gone = (~(steepest > VANISHED)).double().mean().item()  # NaN is none
     return Check("gradient", gone <= MANY, f"the gradient of the cross-entropy is zero for {gone:.0%} of the images")
 
@@ -95,8 +99,8 @@ def _has_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Check:
 def _falls_with_eps(left: dict[float, float]) -> Check:
     shares = list(left.values())
     rise = max((later - earlier for earlier, later in pairwise(shares)), default=0.0)
-    found = ", ".join(f"{share:.0%}" for share in shares)
-    return Check("eps", rise <= CHANCE, f"accuracy from the smallest radius to the largest, each attacked by itself: {found}")
+    percents = ", ".join(f"{share:.0%}" for share in shares)
+    return Check("eps", rise <= CHANCE, f"accuracy from the smallest radius to the largest, each attacked by itself: {percents}")
 
 
 def _falls_to_zero(left: float, eps: float) -> Check:

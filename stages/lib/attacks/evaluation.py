@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks import perturbations
-from stages.lib.attacks.perturbations import Perturb
-from stages.lib.attacks.random_search import random_search
+from stages.lib.attacks import table
+from stages.lib.attacks.attack import Perturb
 from stages.lib.datasets import pixels
 
 BATCH = 128
@@ -32,15 +31,14 @@ class Example:
 
 
 def perturbation(attack: dict[str, Any], norm: str, eps: float) -> Perturb:
-    """The attack that a section of params.yaml describes (`robustness_settings.AnyAttack`), within a ball."""
-    kind, how = attack["kind"], {name: value for name, value in attack.items() if name not in ("kind", "target")}
-    if kind == "pgd":
-        return perturbations.pgd(norm=norm, eps=eps, **how, targeted=attack["target"] is not None)
-    if kind == "autoattack":
-        from stages.lib.attacks.autoattack import autoattack  # here, as it is an extra
+    """The attack that a section of params.yaml describes (`settings.attacks.AnyAttack`), within a ball.
 
-        return autoattack(norm=norm, eps=eps, **how)
-    return {"fgsm": perturbations.fgsm, "random_search": random_search}[kind](norm=norm, eps=eps, **how)
+    An attack with a `target` is led to the labels of its aim (`aim_of`).
+    """
+    settings = {name: value for name, value in attack.items() if name not in ("kind", "target")}
+    if attack.get("target") is not None:
+        settings["targeted"] = True
+    return table.make(attack["kind"], norm=norm, eps=eps, **settings)
 
 
 def aim_of(attack: dict[str, Any]) -> Aim:
@@ -97,10 +95,10 @@ def withstood(
     """Which of the images that are attacked (bool [n]) are labelled correctly afterwards; False for the others."""
     stood = np.zeros(len(x), dtype=bool)
     rows = np.flatnonzero(attacked)
-    for part in np.split(rows, range(BATCH, len(rows), BATCH)) if len(rows) else []:
-        batch = see(x[part])
-        labels = torch.from_numpy(y[part]).to(batch.device)
-        stood[part] = (_attacked_labels(network, batch, labels, perturb, aim)[1] == labels).cpu().numpy()
+    for some in np.split(rows, range(BATCH, len(rows), BATCH)) if len(rows) else []:
+        batch = see(x[some])
+        labels = torch.from_numpy(y[some]).to(batch.device)
+        stood[some] = (_attacked_labels(network, batch, labels, perturb, aim)[1] == labels).cpu().numpy()
     return stood
 
 

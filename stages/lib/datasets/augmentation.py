@@ -19,7 +19,7 @@ CACHED = 8  # images that a core works on at a time, so that its intermediate re
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is done to each of n images."""
+    """The changes that are drawn for each of n images."""
 
     shift: Tensor  # int64 [n, 2]: rows and columns of the padded image that the crop leaves out
     flip: Tensor  # bool [n]
@@ -28,11 +28,11 @@ class Drawn:
     degrees: Tensor  # float [n], counter-clockwise
 
     def __getitem__(self, rows: Tensor | slice) -> "Drawn":
-        return Drawn(*(part[rows] for part in (self.shift, self.flip, self.factor, self.order, self.degrees)))
+        return Drawn(*(values[rows] for values in vars(self).values()))
 
 
 def draw(n: int, seed: int, epoch: int) -> Drawn:
-    """For n images in one epoch."""
+    """The changes of n images in one epoch; they follow from the seed, the epoch and n alone."""
     generator = torch.Generator().manual_seed((seed << 16) + epoch)
     return Drawn(
         shift=torch.randint(0, 2 * PADDING + 1, (n, 2), generator=generator),
@@ -44,8 +44,8 @@ def draw(n: int, seed: int, epoch: int) -> Drawn:
 
 
 def apply(x: Tensor, drawn: Drawn) -> Tensor:
-    """x: float [n, 3, side, side] in [0, 1]; returns the same shape and range, channels last in memory."""
-    drawn = Drawn(*(part.to(x.device) for part in vars(drawn).values()))
+    """The images, changed as drawn; x: float [n, 3, side, side] in [0, 1]. Returns the same shape and range, channels last in memory."""
+    drawn = Drawn(*(values.to(x.device) for values in vars(drawn).values()))
     out, step = torch.empty_like(x, memory_format=torch.channels_last), len(x) if x.is_cuda else CACHED
     for i in range(0, len(x), step):
         out[i : i + step] = _changed(x[i : i + step], drawn[i : i + step])
@@ -60,7 +60,7 @@ def _changed(x: Tensor, drawn: Drawn) -> Tensor:
 
 
 def crop_and_flip(x: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    """A part of each padded image, and its mirror image where `flip` says so: a copy, channel by channel in memory."""
+    """A crop of each padded image, mirrored where `flip` says so, as a new tensor that is channel by channel in memory."""
     n, side = len(x), x.shape[-1]
     wide = side + 2 * PADDING
     image, step = torch.arange(n, device=x.device), torch.arange(side, device=x.device)
@@ -84,7 +84,7 @@ def _jitter(x: Tensor, operation: Tensor, factor: Tensor) -> None:
 
 
 def _rotate(x: Tensor, degrees: Tensor) -> Tensor:
-    """About the centre, to the nearest pixel, zeros where nothing was."""
+    """The images [n, 3, side, side], each turned about its centre; every pixel is the nearest one of the image, or 0 outside it."""
     angle = torch.deg2rad(degrees).to(x.dtype).view(-1, 1, 1)
     along = (2 * torch.arange(x.shape[-1], device=x.device, dtype=x.dtype) + 1) / x.shape[-1] - 1  # centres of pixels, in [-1, 1]
     right, down = along[None, None, :], along[None, :, None]

@@ -1,6 +1,6 @@
-"""Random parts of images, mirrored or not, as networks are usually trained: a whole batch at once, on its device.
+"""Random crops of images, mirrored or not, as networks are usually trained: a whole batch at once, on the device where it lies.
 
-Of ImageNet parts of any size, up-scaled to the whole; of CIFAR parts of the size of the image, of which a margin is black.
+For ImageNet, crops of any size, up-scaled to that of the image; for CIFAR, crops of the image's own size, with a black margin.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from stages.lib.datasets import augmentation
 
-AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of the part, over the image; its width over its height
+AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # area of the crop over that of the image; its width over its height
 
 
 @dataclass(frozen=True)
 class Shifts:
-    """Of each of n images, padded by 4 pixels, the part of its own size that is kept, and whether it is mirrored."""
+    """For each of n images, padded by 4 pixels: the place of a crop of the image's own size, and whether it is mirrored."""
 
-    shift: Tensor  # int64 [n, 2]: rows and columns of the padded image that the part leaves out
+    shift: Tensor  # int64 [n, 2]: rows and columns of the padded image above and left of the crop
     flip: Tensor  # bool [n]
 
     @classmethod
@@ -30,14 +30,14 @@ class Shifts:
         return Shifts(self.shift[rows], self.flip[rows])
 
     def apply(self, x: Tensor) -> Tensor:
-        """float [n, 3, side, side] to the same shape, channels last in memory."""
+        """The crops of x, float [n, 3, side, side], in the same shape, channels last in memory."""
         moved = augmentation.crop_and_flip(x, self.shift.to(x.device), self.flip.to(x.device))
         return moved.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Of each of n images the part that is kept, in units of its sides, and whether it is mirrored."""
+    """For each of n images: size and place of a crop, in units of the image's sides, and whether it is mirrored."""
 
     size: Tensor  # float [n, 2]: width, height
     corner: Tensor  # float [n, 2]: left, top
@@ -47,15 +47,15 @@ class Crops:
         return Crops(self.size[rows], self.corner[rows], self.flip[rows])
 
     def apply(self, x: Tensor) -> Tensor:
-        """As `apply`."""
+        """The crops of x, up-scaled to the whole, as the function `apply` makes them."""
         return apply(x, self)
 
 
 def draw(kind: str, n: int, seed: int, epoch: int) -> Crops | Shifts | None:
-    """For n images in one epoch, from a generator on the CPU, so that it is the same on every device.
+    """The crops of n images in one epoch; they are drawn on the CPU, so that they are the same on every device.
 
     Args:
-        kind: `resized_crop`, of ImageNet; `crop_flip`, of CIFAR; `none`.
+        kind: `resized_crop`, as for ImageNet; `crop_flip`, as for CIFAR; `none`.
     """
     if kind == "none":
         return None
@@ -72,9 +72,9 @@ def _crops(n: int, generator: torch.Generator) -> Crops:
 
 
 def apply(x: Tensor, crops: Crops) -> Tensor:
-    """Each part up-scaled to the whole, bilinear: float [n, C, H, W] to the same shape."""
+    """Each crop of x, float [n, C, H, W], up-scaled bilinearly to the size of the image; returns the same shape."""
     size, corner = crops.size.to(x), crops.corner.to(x)
-    centre = 2 * corner + size - 1  # where an image reaches from -1 to 1
+    centre = 2 * corner + size - 1  # in coordinates in which an image reaches from -1 to 1
     mirror = torch.where(crops.flip.to(x.device), -1.0, 1.0).to(x.dtype)
     zero = torch.zeros_like(mirror)
     rows = [torch.stack([size[:, 0] * mirror, zero, centre[:, 0]], 1), torch.stack([zero, size[:, 1], centre[:, 1]], 1)]

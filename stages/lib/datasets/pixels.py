@@ -9,11 +9,14 @@ CPU = torch.device("cpu")
 
 
 def prepare(x: np.ndarray | Tensor, device: torch.device = CPU, size: int | None = None, resolution: int | None = None) -> Tensor:
-    """uint8 [batch, H, W, 1 or 3] to float [batch, 3, size, size] in [0, 1], channels last in memory, as it lay on disk.
+    """Images as a network takes them: uint8 [batch, H, W, 1 or 3] to float [batch, 3, size, size] in [0, 1].
+
+    They stay channels last in memory, as on disk; a grey image becomes three equal channels.
 
     Args:
         size: side in pixels that the network takes; None leaves the images at the size that they have.
-        resolution: side to which they are reduced first, so that finer detail is lost (Utrera et al. 2021, Table 2); None keeps it.
+        resolution: side in pixels to which images are reduced first, which takes their finer detail (Utrera et al. 2021, Table 2);
+            None keeps the detail.
     """
     batch = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
     batch = batch.to(device, non_blocking=True).permute(0, 3, 1, 2)
@@ -26,7 +29,10 @@ def prepare(x: np.ndarray | Tensor, device: torch.device = CPU, size: int | None
 
 
 def resize(x: Tensor, side: int) -> Tensor:
-    """Bilinear with antialiasing, [batch, C, H, W] in 0 to 255: along rows, then columns, to whole numbers, as Pillow does it."""
+    """Images of `side` x `side` pixels from x, [batch, C, H, W] in 0 to 255, by bilinear interpolation with antialiasing.
+
+    As Pillow does it: first along the rows, then along the columns, each time rounded to whole numbers.
+    """
     for shape in ((x.shape[-2], side), (side, side)):
         if tuple(x.shape[-2:]) != shape:
             x = interpolate(x.float(), shape, mode="bilinear", align_corners=False, antialias=True).add_(0.5).floor_()

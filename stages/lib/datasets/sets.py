@@ -1,8 +1,8 @@
 """Image sets on disk: `data/raw/<name>/` as published, `data/images/<name>/` as every later stage reads them.
 
 `data/images/<name>/` holds, for each split, `<split>_x.npy` (uint8 [n, stored_size, stored_size, channels]) and `<split>_y.npy`
-(int64 [n]), read memory-mapped, and `card.json` with the counts and hashes. Who feeds a network gives the card's `image_size`
-to `images.prepare`, which up-scales on the device what is stored smaller.
+(int64 [n]), read memory-mapped, and `card.json` with the counts and hashes. Whoever feeds a network gives the card's `image_size`
+to `pixels.prepare`, which up-scales on the device images that are stored smaller.
 """
 
 from pathlib import Path
@@ -25,33 +25,37 @@ class SplitCard(BaseModel):
     sha256: str
 
 
-class Card(BaseModel):
-    """What later stages know of an image set without reading it."""
+class DatasetCard(BaseModel):
+    """What later stages know about an image set without reading its images."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     classes: int  # 0 where there are no images and the catalog does not say
     channels: int
-    image_size: int  # pixels a side that a network takes
+    image_size: int  # pixels a side at which a network takes the images
     stored_size: int  # pixels a side on disk
     mean: list[float] | None  # per channel of 3, of the training images as they are stored, in [0, 1]; None without any
     std: list[float] | None
     splits: dict[str, SplitCard]  # none for an optional set that is not there
 
 
-def card_of(name: str) -> Card:
-    """Raises RunError when the card is missing or is not one."""
+def card_of(name: str) -> DatasetCard:
+    """The card of an image set; raises RunError when the file is missing or holds something else."""
     path = IMAGES / name / "card.json"
     try:
-        return Card(**files.read_json(path))
+        return DatasetCard(**files.read_json(path))
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path}: no card of a dataset ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
 
 def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.ndarray]:
-    """x: uint8 [n, stored_size, stored_size, channels], memory-mapped, and y: int64 [n] of one split."""
-    x, y = (folder / name / f"{split}_{part}.npy" for part in "xy")
+    """One split, x: uint8 [n, stored_size, stored_size, channels], memory-mapped, and y: int64 [n].
+
+    Raises:
+        RunError: when it is missing or damaged.
+    """
+    x, y = (folder / name / f"{split}_{array}.npy" for array in "xy")
     try:
         return np.load(x, mmap_mode="r"), np.load(y)
     except (FileNotFoundError, ValueError, EOFError) as error:
@@ -65,12 +69,12 @@ def classes_of(part: Part, classes: int) -> np.ndarray:  # int64, rising
 
 
 def n_classes(part: Part | None, classes: int) -> int:
-    """Of a part of a set, or of all of it."""
+    """Number of classes of a part of a set that has so many, or of the whole set where no part is given."""
     return classes if part is None else len(classes_of(part, classes))
 
 
 def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the images whose class is in the part, and their labels, counted anew from 0; of no part, all as they are."""
+    """Places of the images whose class is in the part, and their labels, counted anew from 0; without a part, all images and labels."""
     if part is None:
         return np.arange(len(y)), y
     kept = classes_of(part, classes)
@@ -79,7 +83,7 @@ def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np
 
 
 def load_part(name: str, split: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
-    """As `load`; of a part, its images in memory, with labels counted anew from 0."""
+    """One split, as `load` gives it; with a part, only the images of its classes, in memory, with labels counted anew from 0."""
     x, y = load(name, split)
     if part is None:
         return x, y
@@ -88,12 +92,17 @@ def load_part(name: str, split: str, part: Part | None) -> tuple[np.ndarray, np.
 
 
 def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Write one split as `load` reads it."""
     files.save_array(folder / f"{split}_x.npy", x)
     files.save_array(folder / f"{split}_y.npy", y)
 
 
 def stratified_split(y: np.ndarray, n_train: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of training and test images, each class in proportion, both in the order of `y`."""
+    """Indices of `n_train` training images and of the test images, each class in proportion, both in the order of `y`.
+
+    Raises:
+        ValueError: of scikit-learn, where a class has too few images for that.
+    """
     from sklearn.model_selection import train_test_split  # here, as it takes a second to import
 
     train, test = train_test_split(np.arange(len(y)), train_size=n_train, stratify=y, random_state=seed)

@@ -18,7 +18,7 @@ def path_of(target: str) -> Path:
 
 
 def load(target: str) -> dict[str, np.ndarray]:
-    """Rows of the target's training images, by the name of the subset."""
+    """Places of images among the target's training images, int64 [n_images], by the name of the subset."""
     return dict(np.load(path_of(target)))
 
 
@@ -26,16 +26,19 @@ def name_of(n_images: int, seed: int) -> str:
     return f"{n_images}_{seed}"
 
 
-def parts_of(name: str) -> tuple[int, int]:
-    """Number of images, and seed."""
+def size_and_seed_of(name: str) -> tuple[int, int]:
+    """Number of images, and seed, of the subset of this name."""
     n_images, seed = name.split("_")
     return int(n_images), int(seed)
 
 
 def names(settings: DrawSubsetsSettings, n_train: int) -> list[str]:
-    """Those of a target with so many training images, in their order; `all` goes under that number (Utrera et al. 2021, eq. 6, Table 4)."""
-    found = []
+    """Names of the subsets of a target with `n_train` training images, in the order of the settings (Utrera et al. 2021, eq. 6, Table 4).
+
+    The subset `all` has the name of its number of images.
+    """
+    listed = []
     for n_images in dict.fromkeys(n_train if n == "all" else n for n in settings.n_images):
         n_seeds = params.value_for(n_images, n_images == n_train, "draw_subsets.n_seeds", settings.n_seeds)
-        found += [name_of(n_images, settings.first_seed + settings.seed_step * i) for i in range(n_seeds)]
-    return found
+        listed += [name_of(n_images, settings.first_seed + settings.seed_step * i) for i in range(n_seeds)]
+    return listed

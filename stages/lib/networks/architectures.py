@@ -1,7 +1,10 @@
-"""The architectures that are known by name, and what of them matters before a network is built.
+"""The size of each architecture: what the settings and the plan have to know before a network is built.
 
-Kept apart from `networks`, which imports torch, so that settings can be checked in a fraction of a second.
+Nothing that computes imports this: a new architecture changes no key. How a network is built its family says (`families.table`).
 """
+
+from stages.lib.choice import module_of
+from stages.lib.networks.families.table import FAMILIES
 
 BLOCKS = {
     "small_resnet": 9,
@@ -28,12 +31,10 @@ BLOCKS = {
 }
 """Blocks of each architecture: the largest number that can be fine-tuned besides the head, which is always the last linear layer.
 
-ResNet and its kin: a residual block. DenseNet: a dense layer, and the transition before it where there is one; the last batch
-norm goes with the pooling. VGG: a convolution with its batch norm and pooling (13), or a hidden linear layer (2). MobileNetV2,
-MnasNet, ShuffleNetV2: a residual unit, and the last 1 x 1 convolution. Dropout before the head is trained with the head.
+What counts as a block, the family says.
 """
 
 
 def pieces_of(architecture: str) -> int:
-    """How many pieces of it can be retrained one after the other (`networks.pieces`): the head, each block, a batch norm by itself."""
-    return BLOCKS[architecture] + 1 + architecture.startswith(("wide_resnet32_", "densenet"))
+    """How many pieces of it can be retrained one after the other (`units.pieces`): the head, each block, a batch norm by itself."""
+    return BLOCKS[architecture] + 1 + module_of(FAMILIES, architecture, "architecture").LONE_BATCHNORM

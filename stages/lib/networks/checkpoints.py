@@ -1,4 +1,4 @@
-"""Published weights, in each format that they come in: safetensors, torch's own, and that of the `robustness` library.
+"""Published weights, in three formats: safetensors, torch's own, and that of the `robustness` library.
 
 No file is allowed to run code: pickles are read by torch's restricted unpickler alone, which knows tensors and plain values.
 """
@@ -41,7 +41,7 @@ def read(path: Path) -> Weights:
 
 
 def _is_pickle(path: Path) -> bool:
-    """torch's zip archives, its older files (a pickled number first), and any other pickle."""
+    """Whether the file is one of torch's zip archives, one of its older files (a pickled number first), or any other pickle."""
     if not path.is_file():
         return False
     with open(path, "rb") as file:
@@ -51,7 +51,7 @@ def _is_pickle(path: Path) -> bool:
 
 def _unpickled(path: Path) -> object:
     try:
-        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):  # what is wrong is said below, in one line
+        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):  # errors below say in one line what is wrong
             return torch.load(file, map_location="cpu", weights_only=True)  # a path would be read by its suffix
     except pickle.UnpicklingError as error:
         needed = re.search(r"GLOBAL ([\w.<>]+)", str(error)) or re.search(r"class ([\w.<>]+)", str(error))
@@ -68,21 +68,23 @@ def _unpickled(path: Path) -> object:
     raise RunError(f"{path}: no whole checkpoint ({type(problem).__name__}: {said}); delete it and run again")
 
 
-def _state_of(found: object, path: Path) -> dict[str, Tensor]:
+def _state_of(checkpoint: object, path: Path) -> dict[str, Tensor]:
     """The state dict in a checkpoint: under `model` or `state_dict`, or the checkpoint itself."""
+    state = checkpoint
     for key in ("model", "state_dict"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            state = checkpoint[key]
             break
-    if not isinstance(found, dict) or not found or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        held = ", ".join(map(str, list(found)[:5])) if isinstance(found, dict) else type(found).__name__
+    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        held = ", ".join(map(str, list(state)[:5])) if isinstance(state, dict) else type(state).__name__
         raise RunError(f"{path}: holds no state dict; found: {held}; allowed: names with tensors, alone or under `model` or `state_dict`")
-    return found
+    return state
 
 
 def _named(state: dict[str, Tensor]) -> Weights:
+    """Weights under the names of the network alone: what the `robustness` library wraps around it goes, its normaliser beside them."""
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    moments = [state.get(f"normalizer.new_{part}", state.get(f"attacker.normalize.new_{part}")) for part in ("mean", "std")]
+    moments = [state.get(f"normalizer.new_{name}", state.get(f"attacker.normalize.new_{name}")) for name in ("mean", "std")]
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("normalizer.", "attacker."))}
     while state and all(name.startswith("model.") for name in state):
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}

@@ -1,7 +1,7 @@
 """Passes without gradients: images through the part of a network that is frozen, and tests of the whole.
 
-In eval mode every image is mapped by itself, so that batches may be as large as memory allows, and what the frozen part
-makes of an image can be kept. No result depends on the size of a batch but for rounding.
+In eval mode every image is mapped by itself, so that batches may be as large as memory allows, and the activations of an image
+can be kept. The size of a batch changes results by rounding alone.
 """
 
 import math
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.datasets import augmentation, pixels
-from stages.lib.networks import units
+from stages.lib.networks.devices import device_of
 
 T = TypeVar("T")
 BATCH = 256  # images in one pass
-HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # of a run's images or activations that are held; of more, batches are read or computed
+HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # most of a run's images or activations in memory; of more, each batch is made anew
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,37 @@ class View:
     """How the network sees the images of the target."""
 
     size: int | None = None  # pixels a side; None: as they are stored
-    resolution: int | None = None  # to which they are reduced first
-    augmented: bool = False  # while training
-    mixed_precision: bool = False  # products in bfloat16; sums, weights and what is kept in float32
+    resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
+    augmented: bool = False  # changed at random while training
+    mixed_precision: bool = False  # products in bfloat16; sums, weights and kept activations in float32
 
     def precision(self, device: torch.device) -> torch.autocast:
-        """The context that passes through the network run in."""
+        """The context of torch in which images pass through the network."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision)
 
 
 AS_STORED = View()
 
 
-class Model:
-    """A network cut into a frozen and a trained part, which takes images or activations."""
+class CutNetwork:
+    """A network cut into a frozen and a trained part; it takes images, or activations of the frozen part."""
 
     def __init__(self, frozen: nn.Module | None, trained: nn.Module, view: View):
         self.frozen, self.trained, self.view = frozen or nn.Identity(), trained, view
-        self.device = units.device_of(trained)
+        self.device = device_of(trained)
 
     def eval(self) -> None:
+        """Put both parts into eval mode."""
         self.trained.eval()
         self.frozen.eval()
 
     def features(self, x: np.ndarray | Tensor, drawn: augmentation.Drawn | None = None) -> Tensor:
-        """What the trained part takes, [batch, C, ...] with channels last in memory; `drawn`: what happens to each image first."""
+        """The input of the trained part, [batch, C, ...] with channels last in memory.
+
+        Args:
+            x: images, uint8 [batch, H, W, 1 or 3]; or kept activations, float32 [batch, ..., C].
+            drawn: the changes of each image, where it is augmented.
+        """
         if x.dtype not in (np.uint8, torch.uint8):
             return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
         with torch.no_grad():
@@ -67,10 +73,10 @@ class Model:
 
 
 @torch.no_grad()
-def accuracy(model: Model, x: np.ndarray, y: np.ndarray) -> float:
-    """Percent of the images (or activations) that the model in eval mode labels correctly."""
+def accuracy(model: CutNetwork, x: np.ndarray, y: np.ndarray) -> float:
+    """Percent of the images (or activations) that the network in eval mode labels correctly."""
     model.eval()
-    predicted = torch.cat(list(in_parts(lambda part: model(x[part]).argmax(1), len(x)))).cpu()
+    predicted = torch.cat(list(in_batches(lambda batch: model(x[batch]).argmax(1), len(x)))).cpu()
     return 100 * (predicted == torch.from_numpy(np.asarray(y))).sum().item() / len(x)
 
 
@@ -83,39 +89,42 @@ def frozen_activations(
 ) -> Iterator[np.ndarray]:
     """Activations of the frozen part in eval mode, float32 [batch, ..., C], batch by batch: x may be larger than memory."""
     frozen.eval().to(memory_format=torch.channels_last)
-    device = units.device_of(frozen)
+    device = device_of(frozen)
     rows = np.arange(len(x)) if rows is None else rows
 
-    def activations(part: slice) -> np.ndarray:
-        batch = pixels.prepare(x[rows[part]], device, view.size, view.resolution)
+    def activations(places: slice) -> np.ndarray:
+        batch = pixels.prepare(x[rows[places]], device, view.size, view.resolution)
         with view.precision(device):
             return packed(widened(frozen(batch))).cpu().numpy()
 
-    yield from in_parts(activations, len(rows))
+    yield from in_batches(activations, len(rows))
 
 
 def activation_shape(frozen: nn.Module, x: np.ndarray, view: View) -> tuple[int, ...]:
-    """Of one image; an activation is float32."""
+    """Shape of the frozen part's activations of one image, [..., C]; they are float32."""
     return next(frozen_activations(frozen, x[:1], view)).shape[1:]
 
 
 def widened(x: Tensor) -> Tensor:
-    """What a product in bfloat16 gives, in float32."""
+    """The tensor in float32, where it is a product in bfloat16; any other as it is."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def packed(activations: Tensor) -> Tensor:
-    """As activations are kept: where they have pixels, [batch, H, W, C]."""
+    """Activations in the layout in which they are kept: [batch, C, H, W] becomes [batch, H, W, C], [batch, C] stays."""
     return activations.movedim(1, -1).contiguous()
 
 
 def unpacked(activations: Tensor) -> Tensor:
-    """As a network takes them: [batch, C, H, W], channels last in memory, or [batch, C]."""
+    """Kept activations in the layout that a network takes: [batch, C, H, W], channels last in memory, or [batch, C]."""
     return activations.movedim(-1, 1)
 
 
-def settled(model: Model, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the frozen part makes of some rows of x, and their place in it; x and the rows where these are no images, or too many."""
+def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Activations of some rows of x, and the place of each row among them: computed once, to be read in every epoch.
+
+    Where x holds activations already, or where they would take more than HELD_BYTES, x and the rows themselves.
+    """
     if x.dtype != np.uint8 or 4 * math.prod(activation_shape(model.frozen, x, model.view)) * len(rows) > HELD_BYTES[model.device.type]:
         return x, rows
     return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows))), np.arange(len(rows))
@@ -125,7 +134,7 @@ def settled(model: Model, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, 
 def adapt(frozen: nn.Module, x: np.ndarray, batches: list[np.ndarray], view: View) -> None:
     """Replace the statistics of the frozen part's batch norm by those of batches of x (uint8 [n, H, W, C]), not augmented.
 
-    One pass, in which every layer sees what the layers before it make of a batch; the mean over batches is kept.
+    All batches pass once. Every layer sees the output that the layers before it have for a batch; the mean over batches is kept.
     """
     norms = [module for module in frozen.eval().modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -133,7 +142,7 @@ def adapt(frozen: nn.Module, x: np.ndarray, batches: list[np.ndarray], view: Vie
         norm.reset_running_stats()
         norm.momentum = None  # torch's way to say: the mean of all batches
         norm.train()
-    device = units.device_of(frozen)
+    device = device_of(frozen)
     for rows in batches:
         batch = pixels.prepare(x[rows], device, view.size, view.resolution)
         with view.precision(device):
@@ -143,8 +152,12 @@ def adapt(frozen: nn.Module, x: np.ndarray, batches: list[np.ndarray], view: Vie
         norm.eval()
 
 
-def in_parts(forward: Callable[[slice], T], n: int) -> Iterator[T]:
-    """A forward pass without gradients on n images, `BATCH` at a time; half as many from where the device has no memory for so many."""
+def in_batches(forward: Callable[[slice], T], n: int) -> Iterator[T]:
+    """Results of a forward pass on n images, `BATCH` at a time; half as many, again and again, where the device's memory is too small.
+
+    Args:
+        forward: is given the places of a batch.
+    """
     size, first = BATCH, 0
     while first < n:
         try:

@@ -23,8 +23,8 @@ class ThreatCard(BaseModel):
     perturbation: str | None = None  # "PGD(3)", "Gaussian"; None where it is not known
 
 
-class Card(BaseModel):
-    """What is known of a source; robust accuracy is measured by `evaluate_robustness`, with an attack that can be trusted."""
+class SourceCard(BaseModel):
+    """What is known of a source. Its robust accuracy is no part of it: `evaluate_robustness` measures that."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,35 +32,35 @@ class Card(BaseModel):
     kind: Literal["trained", "fetched", "random"]
     architecture: str
     classes: int | None
-    dataset: str | None  # that it was trained on
-    part: Part | None = None  # of its classes
+    dataset: str | None  # on which it was trained
+    part: Part | None = None  # of the dataset's classes
     threat: ThreatCard | None
     origin: str
     sha256: str  # of the weights
-    file_sha256: str | None = None  # of the file that they were fetched in
-    mean: list[float]  # that its first unit normalises with
+    file_sha256: str | None = None  # of the published file that held them
+    mean: list[float]  # of each channel; the first unit normalises with mean and std
     std: list[float]
     accuracy: dict[str, float]  # percent on each test split of the source data, where it is at hand
     published_accuracy: float | None = None  # percent on its test split, as its authors say
 
 
 def paths(name: str) -> tuple[Path, Path]:
-    """Weights and card."""
+    """Paths of the weights and of the card of a source."""
     return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"
 
 
-def save(card: Card, weights: "dict[str, Tensor]") -> None:
+def save(card: SourceCard, weights: "dict[str, Tensor]") -> None:
     """Write weights and card; the card's sha256 is set here."""
     weights_path, card_path = paths(card.name)
     files.write_tensors(weights_path, weights)
     files.write_json(card_path, card.model_copy(update={"sha256": files.sha256_of(weights_path)}).model_dump())
 
 
-def card_of(name: str) -> Card:
-    """Raises RunError when the card is missing or is not one."""
+def card_of(name: str) -> SourceCard:
+    """The card of a source; raises RunError when the file is missing or holds something else."""
     path = paths(name)[1]
     try:
-        return Card(**files.read_json(path))
+        return SourceCard(**files.read_json(path))
     except (ValidationError, TypeError) as error:
         raise RunError(f"{path}: no card of a source ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 

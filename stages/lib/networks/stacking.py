@@ -1,7 +1,7 @@
 """Several networks of one shape as a single one, with their channels side by side: one large product where there were many small.
 
-A convolution becomes a group of a convolution, batch norm has the channels of all networks, and heads are one batched
-product. The weights and statistics of each network become a part of the stack's: to train the stack is to train them all.
+Convolutions become the groups of one convolution, one batch norm has the channels of all networks, and heads are one batched
+product. The weights and statistics of a network become views of the stack's: to train the stack is to train all networks.
 """
 
 import copy
@@ -24,11 +24,11 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias[:, None], per_network, self.weight.mT).transpose(0, 1).flatten(1)
 
 
-def stack(parts: Sequence[nn.Module]) -> nn.Module:
+def stack(networks: Sequence[nn.Module]) -> nn.Module:
     """One network that computes what all of them compute, and shares its weights and statistics with them.
 
     Args:
-        parts: networks of one shape, without dropout, whose channels keep their order (residual networks, and heads alone).
+        networks: of one shape, without dropout, whose channels keep their order (residual networks, and heads alone).
 
     Returns:
         a network from [batch, networks * C, ...], the inputs of the networks along the channels, to their outputs in the same way;
@@ -37,12 +37,12 @@ def stack(parts: Sequence[nn.Module]) -> nn.Module:
     Raises:
         TypeError: names a module that cannot be stacked.
     """
-    if len(parts) == 1:
-        return parts[0]
-    stacked = copy.deepcopy(parts[0])
-    for name, module in parts[0].named_modules():
+    if len(networks) == 1:
+        return networks[0]
+    stacked = copy.deepcopy(networks[0])
+    for name, module in networks[0].named_modules():
         if type(module) in _STACKED:
-            modules = [part.get_submodule(name) for part in parts]
+            modules = [network.get_submodule(name) for network in networks]
             together = _STACKED[type(module)](modules).train(module.training)
             if not name:
                 return together
@@ -53,7 +53,7 @@ def stack(parts: Sequence[nn.Module]) -> nn.Module:
 
 
 def _keeps_channels(module: nn.Module) -> bool:
-    """Whether it does the same to every channel, at no random; residual blocks only add what their convolutions make."""
+    """Whether a module treats every channel alike and draws nothing at random; residual blocks only add up their modules' outputs."""
     alike = (nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
     return type(module) in alike or type(module).__name__ in ("BasicBlock", "PreactBlock", "Bottleneck")  # ours and torchvision's
 
@@ -80,18 +80,18 @@ def _linear(modules: list[nn.Linear]) -> StackedLinear:
 
 
 def _share(stacked: nn.Module, modules: list[nn.Module], join: Callable[[list[Tensor]], Tensor]) -> nn.Module:
-    """Give the stack the tensors of the modules, joined along the first axis, and each of the modules its part of them."""
+    """Give the stack the tensors of the modules, joined along the first axis, and each module a view of its own ones."""
     for name, _ in list(stacked.named_parameters()):
         joined = join([getattr(module, name).detach() for module in modules])
         setattr(stacked, name, nn.Parameter(joined))
-        for module, part in zip(modules, joined.view(len(modules), *getattr(modules[0], name).shape), strict=True):
-            setattr(module, name, nn.Parameter(part))
+        for module, view in zip(modules, joined.view(len(modules), *getattr(modules[0], name).shape), strict=True):
+            setattr(module, name, nn.Parameter(view))
     for name, first in list(modules[0].named_buffers()):
-        counts = first.dim() == 0  # the number of batches, which is that of all
+        counts = first.dim() == 0  # the number of batches, which all networks have in common
         joined = first if counts else join([getattr(module, name) for module in modules])
         setattr(stacked, name, joined)
-        for module, part in zip(modules, [first] * len(modules) if counts else joined.view(len(modules), *first.shape), strict=True):
-            setattr(module, name, part)
+        for module, view in zip(modules, [first] * len(modules) if counts else joined.view(len(modules), *first.shape), strict=True):
+            setattr(module, name, view)
     return stacked
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import seaborn as sns
 
+from stages.lib.norms.table import NORMS, all_norms
 from stages.lib.report.cards import Card, family_of, label_in_experiments, threat_of
 from stages.lib.report.results import Results
 
@@ -26,8 +27,7 @@ class Look:
 
 FAMILIES = {  # of sources: colours at the smallest and the largest eps, marker, dash
     "natural": ("#7a8594", "#a5adb8", "o", ()),
-    "l2": ("#f0a35e", "#e8590c", "s", ()),
-    "linf": ("#4fc3b5", "#0c8599", "D", ()),
+    **{norm.name: (*norm.colours, norm.marker, ()) for norm in all_norms()},
     "pgd1": ("#d6336c", "#e599b4", "^", (5, 1.5)),
     "gaussian": ("#3b78d8", "#8fb3ee", "v", (1.5, 1.2)),
     "random": ("#9775fa", "#b197fc", "X", (3, 1.6)),
@@ -44,7 +44,7 @@ def looks_of(sources: Sequence[tuple[str, str, str, float]]) -> dict[str, Look]:
     for family, (start, end, marker, dash) in FAMILIES.items():
         members = sorted((s for s in sources if s[2] == family), key=lambda s: s[3])
         shades = sns.blend_palette([start, end], max(2, len(members))).as_hex()
-        shades = shades[-len(members) :] if family in ("l2", "linf") else shades
+        shades = shades[-len(members) :] if family in NORMS else shades
         for (name, label, _, _), colour in zip(members, shades, strict=False):
             looks[name] = Look(label, colour, marker, dash)
     return {name: looks[name] for name, *_ in sources}

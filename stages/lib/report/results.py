@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import evidence, statistics
 from stages.lib.report.cards import Card, family_of, threat_of
 from stages.lib.report.evidence import Evidence
@@ -46,7 +47,7 @@ class Results:
     @property
     def robust(self) -> list[str]:
         """Sources that were trained adversarially with many steps; other perturbations are compared by themselves."""
-        return [name for name in self.cards if self.family(name) in ("l2", "linf")]
+        return [name for name in self.cards if self.family(name) in NORMS]
 
     @property
     def worst(self) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Numbers as the report writes them: images, blocks, differences with their sign, and the order of blocks and sizes."""
 
+from stages.lib.norms.table import norm_of
+
 ALL = 1_000_000_000  # `all`, where numbers of blocks or of images are put in order
 
 
@@ -50,7 +52,7 @@ def nearest_size(sizes: list[int | str], wanted: int) -> str:
 
 def eps_text(norm: str, eps: float) -> str:
     """A radius as it is written: `L2 0.5`, `L∞ 8/255`; eps in pixel units of [0, 1] images."""
-    return f"L∞ {eps * 255:.3g}/255" if norm == "linf" else f"L2 {eps:g}"
+    return norm_of(norm).eps_text(eps)
 
 
 def count_text(n: list[int]) -> str:

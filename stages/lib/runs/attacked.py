@@ -72,7 +72,7 @@ def models_of(source: str, target: str) -> list[Model]:
     resolution = files.read_json(kept / "settings.json")["resolution"]
     for path in sorted(kept.glob("*.safetensors")):
         blocks, subset = path.stem.split("_", 1)
-        models.append(Model(source, target, blocks, *subsets.parts_of(subset), str(path), resolution))
+        models.append(Model(source, target, blocks, *subsets.size_and_seed_of(subset), str(path), resolution))
     return models
 
 

@@ -120,11 +120,12 @@ def entries_of(job: Job, blocks: int, planned: list[Cell], drawn: dict[str, np.n
 def _frozen(job: Job, entry: Entry) -> tuple[Any, np.ndarray, Any]:
     """In a worker: the frozen part on its device, the images that it is to see, and how."""
     from stages.lib.networks import inference, units
-    from stages.lib.training import finetuning, loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
+    from stages.lib.training import finetuning
 
     weights = files.read_tensors(Path(job.weights))
     network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed=0, moments=job.moments)
-    frozen = units.split(network, entry.blocks)[0].to(loop.best_device())
+    frozen = units.split(network, entry.blocks)[0].to(best_device())
     return (
         frozen,
         sets.load(job.target, entry.part)[0],
@@ -170,7 +171,8 @@ def run(task: Task) -> list[tuple[list[dict] | Exception, dict[str, Any]]]:
     """A batch of cells: the evaluated epochs of each, or what went wrong, and what of its network is no longer the source's, which
     are the trained weights and all statistics."""
     from stages.lib.networks import inference, units
-    from stages.lib.training import finetuning, loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
+    from stages.lib.training import finetuning
 
     job, first = task.job, task.requests[0].cell
     weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
@@ -178,7 +180,7 @@ def run(task: Task) -> list[tuple[list[dict] | Exception, dict[str, Any]]]:
     whole, runs = [], []
     for request, rows in zip(task.requests, chosen, strict=True):
         seed = request.cell.seed
-        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(loop.best_device())
+        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(best_device())
         frozen, trained = (None, network) if first.blocks == "all" else units.split(network, first.blocks)
         whole.append(network)
         runs.append(finetuning.Run(trained, rows, seed, frozen))

@@ -113,9 +113,9 @@ def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], No
 def _measure(kind: Kind) -> Rates:
     """In a worker: the loop itself, on images of no content."""
     from stages.lib.networks import inference
-    from stages.lib.training import loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
-    most = kind.batch_size if loop.best_device().type == "cuda" else min(kind.batch_size, MANY)
+    most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
     few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
     stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
     frozen, trained = _parts(kind, seed=0)
@@ -144,9 +144,10 @@ def _measure(kind: Kind) -> Rates:
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
     """A network of the kind, frozen and trained part."""
     from stages.lib.networks import units as networks
-    from stages.lib.training import finetuning, loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
+    from stages.lib.training import finetuning
 
-    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(loop.best_device())
+    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device())
     return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
 
 

@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.choice import module_of
 from stages.lib.datasets import sets, subsets
 from stages.lib.networks import sources
+from stages.lib.networks.families.table import FAMILIES
 from stages.lib.runs import activations
 from stages.lib.runs.activations import Entry
 from stages.lib.settings import params
@@ -83,12 +85,9 @@ class Job:
         return self.settled(blocks) if self.training["frozen_batchnorm"] == "source" else set()
 
     def together(self, blocks: Blocks) -> int:
-        """How many runs are trained at once, where that many differ by seed alone: heads, and what is small in the small network.
-
-        For nine blocks of it one network at a time is as fast. In networks with dropout, the head comes with it.
-        """
-        few = blocks == 0 and not self.architecture.startswith(("vgg", "mobilenet", "mnasnet"))
-        few |= self.architecture == "small_resnet" and blocks != "all" and blocks <= 3
+        """How many runs are trained at once, where that many differ by seed alone: as the family of the architecture says."""
+        most = module_of(FAMILIES, self.architecture, "architecture").STACKED_BLOCKS
+        few = most is not None and blocks != "all" and blocks <= most
         return TOGETHER if few and "train" in self.cached(blocks) else 1
 
     def entry(self, blocks: int, part: str, n: int, needed: np.ndarray) -> Entry:
@@ -102,7 +101,7 @@ class Job:
         return activations.entry(deciding, blocks, part, n, needed)
 
 
-def job_of(card: sources.Card, images: sets.Card, settings: FinetuneSettings) -> Job:
+def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
     pretrained, normalisation = card.kind != "random", settings.normalisation
     if isinstance(normalisation, dict):
         normalisation = normalisation.get(card.name, "source")
@@ -135,7 +134,7 @@ def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule:
     """
     planned = []
     for b in blocks if job.source_sha256 else ["all"]:
-        for n_images, group in groupby(map(subsets.parts_of, drawn), key=itemgetter(0)):
+        for n_images, group in groupby(map(subsets.size_and_seed_of, drawn), key=itemgetter(0)):
             seeds = [seed for _, seed in group]
             size = job.together(b)
             for i, seed in enumerate(seeds):

@@ -10,19 +10,22 @@ import psutil
 import torch
 from torch import nn
 
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import table
+from stages.lib.attacks.attack import Perturb, ramped
 from stages.lib.datasets.sets import card_of, load_part, n_classes
 from stages.lib.errors import RunError
-from stages.lib.networks import units
+from stages.lib.networks import devices, units
+from stages.lib.norms.table import norm_of
 from stages.lib.progress import bar, log
-from stages.lib.settings.catalog import Free, Gaussian, Part, Pgd, Trained
+from stages.lib.settings.attacks import AnyPerturbation, TrainingPgd
+from stages.lib.settings.catalog import Part, Trained
 from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import SourceSettings
 from stages.lib.store import cells, code, files
 from stages.lib.store.journal import Journal
 from stages.lib.training import loop, parallel
 
-MODULES = ("stages.lib.training.loop", "stages.lib.attacks.perturbations", "stages.lib.networks.units")
+MODULES = ("stages.lib.training.loop", "stages.lib.attacks.table", "stages.lib.networks.units")
 
 
 def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journal | None = None) -> nn.Sequential:
@@ -40,7 +43,7 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
     })  # fmt: skip
     found = cells.load("source", key, log)
-    if found is None and (count := processes(settings)) > 1 and not parallel.launched():
+    if found is None and (count := processes(settings)) > 1 and not devices.launched():
         parallel.launch(count, "stages.source", name)
         found = cells.load("source", key, log)
         for i, values in enumerate(found["history"], start=1):
@@ -65,8 +68,8 @@ def processes(settings: SourceSettings) -> int:
     """
     gpus = torch.cuda.device_count()
     asked = max(1, gpus) if settings.processes == "gpus" else settings.processes
-    count = parallel.processes() if parallel.launched() else asked
-    if 0 < gpus < count and not parallel.launched():
+    count = parallel.processes() if devices.launched() else asked
+    if 0 < gpus < count and not devices.launched():
         raise RunError(f"{PARAMS}: source.processes is {count}; allowed: 1 to {gpus} (the GPUs that this machine has), or gpus")
     if count > settings.batch_size:
         raise RunError(f"{PARAMS}: source.batch_size is {settings.batch_size}; allowed: an integer from {count}, the number of processes")
@@ -77,7 +80,7 @@ def train(
     name: str, network: nn.Sequential, entry: Trained, settings: SourceSettings, checkpoint: Path, journal: Journal | None
 ) -> list[dict]:
     """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
-    device = loop.best_device()
+    device = devices.best_device()
     network.to(device)
     x, y = images_of(settings.dataset, entry.part)
     state = files.read_checkpoint(checkpoint, log)
@@ -126,11 +129,11 @@ def schedule_of(settings: SourceSettings) -> Callable[[float], float]:
     return partial(loop.stepwise, decays=settings.schedule.decays)
 
 
-def perturbation_of(entry: Trained, settings: SourceSettings) -> Pgd | Gaussian | Free | None:
+def perturbation_of(entry: Trained, settings: SourceSettings) -> AnyPerturbation | None:
     """How the entry's images are perturbed: as it says, or as params.yaml says for all."""
     if entry.threat is None or entry.threat.eps == 0:
         return None
-    return entry.threat.perturbation or Pgd(kind="pgd", steps=settings.attack.steps, step_ratio=settings.attack.step_ratio)
+    return entry.threat.perturbation or TrainingPgd(kind="pgd", steps=settings.attack.steps, step_ratio=settings.attack.step_ratio)
 
 
 def adversary(entry: Trained, settings: SourceSettings) -> loop.PerturbAt | None:
@@ -139,11 +142,10 @@ def adversary(entry: Trained, settings: SourceSettings) -> loop.PerturbAt | None
     if perturbation is None or perturbation.kind == "free":
         return None
 
-    def make(eps: float) -> perturbations.Perturb:
-        kind = perturbations.gaussian if perturbation.kind == "gaussian" else perturbations.pgd
-        return kind(norm=entry.threat.norm, eps=eps, **perturbation.model_dump(exclude={"kind"}))
+    def make(eps: float) -> Perturb:
+        return table.make(**perturbation.model_dump(), norm=entry.threat.norm, eps=eps)
 
-    return perturbations.ramped(make, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
+    return ramped(make, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
 
 
 def free(entry: Trained, settings: SourceSettings) -> loop.Free | None:
@@ -151,5 +153,5 @@ def free(entry: Trained, settings: SourceSettings) -> loop.Free | None:
     perturbation, attack = perturbation_of(entry, settings), settings.attack
     if perturbation is None or perturbation.kind != "free":
         return None
-    grown = perturbations.ramped(lambda eps: eps, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
-    return loop.Free(perturbation.replay, perturbations.NORMS[entry.threat.norm], grown)
+    grown = ramped(lambda eps: eps, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
+    return loop.Free(perturbation.replay, norm_of(entry.threat.norm), grown)

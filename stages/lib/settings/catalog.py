@@ -1,13 +1,13 @@
-"""What exists: the entries of data/catalog.yaml and models/catalog.yaml."""
+"""The entries of models/catalog.yaml, and what they share with those of data/catalog.yaml (`datasets.catalog`)."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stages.lib.settings.attacks import AnyPerturbation, NormName
 from stages.lib.settings.fields import (
     Count,
     FileName,
-    Fraction,
     Md5,
     Name,
     NotNegative,
@@ -16,7 +16,6 @@ from stages.lib.settings.fields import (
     Positive,
     Real,
     Settings,
-    Sha256,
     Sha256Start,
     Whole,
 )  # fmt: skip
@@ -46,120 +45,12 @@ class Part(Settings):
         return self
 
 
-# data/catalog.yaml
-
-
-class Dataset(Settings):
-    classes: Annotated[Count, Field(ge=2)]
-    channels: Literal[1, 3]
-    train: Count
-    test: Count
-    part: Part | None = None  # of its classes; the counts are those of the whole set
-
-
-class Procedural(Dataset):
-    kind: Literal["procedural"]
-    size: Annotated[int, Field(strict=True, ge=8)]
-    seed: Whole
-    clutter: Fraction
-    texture_amplitude: Fraction
-
-
-class Glyphs(Procedural):
-    set: Literal["glyphs"]
-    classes: Annotated[int, Field(strict=True, ge=2, le=24)]
-    min_contrast: Annotated[Real, Field(ge=0, le=0.5)]
-    texture_correlation: Fraction
-
-
-class Textures(Procedural):
-    set: Literal["textures"]
-
-
-class Packaged(Dataset):
-    """A file that an installed package carries."""
-
-    kind: Literal["packaged"]
-    package: str
-    file: str
-    sha256: Sha256
-    reader: Literal["digits_csv"]
-    split_seed: Whole
-
-
-class Torchvision(Dataset):
-    """Archives as their authors published them, read by a class of torchvision.datasets."""
-
-    kind: Literal["torchvision"]
-    reader: Literal["CIFAR10", "CIFAR100", "SVHN", "FashionMNIST", "KMNIST", "MNIST"]
-    files: Annotated[list[File], Field(min_length=1)]
-
-
-class Folder(Settings):
-    """Images in sub-folders that are named after their classes: on this machine, or in archives (tar, zip).
-
-    Counts may be left out: they are found. With `test_fraction` the class folders lie in the folder itself, and a
-    stratified part of them is the test split.
-    """
-
-    kind: Literal["folder"]
-    path: str | None = None  # of the folder; relative to the repository
-    files: list[File] = Field(default_factory=list)
-    splits: dict[Literal["train", "test"], str] = Field(default_factory=lambda: {"train": "train", "test": "test"})
-    test_fraction: Annotated[Real, Field(gt=0, lt=1)] | None = None
-    split_seed: Whole = 0
-    channels: Literal[1, 3] = 3
-    classes: Annotated[Count, Field(ge=2)] | None = None
-    train: Count | None = None
-    test: Count | None = None
-    crop: Annotated[Real, Field(gt=0, le=1)] = 1.0  # side of the central square that is kept over the shorter side; ImageNet: 0.875
-    part: Part | None = None  # of its classes; the counts are those of the whole set
-    optional: bool = False  # a folder that is not there is no error, and has no images
-
-    @model_validator(mode="after")
-    def _is_somewhere(self) -> "Folder":
-        if (self.path is None) == (not self.files):
-            raise ValueError("either `path`, or `files` with the archives that hold it")
-        return self
-
-
-AnyDataset = Annotated[
-    Annotated[Glyphs | Textures, Field(discriminator="set")] | Packaged | Torchvision | Folder,
-    Field(discriminator="kind"),
-]
-
-# models/catalog.yaml
-
-
-class Pgd(Settings):
-    """The worst point of the ball that k steps find; step size alpha = c * eps / k (Utrera et al. 2021, A.2)."""
-
-    kind: Literal["pgd"]
-    steps: Count  # k
-    step_ratio: Annotated[Real, Field(gt=1)]  # c; PGD(1) with a step of 6 within L2 3 is 2
-    random_start: bool = False
-
-
-class Gaussian(Settings):
-    """A random point: normal noise, projected on the ball (Utrera et al. 2021, A.10)."""
-
-    kind: Literal["gaussian"]
-    std: Positive  # of a pixel, in [0, 1] units
-
-
-class Free(Settings):
-    """The gradient of each training step moves the images as well, which are trained on `replay` times (Shafahi et al. 2019b)."""
-
-    kind: Literal["free"]
-    replay: Count  # m
-
-
 class Threat(Settings):
     """The ball within which a source was (or is to be) trained on perturbed images; eps in pixel units of [0, 1] images."""
 
-    norm: Literal["l2", "linf"]
+    norm: NormName
     eps: NotNegative
-    perturbation: Annotated[Pgd | Gaussian | Free, Field(discriminator="kind")] | None = None  # none: as params.yaml: source.attack says
+    perturbation: AnyPerturbation | None = None  # none: as params.yaml: source.attack says
 
 
 class Source(Settings):

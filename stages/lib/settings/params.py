@@ -1,12 +1,14 @@
 """Settings: params.yaml and the two catalogs, read into typed objects that refuse what they do not know.
 
-`params.yaml` says what to run (`settings`), `data/catalog.yaml` and `models/catalog.yaml` say what exists (`catalog`). A stage
-calls `section` once, in its `main`, for its own part; the stage `check` reads everything at once, before any other stage runs.
+`params.yaml` says what to run (`sections`), `models/catalog.yaml` and `data/catalog.yaml` say what exists (`catalog`, and
+`datasets.catalog`). A stage calls `section` once, in its `main`, for its own keys; the stage `check` reads everything at once,
+before any other stage runs.
 """
 
 import difflib
+from collections.abc import Callable
 from copy import deepcopy
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,10 +51,6 @@ def value_for(n_images: int, whole: bool, key: str, values: dict[int | str, Any]
     except KeyError:
         first = min(size for size in values if size != "all")
         raise SettingsError(f"{PARAMS}: {key} holds from {first} images on; allowed: from {n_images} or fewer, a subset's size") from None
-
-
-def dataset_entry(name: str, path: Path = DATA_CATALOG) -> catalog.AnyDataset:
-    return parse(catalog.AnyDataset, entry_of(read_yaml(path), name, path), path, name)
 
 
 def source_entry(name: str, path: Path = MODEL_CATALOG) -> catalog.AnySource:
@@ -105,20 +103,27 @@ def _loaded(text: str) -> object:
     return yaml.load(text, _UniqueKeys)
 
 
-def parse(kind: Any, found: object, path: Path, prefix: str = "") -> Any:
-    """`found` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it."""
+def parse(kind: Any, found: object, path: Path | Callable[[tuple], Path], prefix: str = "") -> Any:
+    """`found` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it.
+
+    Args:
+        path: the file that `found` comes from; or, where it comes from several, the file of a place in it, as pydantic gives it.
+    """
+    file_of = path if callable(path) else lambda place: path
     try:
         return TypeAdapter(kind).validate_python(found)
     except ValidationError as error:
-        raise SettingsError("; ".join(dict.fromkeys(f"{path}: {_explain(e, prefix, kind)}" for e in error.errors()))) from None
+        tags = _tags(kind)
+        lines = dict.fromkeys(f"{file_of(e['loc'])}: {_explain(e, prefix, kind, tags)}" for e in error.errors())
+        raise SettingsError("; ".join(lines)) from None
 
 
-def _explain(error: dict, prefix: str, kind: Any) -> str:
+def _explain(error: dict, prefix: str, kind: Any, tags: set[str]) -> str:
     """One of pydantic's errors in this project's words: key, what was found, what is allowed."""
     unknown = error["type"] == "extra_forbidden"
     *above, last = error["loc"] or ("",)
-    place = [str(part) for part in above if not _names_a_union_member(part)]
-    if unknown or not _names_a_union_member(last):
+    place = [str(step) for step in above if not _names_a_union_member(step, tags)]
+    if unknown or not _names_a_union_member(last, tags):
         place += [str(last)] if error["loc"] else []
     key = ".".join([*([prefix] if prefix else []), *place])
     if error["type"] == "missing":
@@ -129,23 +134,22 @@ def _explain(error: dict, prefix: str, kind: Any) -> str:
     return f"{key} is {error['input']!r}; allowed: {allowed}"
 
 
-@cache
-def _tags() -> set[str]:
-    """What tells the members of a union apart, as `procedural` and `folder` do the kinds of datasets."""
-    found, waiting = set(), [TypeAdapter(kind).json_schema() for kind in (Params, catalog.AnyDataset, catalog.AnySource)]
+def _tags(kind: Any) -> set[str]:
+    """The words that tell the members of a type's unions apart, as `procedural` and `folder` do the kinds of datasets."""
+    tags, waiting = set(), [TypeAdapter(kind).json_schema()]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            found |= set(node.get("discriminator", {}).get("mapping", {}))
+            tags |= set(node.get("discriminator", {}).get("mapping", {}))
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
-    return found
+    return tags
 
 
-def _names_a_union_member(part: str | int) -> bool:
+def _names_a_union_member(step: str | int, tags: set[str]) -> bool:
     """Pydantic puts the member of a union that it tried into the place of an error; a reader does not look for it."""
-    return isinstance(part, str) and (part in _tags() or part in ("constrained-int", "int", "none") or "[" in part)
+    return isinstance(step, str) and (step in tags or step in ("constrained-int", "int", "none") or "[" in step)
 
 
 def _siblings(kind: Any, place: tuple) -> list[str]:

@@ -2,68 +2,44 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
+from stages.lib.norms.table import NORMS, all_norms
+from stages.lib.settings.attacks import AnyAttack, NormName, radii_of
 from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, Positive, Real, Settings, Whole
 
 
-class Attack(Settings):
-    """PGD(k) with step size alpha = c * eps / k (Utrera et al. 2021, A.2)."""
-
-    steps: Count
-    step_ratio: Annotated[Real, Field(gt=1)]
-
-
-class FgsmAttack(Settings):
-    """One step over the whole radius (Goodfellow et al. 2015)."""
-
-    kind: Literal["fgsm"]
-
-
-class PgdAttack(Attack):
-    kind: Literal["pgd"]
-    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
-    random_start: bool = True
-    restarts: Count = 1
-    target: Literal["least_likely", "random"] | None = None
-
-    @model_validator(mode="after")
-    def _starts_differ(self) -> "PgdAttack":
-        if self.restarts > 1 and not self.random_start:
-            raise ValueError("restarts of 1 where random_start is false, as every start is the same")
-        return self
-
-
-class RandomSearchAttack(Settings):
-    """Squares at random, kept where the margin falls: it sees logits alone (Andriushchenko et al. 2020)."""
-
-    kind: Literal["random_search"]
-    queries: Count
-
-
-class AutoAttackAttack(Settings):
-    """An extra (Croce & Hein 2020)."""
-
-    kind: Literal["autoattack"]
-    queries: Count = 5000
-    restarts: Count = 1
-
-
-AnyAttack = Annotated[FgsmAttack | PgdAttack | RandomSearchAttack | AutoAttackAttack, Field(discriminator="kind")]
-
-
-class EvaluateRobustnessSettings(Settings):
+class TestedImages(Settings):
     max_images: Count
-    l2: list[NotNegative]
-    linf: list[Fraction]
+
+
+Radii = create_model("Radii", __base__=TestedImages, **{norm.name: (radii_of(norm), None) for norm in all_norms()})
+"""A list of radii for each norm, below its name; a norm that is not there is not evaluated."""
+
+
+class EvaluateRobustnessSettings(Radii):
     attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
     check_images: Whole
+
+    @property
+    def norms(self) -> list[str]:
+        """Names of the norms that are evaluated."""
+        return [name for name in NORMS if getattr(self, name) is not None]
+
+    def radii(self, norm: str) -> list[float]:
+        return getattr(self, norm)
+
+    @model_validator(mode="after")
+    def _has_a_norm(self) -> "EvaluateRobustnessSettings":
+        if not self.norms:
+            raise ValueError(f"a list of radii for one norm or more: {', '.join(NORMS)}")
+        return self
 
 
 class MeasuredSettings(Settings):
     """How the robustness of an experiment's models is measured."""
 
-    norm: Literal["l2", "linf"]
+    norm: NormName
     eps: NotNegative
     max_images: Count
     attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
     Blocks,
     BySize,
@@ -19,7 +20,7 @@ from stages.lib.settings.fields import (
     Whole,
     unique,
 )  # fmt: skip
-from stages.lib.settings.robustness import Attack, EvaluateRobustnessSettings
+from stages.lib.settings.robustness import EvaluateRobustnessSettings
 
 
 class DownloadSettings(Settings):
@@ -39,7 +40,7 @@ class DrawSubsetsSettings(Settings):
     seed_step: Count
 
 
-class TrainingAttack(Attack):
+class TrainingAttack(Steps):
     step_ratio: Annotated[Real, Field(gt=1.5, lt=4)]
     eps_hold: Fraction
     eps_ramp: Fraction

@@ -39,13 +39,16 @@ def file_of(module: str) -> Path | None:
 
 @cache
 def imports(path: Path) -> tuple[str, ...]:
-    """Every dotted name that a file imports; `from a import b` gives both a and a.b."""
+    """Every dotted name that a file imports, and those that its tables of choices hold; `from a import b` gives both a and a.b."""
     names: dict[str, None] = {}
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             names |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names |= dict.fromkeys([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Dict):  # a table of choices (`choice`)
+            values = [value.value for value in node.values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+            names |= dict.fromkeys(value for value in values if value.startswith("stages.lib."))
     return tuple(names)
 
 

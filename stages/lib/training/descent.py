@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.attacks import evaluation
-from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.attacks.attack import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.networks import inference
 from stages.lib.networks import units as networks
-from stages.lib.networks.inference import Model, View
+from stages.lib.networks.devices import device_of
+from stages.lib.networks.inference import CutNetwork, View
 from stages.lib.training import finetuning, loop
 from stages.lib.training.finetuning import Rows
 
@@ -131,7 +132,7 @@ def begin(card: Any, weights: dict[str, Tensor], classes: int, seed: int, fresh:
     """A source's network with its last pieces drawn anew from the seed.
 
     Args:
-        card: the source's (`sources.Card`); weights: its own.
+        card: the source's (`sources.SourceCard`); weights: its own.
         fresh: how many pieces (`networks.pieces`): 1 is the head; or `all`.
     """
     network = finetuning.start(card.architecture, None, classes, "default", seed)
@@ -145,7 +146,7 @@ def features_of(network: nn.Sequential, x: np.ndarray, size: int) -> Tensor:
     """What the head is given, of images as they are: float [n, width]."""
     body, _ = networks.split(network, 0)
     found = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
-    return torch.from_numpy(found).to(networks.device_of(network))
+    return torch.from_numpy(found).to(device_of(network))
 
 
 Split = tuple[np.ndarray, np.ndarray]  # x, uint8 [n, H, W, 1 or 3], and y, int64 [n]
@@ -158,8 +159,8 @@ def tested(network: nn.Sequential, trained_on: Split, test: Split, size: int, me
         measured: settings of `robustness_settings.RobustTransferSettings`.
     """
     (train_x, train_y), (x, y) = ([part[: measured["max_images"]] for part in split] for split in (trained_on, test))
-    see = partial(pixels.prepare, device=networks.device_of(network), size=size)
-    found = {"train": inference.accuracy(Model(None, network.eval(), View(size)), train_x, train_y)}
+    see = partial(pixels.prepare, device=device_of(network), size=size)
+    found = {"train": inference.accuracy(CutNetwork(None, network.eval(), View(size)), train_x, train_y)}
     for name, attack in measured["attacks"].items():
         at, aim = partial(evaluation.perturbation, attack, measured["norm"]), evaluation.aim_of(attack)
         standing = [

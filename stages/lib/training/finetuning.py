@@ -20,7 +20,7 @@ from torch.optim.sgd import sgd  # the function: the class imports a compiler, w
 
 from stages.lib.datasets import augmentation
 from stages.lib.networks import inference, stacking, units
-from stages.lib.networks.inference import AS_STORED, Model, View
+from stages.lib.networks.inference import AS_STORED, CutNetwork, View
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Student:
     """A run while it is trained: its network, and the images or activations that this sees."""
 
     def __init__(self, run: Run, inputs: Inputs, view: View, frozen_batchnorm: str, batch_size: int, n_runs: int):
-        self.model = Model(run.frozen, run.network.to(memory_format=torch.channels_last), view)
+        self.model = CutNetwork(run.frozen, run.network.to(memory_format=torch.channels_last), view)
         self.model.eval()
         self.seed, self.order, self.drawn = run.seed, torch.Generator().manual_seed(run.seed), None
         self.frozen_learns = frozen_batchnorm == "batch"  # the statistics of its batch norm

@@ -32,7 +32,7 @@ class Free:
 
 
 class Ball(Protocol):
-    """A norm, as `attacks.Norm` describes it."""
+    """A norm, as `norms.norm.Norm` describes it."""
 
     step: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]
@@ -45,11 +45,6 @@ class Epoch:
     number: int  # from 1
     loss: float
     train_accuracy: float  # percent
-
-
-def best_device() -> torch.device:
-    """A GPU where there is one: in one of several processes, its own."""
-    return torch.device("cuda", parallel.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def precision(device: torch.device, mixed: bool) -> torch.dtype | None:

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stages.lib.norms.table import norm_of
 from stages.lib.report.figures import PAPER, drawing, facets, legend, lines, size_axis, size_places, zero_line
 from stages.lib.report.looks import Look
 from stages.lib.report.wording import eps_text
@@ -69,8 +70,8 @@ def robustness(accuracies: pd.DataFrame, looks: dict[str, Look], title: str) -> 
         rows = accuracies[(accuracies["panel"] == panel) & (accuracies["norm"] == norm)]
         lines(ax, rows, "eps", looks, "source")
         radii = sorted(rows["eps"].unique())
-        ax.set_xticks(radii, [f"{e * 255:.3g}/255" if norm == "linf" and e else f"{e:g}" for e in radii])
-        ax.set(title=panel, xlabel=f"eps of the attack, {'L∞' if norm == 'linf' else 'L2'}", ylabel="accuracy (%)", ylim=(-3, 103))
+        ax.set_xticks(radii, [norm_of(norm).tick(eps) for eps in radii])
+        ax.set(title=panel, xlabel=norm_of(norm).axis, ylabel="accuracy (%)", ylim=(-3, 103))
     legend(figure, looks, accuracies["source"])
     return figure
 

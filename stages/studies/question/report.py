@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import pictures, reading
 from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
@@ -16,7 +17,6 @@ from stages.studies.question import figures, tables, under_attack
 from stages.studies.question.answers import answers, wins
 
 FOLDER = Path(__file__).parent
-NORMS = ("l2", "linf")
 
 
 def section(

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stages.lib.norms.table import norm_of
 from stages.lib.report import statistics
 from stages.lib.report.results import MODEL, Results, at, kept_models, middle_radius, model_text
 from stages.lib.report.wording import block_text, eps_text, images
@@ -64,7 +65,7 @@ def doubts(results: Results) -> list[dict]:
     """The checks that failed: of which model and norm, which check, and what it found."""
     failed = results.checks[~results.checks["passed"].astype(bool)]
     return [
-        {"what": model_text(row), "source": row["source"], "norm": {"l2": "L2", "linf": "L∞"}[row["norm"]], "check": row["check"],
+        {"what": model_text(row), "source": row["source"], "norm": norm_of(row["norm"]).label, "check": row["check"],
          "says": row["says"]}
         for _, row in failed.iterrows()
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.evidence import ABSENT, Evidence, over_images
 from stages.lib.report.results import Results, at, kept_models, middle_radius, row_at
@@ -22,7 +23,7 @@ def fine_tuned(results: Results) -> Iterator[Evidence]:
     found = False
     for target in results.targets:
         rows = kept_models(results, target)
-        for norm in ("l2", "linf"):
+        for norm in NORMS:
             evidence = _under_attack(results, target, at(rows, norm=norm), norm)
             found = found or evidence is not None
             if evidence:

@@ -47,9 +47,10 @@ def store(source: str, target: str, settings: GridSettings) -> None:
 
 def compute(wanted: Features) -> None:
     """In a worker."""
-    from stages.lib.training import descent, loop  # here, as torch takes seconds to import
+    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
+    from stages.lib.training import descent
 
-    network = sources.load(wanted.source).to(loop.best_device())
+    network = sources.load(wanted.source).to(best_device())
     found = descent.features_of(network, load(wanted.target, "train")[0], card_of(wanted.target).image_size)
     cells.save("features", wanted.key, {"shape": list(found.shape)}, {"features": found.cpu()})
 

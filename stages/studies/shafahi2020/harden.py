@@ -8,11 +8,14 @@ source, trained on the target's images as they are.
 import numpy as np
 import torch
 
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import pgd
+from stages.lib.attacks.attack import Perturb
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks import units as networks
+from stages.lib.networks.devices import best_device
+from stages.lib.norms.table import norm_of
 from stages.lib.runs.experiments import Run
 from stages.lib.store import files
 from stages.lib.training import descent, loop
@@ -21,7 +24,7 @@ from stages.studies.shafahi2020 import features, train_heads
 
 def compute(run: Run) -> None:
     """In a worker: draw the images, train, test, keep; `passes`: how many images went forth and back through the network."""
-    card, target, device = sources.card_of(run.source), card_of(run.target), loop.best_device()
+    card, target, device = sources.card_of(run.source), card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     rows = few(y, int(run.setting), run.seed, run.target)
     few_x, few_y = x[rows], y[rows]
@@ -34,7 +37,7 @@ def compute(run: Run) -> None:
         passes = adversarial(run, network, data)
     elif run.method == "finetuned":
         trained = networks.last_pieces(network, run.how["pieces"])
-        passes = descent.train(network, trained, data, how, run.seed, pgd(run)) * (run.how["attack"]["steps"] + 1)
+        passes = descent.train(network, trained, data, how, run.seed, attack_of(run)) * (run.how["attack"]["steps"] + 1)
     else:
         train_heads.train_on_features(network.head, features.of(run)[rows].to(device), data.y, how, run.seed)
         passes = len(rows)
@@ -45,13 +48,13 @@ def adversarial(run: Run, network: torch.nn.Sequential, data: descent.Images) ->
     """Train every unit on adversarial examples; a batch `replay` times where the section says so, else each after PGD."""
     attack, units = run.how["attack"], [name for name, _ in network.named_children() if name != "normalise"]
     if attack["replay"] is None:
-        return descent.train(network, units, data, run.how["training"], run.seed, pgd(run)) * (attack["steps"] + 1)
-    free = loop.Free(attack["replay"], perturbations.NORMS[attack["norm"]], lambda progress: attack["eps"])
+        return descent.train(network, units, data, run.how["training"], run.seed, attack_of(run)) * (attack["steps"] + 1)
+    free = loop.Free(attack["replay"], norm_of(attack["norm"]), lambda progress: attack["eps"])
     return descent.train(network, units, data, run.how["training"], run.seed, free=free)
 
 
-def pgd(run: Run) -> perturbations.Perturb:
-    return perturbations.pgd(**{name: value for name, value in run.how["attack"].items() if name != "replay"}, random_start=True)
+def attack_of(run: Run) -> Perturb:
+    return pgd.make(**{name: value for name, value in run.how["attack"].items() if name != "replay"}, random_start=True)
 
 
 def few(y: np.ndarray, n: int, seed: int, target: str) -> np.ndarray:

@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.attacks.attack import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks import sources, units
+from stages.lib.networks.devices import best_device
 from stages.lib.networks.inference import BATCH
 from stages.lib.runs.experiments import Run
 from stages.lib.store import files
-from stages.lib.training import descent, loop
+from stages.lib.training import descent
 from stages.studies.shafahi2020 import features, train_heads
 
 
@@ -25,7 +26,7 @@ def compute(run: Run) -> None:
     if run.method == "distance":
         distances(run)
         return
-    card, target, device = sources.card_of(run.source), card_of(run.target), loop.best_device()
+    card, target, device = sources.card_of(run.source), card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     weights = files.read_tensors(sources.paths(run.source)[0])
     network = descent.begin(card, weights, target.classes, run.seed, fresh=0 if run.method == "source" else 1).to(device)
@@ -59,7 +60,7 @@ def train_without_forgetting(
 
 def distances(run: Run) -> None:
     """How far the features of an image are from those of its augmentation, for the first images of each split (Figure 7)."""
-    target, device = card_of(run.target), loop.best_device()
+    target, device = card_of(run.target), best_device()
     body, _ = units.split(sources.load(run.source).to(device), 0)
     found = {}
     for split in ("train", "test"):

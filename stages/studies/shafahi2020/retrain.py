@@ -2,14 +2,15 @@
 
 from stages.lib.datasets.sets import card_of, load_part
 from stages.lib.networks import sources, units
+from stages.lib.networks.devices import best_device
 from stages.lib.runs.experiments import Run
 from stages.lib.store import files
-from stages.lib.training import descent, loop
+from stages.lib.training import descent
 
 
 def compute(run: Run) -> None:
     """In a worker: retrain, test, keep; of k = 0 the source as it is."""
-    card, size, device = sources.card_of(run.source), card_of(run.target).image_size, loop.best_device()
+    card, size, device = sources.card_of(run.source), card_of(run.target).image_size, best_device()
     (x, y), test = (load_part(run.target, split, run.part) for split in ("train", "test"))
     weights = files.read_tensors(sources.paths(run.source)[0])
     k = int(run.setting)

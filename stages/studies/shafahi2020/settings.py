@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.lib.settings.attacks import NormName
 from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, OneOrMore, Real, Settings, Whole
 from stages.lib.settings.robustness import Descent, MeasuredSettings
 
@@ -42,7 +43,7 @@ class TrainHeadsSettings(OnTargets):
 
 
 class AttackWhileTraining(Settings):
-    norm: Literal["l2", "linf"]
+    norm: NormName
     eps: NotNegative
     steps: Count
     step_ratio: Annotated[Real, Field(gt=1)]

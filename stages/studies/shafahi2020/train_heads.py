@@ -4,20 +4,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks import perturbations
-from stages.lib.attacks.perturbations import cross_entropy
+from stages.lib.attacks.attack import cross_entropy, loss_gradient
 from stages.lib.datasets import pixels
 from stages.lib.datasets.sets import card_of, load
-from stages.lib.networks import sources, units
+from stages.lib.networks import sources
+from stages.lib.networks.devices import best_device, device_of
 from stages.lib.runs.experiments import Run
 from stages.lib.store import files
-from stages.lib.training import descent, loop
+from stages.lib.training import descent
 from stages.studies.shafahi2020 import features
 
 
 def compute(run: Run) -> None:
     """In a worker: train the head, test, keep; and the gradients of the first image of each class, where the run asks for them."""
-    size, device = card_of(run.target).image_size, loop.best_device()
+    size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     network = with_head(run).to(device)
     if run.how["training"]["augmentation"] == "none":
@@ -75,9 +75,9 @@ def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, c
     if not count:
         return None
     chosen = np.sort(np.unique(y, return_index=True)[1][:count])
-    seen = pixels.prepare(x[chosen], units.device_of(network), size)
+    seen = pixels.prepare(x[chosen], device_of(network), size)
     labels = torch.from_numpy(y[chosen]).to(seen.device)
-    found = perturbations.loss_gradient(network, seen, labels, log_odds)
+    found = loss_gradient(network, seen, labels, log_odds)
     return {name: part.permute(0, 2, 3, 1).contiguous().cpu() for name, part in (("image", seen), ("gradient", found))} | {
         "label": labels.cpu()
     }

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.results import at
 from stages.lib.report.wording import block_text, count_text, images, size_order
@@ -111,7 +112,7 @@ def figure8(results: UtreraResults) -> Numbers:
 
 def eps_pairs(results: UtreraResults) -> list[tuple[str, str]]:
     """Robust sources of one norm with neighbouring radii, the smaller first."""
-    by_norm = [sorted(results.of_family(norm), key=results.eps) for norm in ("l2", "linf")]
+    by_norm = [sorted(results.of_family(norm), key=results.eps) for norm in NORMS]
     return [pair for names in by_norm for pair in pairwise(names) if results.eps(pair[0]) < results.eps(pair[1])]
 
 

@@ -2,14 +2,16 @@
 
 import dataclasses
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from stages.lib.attacks import evaluation, perturbations
+from stages.lib.attacks import evaluation, pgd
 from stages.lib.networks import units
+from stages.lib.norms.table import NORMS, norm_of
 
 PGD20 = {"kind": "pgd", "steps": 20, "step_ratio": 2.5, "target": None}
 RADII = {"l2": [0.3, 0.6, 1.0, 2.0], "linf": [0.01, 0.02, 0.04, 0.1]}
@@ -70,18 +72,18 @@ def small_network() -> tuple[nn.Sequential, np.ndarray, np.ndarray]:
     return network, x, y
 
 
-@pytest.mark.parametrize("norm", perturbations.NORMS)
+@pytest.mark.parametrize("norm", RADII)
 @pytest.mark.parametrize("batch", [5, 128])
 def test_accuracy_is_that_of_an_attack_on_each_image_at_each_radius(monkeypatch, norm, batch):
     network, x, y = small_network()
-    centred = dataclasses.replace(perturbations.NORMS[norm], start=lambda like, eps: torch.zeros_like(like))
-    monkeypatch.setitem(perturbations.NORMS, norm, centred)  # a random start would depend on the batch
+    centred = dataclasses.replace(norm_of(norm), start=lambda like, eps: torch.zeros_like(like))
+    monkeypatch.setattr(import_module(NORMS[norm]), "NORM", centred)  # a random start would depend on the batch
     monkeypatch.setattr(evaluation, "BATCH", batch)
     found = accuracies(network, x, y, norm=norm, radii=RADII[norm], steps=3, step_ratio=2.5)
     standing = predicted(network, x) == y
     expected = [100 * standing.mean()]
     for eps in RADII[norm]:
-        perturb = perturbations.pgd(norm=norm, eps=eps, steps=3, step_ratio=2.5)
+        perturb = pgd.make(norm=norm, eps=eps, steps=3, step_ratio=2.5)
         for i in range(len(x)):
             image, label = torch.from_numpy(x[i : i + 1]).permute(0, 3, 1, 2) / 255, torch.from_numpy(y[i : i + 1])
             with torch.no_grad():
@@ -91,7 +93,7 @@ def test_accuracy_is_that_of_an_attack_on_each_image_at_each_radius(monkeypatch,
     assert len(set(expected)) > 2
 
 
-@pytest.mark.parametrize("norm", perturbations.NORMS)
+@pytest.mark.parametrize("norm", RADII)
 def test_accuracy_does_not_rise_with_eps_in_whatever_order_the_radii_come(norm):
     network, x, y = small_network()
     settings = {"norm": norm, "steps": 2, "step_ratio": 2.5}
@@ -156,7 +158,7 @@ def test_every_kind_of_attack_finds_errors(attack, norm, eps):
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 0.4), ("linf", 8 / 255)])
 def test_examples_show_the_images_the_perturbed_ones_and_both_predictions(norm, eps):
     network, x, y = small_network()
-    perturb = perturbations.pgd(norm=norm, eps=eps, steps=3, step_ratio=2.5)
+    perturb = pgd.make(norm=norm, eps=eps, steps=3, step_ratio=2.5)
     shown = evaluation.examples(network.train(), x, y, perturb=perturb, eps=eps, seed=0)
     assert np.allclose(shown.clean, x / 255, atol=1e-6)
     assert shown.adversarial.shape == x.shape

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from stages.lib.attacks import autoattack, perturbations
+from stages.lib.attacks import autoattack, pgd
 from stages.lib.errors import RunError
 from stages.lib.networks import units
+from stages.lib.norms.table import norm_of
 from stages.lib.training import loop
 
 art = pytest.importorskip("art", reason="the Adversarial Robustness Toolbox, of the extra `autoattack`")
@@ -31,7 +32,7 @@ def victim(request) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
     x, y = data(400)
     torch.manual_seed(0)
     network = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
-    attack = {"perturb_at": lambda progress: perturbations.pgd(norm="linf", eps=0.02 * progress, steps=3, step_ratio=2)}
+    attack = {"perturb_at": lambda progress: pgd.make(norm="linf", eps=0.02 * progress, steps=3, step_ratio=2)}
     loop.train(network, x, torch.from_numpy(y), epochs=4, batch_size=32, lr=0.05, momentum=0.9, weight_decay=0.0,
                    schedule=lambda progress: 1 - progress, seed=0, **(attack if request.param == "adversarial" else {}))  # fmt: skip
     x, y = data(200)
@@ -48,7 +49,7 @@ def theirs(network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, eps:
     from art.estimators.classification import PyTorchClassifier
 
     classifier = PyTorchClassifier(network, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 4, clip_values=(0.0, 1.0), device_type="cpu")
-    attack = ProjectedGradientDescentPyTorch(classifier, norm=autoattack.ORDER[norm], eps=eps, eps_step=RATIO * eps / STEPS, max_iter=STEPS,
+    attack = ProjectedGradientDescentPyTorch(classifier, norm=norm_of(norm).order, eps=eps, eps_step=RATIO * eps / STEPS, max_iter=STEPS,
                                              num_random_init=1, batch_size=len(x), targeted=targeted, verbose=False)  # fmt: skip
     return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
@@ -58,7 +59,7 @@ def test_pgd_leaves_at_most_a_point_more_than_the_toolbox(victim, norm, eps):
     network, x, y = victim
     torch.manual_seed(0)
     np.random.seed(0)  # of the toolbox
-    ours = perturbations.pgd(norm=norm, eps=eps, steps=STEPS, step_ratio=RATIO, random_start=True)(network, x, y)
+    ours = pgd.make(norm=norm, eps=eps, steps=STEPS, step_ratio=RATIO, random_start=True)(network, x, y)
     left, their_left = accuracy(network, ours, y), accuracy(network, theirs(network, x, y, norm, eps), y)
     assert left <= their_left + POINTS
     assert left < accuracy(network, x, y)
@@ -69,7 +70,7 @@ def test_a_targeted_attack_reaches_its_aim_as_often_as_the_toolbox(victim):
     aim = (y + 1) % 4
     torch.manual_seed(0)
     np.random.seed(0)
-    ours = perturbations.pgd(norm="linf", eps=0.03, steps=STEPS, step_ratio=RATIO, targeted=True, random_start=True)(network, x, aim)
+    ours = pgd.make(norm="linf", eps=0.03, steps=STEPS, step_ratio=RATIO, targeted=True, random_start=True)(network, x, aim)
     assert accuracy(network, ours, aim) >= accuracy(network, theirs(network, x, aim, "linf", 0.03, targeted=True), aim) - 2 * POINTS
     assert accuracy(network, ours, aim) > accuracy(network, x, aim)
 
@@ -82,15 +83,12 @@ def test_autoattack_takes_few_classes_and_leaves_no_more_than_pgd(victim, norm, 
     few = nn.Sequential(network, Few(classes)).eval()
     y = y % classes
     eps = 0.02 if norm == "linf" else 0.3
-    moved = autoattack.autoattack(norm=norm, eps=eps, queries=30, restarts=1)(few, x, y)
+    moved = autoattack.make(norm=norm, eps=eps, queries=30, restarts=1)(few, x, y)
     delta = (moved - x).flatten(1)
     assert (delta.norm(dim=1) if norm == "l2" else delta.abs().amax(1)).max() <= eps + 1e-5
     assert moved.min() >= 0
     assert moved.max() <= 1
-    assert (
-        accuracy(few, moved, y)
-        <= accuracy(few, perturbations.pgd(norm=norm, eps=eps, steps=STEPS, step_ratio=RATIO)(few, x, y), y) + 100 / 24
-    )
+    assert accuracy(few, moved, y) <= accuracy(few, pgd.make(norm=norm, eps=eps, steps=STEPS, step_ratio=RATIO)(few, x, y), y) + 100 / 24
 
 
 class Few(nn.Module):
@@ -107,4 +105,4 @@ class Few(nn.Module):
 def test_without_the_toolbox_there_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "art", None)
     with pytest.raises(RunError, match=r"AutoAttack is an extra: pip install .*autoattack"):
-        autoattack.autoattack(norm="l2", eps=0.5, queries=10, restarts=1)
+        autoattack.make(norm="l2", eps=0.5, queries=10, restarts=1)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from stages.lib.attacks import perturbations, random_search
+from stages.lib.attacks import pgd, random_search
+from stages.lib.attacks.attack import margin
 
 
 def network() -> nn.Sequential:
@@ -21,7 +22,7 @@ def images(n: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 0.5), ("l2", 3.0), ("linf", 0.02), ("linf", 0.3)])
 def test_the_perturbation_stays_in_the_ball_and_the_pixels_in_their_range(norm, eps):
     x = images()
-    moved = random_search.random_search(norm=norm, eps=eps, queries=20)(network(), x, network()(x).argmax(1))
+    moved = random_search.make(norm=norm, eps=eps, queries=20)(network(), x, network()(x).argmax(1))
     delta = (moved - x).flatten(1)
     lengths = delta.norm(dim=1) if norm == "l2" else delta.abs().amax(1)
     assert lengths.max() <= eps + 1e-5
@@ -37,10 +38,10 @@ def test_the_margin_falls_with_queries(norm, eps):
     margins = []
     for queries in (1, 10, 100):
         torch.manual_seed(0)
-        moved = random_search.random_search(norm=norm, eps=eps, queries=queries)(model, x, y)
-        margins.append(perturbations.margin(model(moved), y).mean().item())
+        moved = random_search.make(norm=norm, eps=eps, queries=queries)(model, x, y)
+        margins.append(margin(model(moved), y).mean().item())
     assert margins == sorted(margins)
-    assert margins[-1] > margins[0] > perturbations.margin(model(x), y).mean().item() - 1e-3
+    assert margins[-1] > margins[0] > margin(model(x), y).mean().item() - 1e-3
 
 
 class Rounded(nn.Module):
@@ -54,9 +55,9 @@ def test_it_finds_errors_where_no_gradient_passes():
     model = nn.Sequential(Rounded(), network()).eval()
     x = images()
     y = model(x).argmax(1)
-    by_gradient = perturbations.pgd(norm="linf", eps=0.1, steps=10, step_ratio=2.5)(model, x, y)
+    by_gradient = pgd.make(norm="linf", eps=0.1, steps=10, step_ratio=2.5)(model, x, y)
     assert torch.equal(by_gradient, x)
-    found = random_search.random_search(norm="linf", eps=0.1, queries=100)(model, x, y)
+    found = random_search.make(norm="linf", eps=0.1, queries=100)(model, x, y)
     assert (model(found).argmax(1) != y).double().mean() > 0.2
 
 
@@ -72,7 +73,7 @@ def test_squares_have_the_area_that_is_asked_for(share):
 
 
 def test_eps_0_and_images_out_of_range():
-    attack = random_search.random_search(norm="l2", eps=0.0, queries=3)
+    attack = random_search.make(norm="l2", eps=0.0, queries=3)
     assert torch.equal(attack(network(), images(), torch.zeros(16, dtype=torch.int64)), images())
     with pytest.raises(ValueError, match=r"images span \[0, 2\]; allowed: \[0, 1\]"):
         attack(network(), 2 * images(), torch.zeros(16, dtype=torch.int64))

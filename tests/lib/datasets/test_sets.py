@@ -54,7 +54,7 @@ def test_a_card_of_another_form_is_one_line(content):
 
 def test_a_card_comes_back():
     splits = {"train": sets.SplitCard(n=3, sha256="0")}
-    card = sets.Card(name="it", classes=2, channels=1, image_size=8, stored_size=8, mean=[0.1] * 3, std=[0.2] * 3, splits=splits)
+    card = sets.DatasetCard(name="it", classes=2, channels=1, image_size=8, stored_size=8, mean=[0.1] * 3, std=[0.2] * 3, splits=splits)
     files.write_json(sets.IMAGES / "it" / "card.json", card.model_dump())
     assert sets.card_of("it") == card
 

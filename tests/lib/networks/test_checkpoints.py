@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from stages.lib.errors import RunError
-from stages.lib.networks import checkpoints, units
+from stages.lib.networks import checkpoints
+from stages.lib.networks.families import resnet
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -17,7 +18,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return units._published("resnet18", 5)
+    return resnet.published("resnet18", 5)
 
 
 FORMATS = {

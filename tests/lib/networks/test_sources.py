@@ -16,8 +16,8 @@ def _workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def card(**changes) -> sources.Card:
-    return sources.Card(**({"name": "it", "threat": sources.ThreatCard(norm="l2", eps=0.5)} | CARD | changes))
+def card(**changes) -> sources.SourceCard:
+    return sources.SourceCard(**({"name": "it", "threat": sources.ThreatCard(norm="l2", eps=0.5)} | CARD | changes))
 
 
 def network() -> torch.nn.Sequential:

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from stages.lib.datasets import catalog as datasets
+from stages.lib.datasets.kinds.procedural import Glyphs
 from stages.lib.errors import RunError
 from stages.lib.settings import catalog, fields, params, sections
 
@@ -211,7 +213,7 @@ def test_a_number_in_any_notation_of_yaml_is_the_number(written):
 def test_the_settings_of_the_repository_are_right():
     for name in sections.Params.model_fields:
         assert params.section(name, ROOT / params.PARAMS) == getattr(params.load_params(ROOT / params.PARAMS), name)
-    for path, entry in ((params.DATA_CATALOG, params.dataset_entry), (params.MODEL_CATALOG, params.source_entry)):
+    for path, entry in ((params.DATA_CATALOG, datasets.dataset_entry), (params.MODEL_CATALOG, params.source_entry)):
         for name in params.read_yaml(ROOT / path):
             assert entry(name, ROOT / path).kind
 
@@ -244,7 +246,7 @@ def write_entry(path: Path, content: object, name: str = "it") -> None:
     ],
 )
 def test_a_wrong_value_of_a_catalog_entry_is_named(entry, key, value, allowed):
-    path, read = (params.DATA_CATALOG, params.dataset_entry) if entry is GLYPHS else (params.MODEL_CATALOG, params.source_entry)
+    path, read = (params.DATA_CATALOG, datasets.dataset_entry) if entry is GLYPHS else (params.MODEL_CATALOG, params.source_entry)
     write_entry(path, changed(entry, key, value))
     line = refusal(lambda: read("it"))
     assert line.startswith(f"{path}: it.{key} is {value!r}; allowed: ")
@@ -262,7 +264,7 @@ def test_a_wrong_value_of_a_catalog_entry_is_named(entry, key, value, allowed):
     ],
 )
 def test_an_unknown_key_of_a_catalog_entry_is_named_with_the_nearest(entry, key, meant):
-    path, read = (params.DATA_CATALOG, params.dataset_entry) if entry is GLYPHS else (params.MODEL_CATALOG, params.source_entry)
+    path, read = (params.DATA_CATALOG, datasets.dataset_entry) if entry is GLYPHS else (params.MODEL_CATALOG, params.source_entry)
     write_entry(path, changed(entry, key, 1))
     line = refusal(lambda: read("it"))
     assert line.startswith(f"{path}: it.{key} is no known key; allowed: ")
@@ -282,7 +284,7 @@ def test_an_unknown_key_of_a_catalog_entry_is_named_with_the_nearest(entry, key,
 )
 def test_an_entry_of_no_known_kind_is_refused_with_the_kinds(content, words):
     data = isinstance(content, dict) and "size" in content
-    path, read = (params.DATA_CATALOG, params.dataset_entry) if data else (params.MODEL_CATALOG, params.source_entry)
+    path, read = (params.DATA_CATALOG, datasets.dataset_entry) if data else (params.MODEL_CATALOG, params.source_entry)
     write_entry(path, content)
     line = refusal(lambda: read("it"))
     assert line.startswith(f"{path}: it")
@@ -307,15 +309,17 @@ def test_an_entry_is_of_its_own_type():
     write_entry(params.MODEL_CATALOG, TRAINED)
     assert params.source_entry("it").threat == catalog.Threat(norm="l2", eps=0.5)
     write_entry(params.DATA_CATALOG, GLYPHS)
-    assert isinstance(params.dataset_entry("it"), catalog.Glyphs)
+    assert isinstance(datasets.dataset_entry("it"), Glyphs)
 
 
 def test_no_word_that_tells_kinds_apart_is_a_key():
     """Pydantic puts both into the place of an error, and the one is dropped there."""
-    schemas = [TypeAdapter(kind).json_schema() for kind in (sections.Params, catalog.AnyDataset, catalog.AnySource)]
-    keys = {key for schema in schemas for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}
-    assert {"steps", "n_images", "mirrors"} <= keys
-    assert not keys & params._tags()
+    for kind, known in ((sections.Params, "n_images"), (datasets.AnyDataset, "mirrors"), (catalog.AnySource, "steps")):
+        schema = TypeAdapter(kind).json_schema()
+        keys = {key for node in [schema, *schema["$defs"].values()] for key in node.get("properties", {})}
+        assert known in keys
+        assert params._tags(kind)
+        assert not keys & params._tags(kind)
 
 
 @pytest.mark.parametrize(

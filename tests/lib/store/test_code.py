@@ -44,6 +44,8 @@ def late_imports(path: Path) -> set[str]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Dict):  # a table of choices
+            names |= {value.value for value in node.values if isinstance(value, ast.Constant)}
     return names & set(MODULES)
 
 

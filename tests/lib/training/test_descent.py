@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import pgd
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.networks import sources, units
+from stages.lib.norms.table import norm_of
 from stages.lib.training import descent, loop
 
 HOW = {"steps": 12, "batch_size": 4, "lr": 0.1, "drops": [0.5], "momentum": 0.9, "weight_decay": 0.01}
@@ -97,7 +98,7 @@ def test_what_is_not_trained_stays_as_it_is_to_its_statistics(network, trained):
 
 def test_the_same_seed_trains_to_the_same_weights(network):
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    attack = perturbations.pgd(norm="linf", eps=0.03, steps=2, step_ratio=2, random_start=True)
+    attack = pgd.make(norm="linf", eps=0.03, steps=2, step_ratio=2, random_start=True)
     ends = []
     for seed in (0, 0, 1):
         network.load_state_dict(start)
@@ -112,7 +113,7 @@ def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
     network.normalise.register_forward_pre_hook(
         lambda module, inputs: seen.append(inputs[0].detach().clone()) if len(inputs[0]) == 4 else None
     )
-    free = loop.Free(3, perturbations.NORMS["linf"], lambda progress: 0.02)
+    free = loop.Free(3, norm_of("linf"), lambda progress: 0.02)
     names = [name for name, _ in network.named_children() if name != "normalise"]
     assert descent.train(network, names, data(), HOW, seed=2, free=free) == 12 * 4
     batches = list(islice(descent.orders(24, 4, seed=2), 4))
@@ -138,8 +139,8 @@ def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
     assert len(kinds) > 80
 
 
-def card(network: nn.Sequential) -> sources.Card:
-    return sources.Card(name="s", kind="trained", architecture="small_resnet", classes=4, dataset="glyphs", threat=None, origin="", sha256="",
+def card(network: nn.Sequential) -> sources.SourceCard:
+    return sources.SourceCard(name="s", kind="trained", architecture="small_resnet", classes=4, dataset="glyphs", threat=None, origin="", sha256="",
                         mean=[0.5] * 3, std=[0.25] * 3, accuracy={})  # fmt: skip
 
 

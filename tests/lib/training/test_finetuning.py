@@ -50,8 +50,8 @@ def activations(frozen: nn.Sequential, images: finetuning.Inputs) -> finetuning.
     return dataclasses.replace(images, **cached)
 
 
-def model(network: nn.Module) -> inference.Model:
-    return inference.Model(nn.Identity(), network, inference.View())
+def model(network: nn.Module) -> inference.CutNetwork:
+    return inference.CutNetwork(nn.Identity(), network, inference.View())
 
 
 def as_floats(x: np.ndarray) -> torch.Tensor:
@@ -433,9 +433,9 @@ def test_a_device_with_little_memory_passes_fewer_images_at_once_to_the_same_res
     assert np.allclose(found, activations(frozen, images).train_x, atol=1e-5)
     assert cramped.seen == [8, 8, 8, 6]
     expected = inference.accuracy(model(network), images.test_x, images.test_y)
-    assert inference.accuracy(inference.Model(cramped, trained, inference.View()), images.test_x, images.test_y) == expected
+    assert inference.accuracy(inference.CutNetwork(cramped, trained, inference.View()), images.test_x, images.test_y) == expected
     with pytest.raises(torch.OutOfMemoryError):
-        inference.accuracy(inference.Model(Cramped(frozen, most=0), trained, inference.View()), images.test_x, images.test_y)
+        inference.accuracy(inference.CutNetwork(Cramped(frozen, most=0), trained, inference.View()), images.test_x, images.test_y)
 
 
 # Mixed precision

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from stages.lib.attacks import perturbations
+from stages.lib.attacks import pgd
+from stages.lib.attacks.attack import Perturb
 from stages.lib.datasets import pixels
 from stages.lib.networks import units
+from stages.lib.norms.table import norm_of
 from stages.lib.store import files
 from stages.lib.training import loop
 
@@ -30,13 +32,13 @@ def new_network() -> nn.Sequential:
     return units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
 
 
-def l2_at(progress: float) -> perturbations.Perturb:
-    return perturbations.pgd(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)
+def l2_at(progress: float) -> Perturb:
+    return pgd.make(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)
 
 
-def linf_from_random_start_at(progress: float) -> perturbations.Perturb:
+def linf_from_random_start_at(progress: float) -> Perturb:
     del progress
-    return perturbations.pgd(norm="linf", eps=8 / 255, steps=1, step_ratio=2, random_start=True)
+    return pgd.make(norm="linf", eps=8 / 255, steps=1, step_ratio=2, random_start=True)
 
 
 @pytest.mark.parametrize(
@@ -171,12 +173,12 @@ def test_the_learning_rate_falls_to_a_tenth_where_it_is_told_to(progress, factor
     assert loop.at_drops(progress, [0.5, 0.75]) == pytest.approx(factor)
 
 
-@pytest.mark.parametrize("norm", perturbations.NORMS)
+@pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_free_training_is_the_loop_of_its_algorithm(monkeypatch, norm):
     """Shafahi et al. (2019b), Algorithm 1, in float64: a batch replayed m times, its perturbation handed on to the next batch."""
     prepare = pixels.prepare
     monkeypatch.setattr(pixels, "prepare", lambda *arguments: prepare(*arguments).double())
-    (x, y), eps, ball = data(), 0.03, perturbations.NORMS[norm]
+    (x, y), eps, ball = data(), 0.03, norm_of(norm)
     network, found = new_network().double(), []
     settings = SETTINGS | {"epochs": 5, "momentum": 0.0, "weight_decay": 0.0, "schedule": lambda progress: 0.5 + progress}
     free = loop.Free(2, ball, lambda progress: eps * (1 + progress))

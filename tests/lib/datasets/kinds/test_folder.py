@@ -10,9 +10,12 @@ import served
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from stages.lib.datasets import folders
+from stages.lib.datasets import sets
+from stages.lib.datasets.kinds import folder as folders
+from stages.lib.datasets.kinds.folder import Folder
+from stages.lib.datasets.kinds.pictures import Pictures
 from stages.lib.errors import RunError
-from stages.lib.settings.catalog import Folder
+from stages.lib.store.files import write_bytes
 
 
 def entry(**changes) -> Folder:
@@ -109,7 +112,7 @@ def test_an_optional_folder_or_split_that_is_not_there_is_left_out_with_a_line(r
 def decoded(image: Image.Image, size: int, crop: float, channels: int, tmp_path: Path, **options) -> np.ndarray:
     put(tmp_path, {"a": b""})
     image.save(tmp_path / "a.png", "PNG", **options)
-    return folders.Pictures(tmp_path, ["a.png"], size, crop, channels, None)[0:1][0]
+    return Pictures(tmp_path, ["a.png"], size, crop, channels, None)[0:1][0]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -149,14 +152,14 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, kind, damage):
     content = served.picture(np.random.default_rng(0), 40, 40, kind=kind)
     put(tmp_path, {"a.jpg": content, "b.jpg": UNREADABLE[damage](content)})
     with pytest.raises(RunError, match=r"b\.jpg: not an image that can be read .*; replace or remove it") as error:
-        folders.Pictures(tmp_path, ["a.jpg", "b.jpg"], 16, 1.0, 3, None)[0:2]
+        Pictures(tmp_path, ["a.jpg", "b.jpg"], 16, 1.0, 3, None)[0:2]
     assert "\n" not in str(error.value)
 
 
 def test_an_image_of_16_bits_a_channel_is_refused(tmp_path):
     Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(RunError, match="more than 8 bits a channel"):
-        folders.Pictures(tmp_path, ["a.png"], 16, 1.0, 1, None)[0:1]
+        Pictures(tmp_path, ["a.png"], 16, 1.0, 1, None)[0:1]
 
 
 def listed(root: Path) -> tuple[dict[str, folders.Listed], bytes, list[int]]:
@@ -213,3 +216,19 @@ def test_the_splits_of_an_archive_may_lie_deeper(tmp_path, above):
     put(tmp_path / above, {"train/a/1.png": b"", "test/a/1.png": b""})
     put(tmp_path, {"__MACOSX/x": b""})
     assert folders.root_within(tmp_path, entry()) == tmp_path / above
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "xz"])
+def test_the_raw_splits_of_an_archived_folder_are_decoded_from_it(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    content = served.folder_archive(np.random.default_rng(0), train=5, test=3, classes=3, kind=kind)
+    write_bytes(sets.RAW / "mine" / "mine.archive", content)
+    archived = Folder(kind="folder", files=[{"name": "mine.archive", "mirrors": ["http://host.invalid/x"]}])
+    for split, x, y in archived.read("mine", 16):
+        n = {"train": 5, "test": 3}[split]
+        assert (x.shape, len(x)) == ((3 * n, 16, 16, 3), 3 * n)
+        assert np.array_equal(y, np.repeat(np.arange(3), n))
+        assert x[:].shape == x.shape
+        assert np.array_equal(x[2:7], x[:][2:7])
+    assert not list((tmp_path / ".cells/extracted").iterdir())

@@ -1,4 +1,4 @@
-"""Procedural image sets: `glyphs` (letters) and `textures`, drawn from a seed alone.
+"""How the procedural image sets are drawn, `glyphs` (letters) and `textures`: from a seed alone.
 
 `glyphs` gives a source task with two cues for its label: the shape of a letter and a faint texture that agrees with the
 label in a fraction `texture_correlation` of the images. `textures` has the second kind of cue only. Together they show
@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.lib.settings.catalog import Glyphs, Textures
+from stages.lib.datasets.kinds.procedural import Glyphs, Procedural, Textures
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
@@ -28,25 +28,18 @@ CANVAS = 64  # pixels a side at which a letter is rasterised once, before it is 
 SPLITS = ("train", "test", "test_decorrelated")  # the position of a name is part of its random stream
 
 
-def splits_of(settings: Glyphs | Textures) -> dict[str, int]:
-    """The splits of a set and their sizes; only `glyphs` has one whose texture is independent of the label."""
-    sizes = {"train": settings.train, "test": settings.test}
-    return sizes | {"test_decorrelated": settings.test} if isinstance(settings, Glyphs) else sizes
-
-
-def draw(settings: Glyphs | Textures, split: str, progress: Callable[[range], Iterable[int]] = iter) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one split of a procedural set.
+def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[int]] = iter) -> tuple[np.ndarray, np.ndarray]:
+    """One split of a procedural set.
 
     Args:
         settings: the set's entry in data/catalog.yaml.
-        split: a key of `splits_of(settings)`.
+        split: a key of `settings.sizes()`.
         progress: wraps the range of image numbers, to show how far it is.
 
     Returns:
         x: uint8 [n, size, size, 3] and y: int64 [n], the classes in turn.
     """
-    n = splits_of(settings)[split]
-    draw_one = _glyph if isinstance(settings, Glyphs) else _texture
+    n, draw_one = settings.sizes()[split], {"glyphs": _glyph, "textures": _texture}[settings.set]
     x = np.empty((n, settings.size, settings.size, 3), np.uint8)
     y = np.arange(n, dtype=np.int64) % settings.classes
     for i in progress(range(n)):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from stages.lib.datasets import procedural
-from stages.lib.settings.catalog import Glyphs, Textures
+from stages.lib.datasets import sets
+from stages.lib.datasets.kinds import drawing
+from stages.lib.datasets.kinds.procedural import Glyphs, Textures
 
 GLYPHS = Glyphs(
     kind="procedural", set="glyphs", classes=24, channels=3, size=32, train=48, test=48, seed=1, clutter=0.2, min_contrast=0.35,
@@ -33,15 +34,15 @@ def texture_of(image: np.ndarray, classes: int) -> int:
 
 def textures_alone(settings: Glyphs, split: str) -> tuple[np.ndarray, np.ndarray]:
     """The number of each image's grating, found in the difference to the same image without one, and the labels."""
-    with_texture, y = procedural.draw(settings, split)
-    without, _ = procedural.draw(but(settings, texture_amplitude=0.0), split)
+    with_texture, y = drawing.draw(settings, split)
+    without, _ = drawing.draw(but(settings, texture_amplitude=0.0), split)
     return np.array([texture_of(a.astype(float) - b, settings.classes) for a, b in zip(with_texture, without, strict=True)]), y
 
 
 @pytest.mark.parametrize("settings", [GLYPHS, TEXTURES], ids=["glyphs", "textures"])
 def test_shapes_types_and_balance(settings):
-    for split, n in procedural.splits_of(settings).items():
-        x, y = procedural.draw(settings, split)
+    for split, n in settings.sizes().items():
+        x, y = drawing.draw(settings, split)
         assert (x.shape, x.dtype) == ((n, 32, 32, 3), np.uint8)
         assert (y.shape, y.dtype) == ((n,), np.int64)
         assert np.ptp(np.bincount(y, minlength=settings.classes)) <= 1
@@ -49,33 +50,33 @@ def test_shapes_types_and_balance(settings):
 
 
 def test_only_glyphs_have_a_split_without_correlation():
-    assert procedural.splits_of(GLYPHS) == {"train": 48, "test": 48, "test_decorrelated": 48}
-    assert procedural.splits_of(TEXTURES) == {"train": 40, "test": 30}
+    assert GLYPHS.sizes() == {"train": 48, "test": 48, "test_decorrelated": 48}
+    assert TEXTURES.sizes() == {"train": 40, "test": 30}
 
 
 @pytest.mark.parametrize("settings", [GLYPHS, TEXTURES], ids=["glyphs", "textures"])
 def test_an_image_depends_on_seed_split_and_number_alone(settings):
-    x, y = procedural.draw(settings, "train")
-    backwards, labels = procedural.draw(settings, "train", reversed)
+    x, y = drawing.draw(settings, "train")
+    backwards, labels = drawing.draw(settings, "train", reversed)
     assert np.array_equal(x, backwards)
     assert np.array_equal(y, labels)
-    fewer, _ = procedural.draw(but(settings, train=7), "train")
+    fewer, _ = drawing.draw(but(settings, train=7), "train")
     assert np.array_equal(x[:7], fewer)
-    for other in (procedural.draw(but(settings, seed=9), "train")[0], procedural.draw(settings, "test")[0]):
+    for other in (drawing.draw(but(settings, seed=9), "train")[0], drawing.draw(settings, "test")[0]):
         assert not any(np.array_equal(a, b) for a, b in zip(x, other, strict=False))
     assert len({image.tobytes() for image in x}) == len(x)
 
 
 def test_the_state_of_the_global_generator_does_not_matter():
     np.random.seed(1)
-    first, _ = procedural.draw(GLYPHS, "test")
+    first, _ = drawing.draw(GLYPHS, "test")
     np.random.seed(2)
-    assert np.array_equal(first, procedural.draw(GLYPHS, "test")[0])
+    assert np.array_equal(first, drawing.draw(GLYPHS, "test")[0])
 
 
 def test_progress_sees_every_image():
     seen = []
-    procedural.draw(TEXTURES, "test", lambda numbers: (seen.append(i) or i for i in numbers))
+    drawing.draw(TEXTURES, "test", lambda numbers: (seen.append(i) or i for i in numbers))
     assert seen == list(range(30))
 
 
@@ -83,7 +84,7 @@ def test_gratings_of_different_classes_are_told_apart():
     rng = np.random.default_rng(0)
     for classes in (10, 24):
         for k in range(classes):
-            wave = procedural.grating(32, k, classes, rng)
+            wave = drawing.grating(32, k, classes, rng)
             assert np.abs(wave).max() <= 1
             assert texture_of(np.repeat(wave[..., None], 3, axis=-1), classes) == k
 
@@ -110,14 +111,14 @@ def test_the_texture_agrees_in_the_fraction_that_is_asked_for():
 
 
 def test_the_label_of_a_texture_is_its_grating():
-    x, y = procedural.draw(but(TEXTURES, clutter=0.0), "train")
+    x, y = drawing.draw(but(TEXTURES, clutter=0.0), "train")
     assert [texture_of(image.astype(float), 10) for image in x] == y.tolist()
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 0.05, 0.1])
 def test_the_texture_has_the_amplitude_that_is_asked_for(amplitude):
-    plain, _ = procedural.draw(but(GLYPHS, texture_amplitude=0.0), "test")
-    x, _ = procedural.draw(but(GLYPHS, texture_amplitude=amplitude), "test")
+    plain, _ = drawing.draw(but(GLYPHS, texture_amplitude=0.0), "test")
+    x, _ = drawing.draw(but(GLYPHS, texture_amplitude=amplitude), "test")
     difference = np.abs(x.astype(int) - plain).max()
     assert abs(difference - 255 * amplitude) <= 1 + 0.05 * 255 * amplitude
 
@@ -125,7 +126,7 @@ def test_the_texture_has_the_amplitude_that_is_asked_for(amplitude):
 @pytest.mark.parametrize("min_contrast", [0.1, 0.5])
 def test_letter_and_ground_differ_by_the_contrast_that_is_asked_for(min_contrast):
     settings = but(GLYPHS, min_contrast=min_contrast, clutter=0.0, texture_amplitude=0.0, size=64)
-    x, _ = procedural.draw(settings, "train")
+    x, _ = drawing.draw(settings, "train")
     brightness = x.mean(-1) / 255
     spread = np.ptp(brightness.reshape(len(x), -1), axis=1)
     assert spread.min() > min_contrast - 0.02  # rounding; and the thinnest strokes cover no pixel whole
@@ -133,13 +134,26 @@ def test_letter_and_ground_differ_by_the_contrast_that_is_asked_for(min_contrast
 
 
 def test_clutter_is_no_larger_than_its_amplitude():
-    plain, _ = procedural.draw(but(GLYPHS, clutter=0.0), "test")
-    cluttered, _ = procedural.draw(but(GLYPHS, clutter=0.2), "test")
+    plain, _ = drawing.draw(but(GLYPHS, clutter=0.0), "test")
+    cluttered, _ = drawing.draw(but(GLYPHS, clutter=0.2), "test")
     difference = np.abs(cluttered.astype(int) - plain).max()
     assert 0.1 * 255 < difference <= 0.2 * 255 + 1
 
 
 def test_letters_of_two_classes_are_not_alike():
     settings = but(GLYPHS, clutter=0.0, texture_amplitude=0.0, size=64)
-    letters = {np.asarray(procedural._letter(font, letter)).tobytes() for font in procedural.FONTS for letter in procedural.LETTERS}
-    assert len(letters) == len(procedural.FONTS) * settings.classes
+    letters = {np.asarray(drawing._letter(font, letter)).tobytes() for font in drawing.FONTS for letter in drawing.LETTERS}
+    assert len(letters) == len(drawing.FONTS) * settings.classes
+
+
+def test_the_raw_splits_of_a_procedural_set_are_those_that_were_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = but(GLYPHS, train=24, test=24, size=8)
+    drawn = {split: drawing.draw(entry, split) for split in entry.sizes()}
+    for split, (x, y) in drawn.items():
+        sets.save(sets.RAW / "glyphs", split, x, y)
+    found = {split: (x, y) for split, x, y in entry.read("glyphs", 16)}
+    assert found.keys() == drawn.keys()
+    assert all(np.array_equal(found[split][i], drawn[split][i]) for split in drawn for i in (0, 1))
+
+    assert {x.shape[1] for x, _ in found.values()} == {entry.native_size(16)}

@@ -12,12 +12,14 @@ import pytest
 import served
 from torchvision import datasets
 
-from stages.lib.datasets import published
+from stages.lib.datasets import catalog, sets
+from stages.lib.datasets.kinds import published
+from stages.lib.datasets.kinds.published import Published
 from stages.lib.errors import RunError
 from stages.lib.settings import params
-from stages.lib.settings.catalog import Torchvision
+from stages.lib.store.files import write_bytes
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SEED = 0
 
 
@@ -33,18 +35,18 @@ def inside(tmp_path) -> Path:
     return tmp_path / "inside"
 
 
-def put(raw: Path, name: str, files: dict[str, bytes], **known) -> Torchvision:
+def put(raw: Path, name: str, files: dict[str, bytes], **known) -> Published:
     """The files of a set, at their place, and its entry, with the checksums of these files."""
     raw.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         (raw / file).write_bytes(content)
-    entry = params.dataset_entry(name, ROOT / params.DATA_CATALOG).model_dump()
+    entry = catalog.dataset_entry(name, ROOT / params.DATA_CATALOG).model_dump()
     listed = [{"name": file, "mirrors": ["http://host.invalid/x"], "md5": served.md5(content)} | known for file, content in files.items()]
-    return Torchvision(**entry | {"files": listed})
+    return Published(**entry | {"files": listed})
 
 
-def read(raw: Path, entry: Torchvision, inside: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {split: (np.array(x), y) for split, x, y in published.splits_of(entry, raw, inside)}
+def read(raw: Path, entry: Published, inside: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {split: (np.array(x), y) for split, x, y in published.splits_within(entry, raw, inside)}
 
 
 @pytest.mark.parametrize("name", served.SETS)
@@ -53,6 +55,7 @@ def test_a_set_comes_as_images_and_labels_of_the_types_of_the_contract(raw, insi
     entry = put(raw, name, served.SETS[name](np.random.default_rng(SEED), **sizes))
     found = read(raw, entry, inside)
     size, channels = (32, 3) if "cifar" in name or name == "svhn" else (28, 1)
+    assert entry.native_size(224) == size
     assert {split: (x.shape, x.dtype, y.shape, y.dtype) for split, (x, y) in found.items()} == {
         split: ((n, size, size, channels), np.uint8, (n,), np.int64) for split, n in sizes.items()
     }
@@ -78,8 +81,8 @@ def test_images_and_labels_are_those_that_were_written(raw, inside, name, shape)
 @pytest.mark.parametrize("name", served.SETS)
 def test_the_catalog_knows_the_checksums_that_torchvision_knows(name):
     """Those of the archives: a wrong digit in the catalog would refuse the real file."""
-    entry = params.dataset_entry(name, ROOT / params.DATA_CATALOG)
-    published.check(name, entry)
+    entry = catalog.dataset_entry(name, ROOT / params.DATA_CATALOG)
+    entry.check(name)
     kind = getattr(datasets, entry.reader)
     if entry.reader.startswith("CIFAR"):
         known = {kind.filename: kind.tgz_md5}
@@ -102,7 +105,7 @@ def test_torchvisions_own_md5s_of_the_inner_files_stay_as_they_are():
     assert (datasets.CIFAR10.train_list, datasets.CIFAR10.meta, datasets.SVHN.split_list) == before
 
 
-def refusal(raw: Path, entry: Torchvision, inside: Path) -> str:
+def refusal(raw: Path, entry: Published, inside: Path) -> str:
     with pytest.raises(RunError) as error:
         read(raw, entry, inside)
     assert "\n" not in str(error.value)
@@ -153,7 +156,7 @@ def test_a_cifar_archive_without_a_checksum_is_refused_before_it_is_read(raw, in
     trapped = repacked(archive, {"cifar-10-batches-py/data_batch_1": pickle.dumps(Trap())})
     entry = put(raw, "cifar10", {"cifar-10-python.tar.gz": trapped}, md5=None)
     with pytest.raises(RunError, match="holds pickles, which could run code; give its sha256 or md5"):
-        published.check("it", entry)
+        entry.check("it")
     with pytest.raises(RunError, match="holds pickles"):
         read(raw, entry, inside)
     assert not Path("the pickle was loaded").exists()
@@ -190,4 +193,17 @@ def test_an_idx_file_that_does_not_hold_what_its_header_says_is_one_line(raw, in
 def test_files_of_another_set_are_refused_by_name(raw):
     entry = put(raw, "svhn", served.svhn(np.random.default_rng(SEED))).model_copy(update={"reader": "CIFAR10"})
     with pytest.raises(RunError, match=r"it\.files are test_32x32\.mat, train_32x32\.mat; allowed for CIFAR10: cifar-10-python\.tar\.gz"):
-        published.check("it", entry)
+        entry.check("it")
+
+
+def test_the_raw_splits_of_a_published_set_come_from_its_archives_and_leave_nothing_extracted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    entry = catalog.dataset_entry("svhn", ROOT / params.DATA_CATALOG)
+    made = served.svhn(np.random.default_rng(0), train=30, test=20)
+    for name, content in made.items():
+        write_bytes(sets.RAW / "svhn" / name, content)
+    known = [{"size": len(made[f.name]), "md5": None, "sha256": None} for f in entry.files]
+    entry = entry.model_copy(update={"files": [f.model_copy(update=k) for f, k in zip(entry.files, known, strict=True)]})
+    assert {split: (len(x), len(y)) for split, x, y in entry.read("svhn", 16)} == {"train": (30, 30), "test": (20, 20)}
+    assert not list((tmp_path / ".cells/extracted").iterdir())

@@ -1,0 +1,226 @@
+"""Images in sub-folders that are named after their classes: on this machine, or in archives (tar, zip).
+
+A folder on this machine stays where it is: `download` lists its images with their hashes in a manifest, so that what it holds
+has a version.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
+from stages.lib.datasets.kinds.pictures import Pictures
+from stages.lib.datasets.sets import RAW, stratified_split
+from stages.lib.errors import RunError
+from stages.lib.progress import bar, log
+from stages.lib.settings.catalog import File
+from stages.lib.settings.fields import Count, Real, Whole
+from stages.lib.settings.sections import DownloadSettings
+from stages.lib.store import archives, cells, files
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MANIFEST = "manifest.csv"
+BLOCK = 256  # images that are read side by side
+
+
+class Folder(Dataset):
+    """The settings of such a set, and how it is brought, read and counted.
+
+    Counts may be left out: they are those of the images that are there. With `test_fraction` the class folders lie in the folder
+    itself, and a stratified part of them is the test split.
+    """
+
+    kind: Literal["folder"]
+    path: str | None = None  # of the folder; relative to the repository
+    files: list[File] = Field(default_factory=list)
+    splits: dict[Literal["train", "test"], str] = Field(default_factory=lambda: {"train": "train", "test": "test"})
+    test_fraction: Annotated[Real, Field(gt=0, lt=1)] | None = None
+    split_seed: Whole = 0
+    channels: Literal[1, 3] = 3
+    classes: Annotated[Count, Field(ge=2)] | None = None
+    train: Count | None = None
+    test: Count | None = None
+    crop: Annotated[Real, Field(gt=0, le=1)] = 1.0  # side of the central square that is kept over the shorter side; ImageNet: 0.875
+    optional: bool = False  # a folder that is not there is no error, and has no images
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> "Folder":
+        if (self.path is None) == (not self.files):
+            raise ValueError("either `path`, or `files` with the archives that hold it")
+        return self
+
+    def bring(self, name: str, settings: DownloadSettings) -> list[str]:
+        if self.path is None:
+            return bring_files(name, self.files, settings)
+        paths = sorted(path for listed in find(name, self.root, self).values() for path in listed.paths)
+        with bar(title=f"{name}: manifest", total=len(paths), unit="image") as progress:
+            files.write_bytes(RAW / name / MANIFEST, manifest(self.root, paths, progress.update))
+        return [MANIFEST]
+
+    def read(self, name: str, image_size: int) -> Iterator[Split]:
+        if self.path is not None:
+            sha256, listed = read_manifest(RAW / name), find(name, self.root, self)
+            compare(name, self.root, listed, sha256)
+            yield from pictures(self.root, listed, self, image_size, sha256)
+        else:
+            with archives.extracted([RAW / name / file.name for file in self.files], within=cells.folder("extracted")) as folder:
+                root = root_within(folder, self)
+                yield from pictures(root, find(name, root, self), self, image_size)
+
+    def native_size(self, image_size: int) -> int:
+        return image_size  # as images differ in size, they are decoded to the one that is asked for
+
+    @property
+    def root(self) -> Path:
+        """The folder of `path`; a relative one is of the original repository, also where DVC runs in a copy of it."""
+        return files.state_folder() / self.path
+
+    @property
+    def expected_images(self) -> int:
+        """None of an optional set, which need not be there."""
+        return 0 if self.optional else super().expected_images
+
+    @property
+    def file_bytes(self) -> int:
+        return sum(file.size or 0 for file in self.files)
+
+
+Entry = Folder
+
+
+class Listed(NamedTuple):
+    """The images of one split, class after class in the order of their names."""
+
+    paths: list[str]  # from the root
+    y: np.ndarray  # int64 [n]
+
+
+def find(name: str, root: Path, entry: Folder) -> dict[str, Listed]:
+    """The images of each split; none of an optional set, or of an optional split, that is not there.
+
+    Raises:
+        RunError: for a folder without classes, a class without images, or other classes in `test` than in `train`.
+    """
+    if not root.is_dir():
+        return _absent(f"{root}: no such folder; put the images of {name} there, or correct {name}.path", name, entry)
+    if entry.test_fraction is not None:
+        return _split(root, entry, _classes(root, ""))
+    classes = {}
+    for split, folder in entry.splits.items():
+        if (root / folder).is_dir():
+            classes[split] = _classes(root, f"{folder}/")
+        else:
+            there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+            _absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
+    names = [sorted(paths) for paths in classes.values()]
+    if len(names) == 2 and names[0] != names[1]:
+        differing = ", ".join(sorted(set(names[0]) ^ set(names[1]))[:8])
+        raise RunError(f"{root}: the splits have different classes ({differing} are in one of them alone); they must have the same")
+    return {split: _listed(paths) for split, paths in classes.items()}
+
+
+def _absent(problem: str, name: str, entry: Folder) -> dict[str, Listed]:
+    if not entry.optional:
+        raise RunError(problem)
+    log(f"{name}: left out, as it is optional: {problem}. When it is there: {_again(name)}")
+    return {}
+
+
+def _again(name: str) -> str:
+    return f"`dvc repro --force --single-item download@{name}`"
+
+
+def _classes(root: Path, folder: str) -> dict[str, list[str]]:
+    """The images of each class, as paths from the root; the class folders may have folders of their own."""
+    classes = {}
+    for place in sorted(path for path in (root / folder).iterdir() if path.is_dir() and not _hidden(path.name)):
+        images = (path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and not _hidden(path.name))
+        classes[place.name] = sorted(path.relative_to(root).as_posix() for path in images)
+        if not classes[place.name]:
+            raise RunError(f"{place}: a class without an image; allowed: one or more of {', '.join(SUFFIXES)}")
+    if len(classes) < 2:
+        raise RunError(f"{root / folder}: holds {len(classes)} class folders; allowed: two or more, each with the images of a class")
+    return classes
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _listed(classes: dict[str, list[str]]) -> Listed:
+    counts = [len(paths) for paths in classes.values()]
+    return Listed([path for paths in classes.values() for path in paths], np.repeat(np.arange(len(counts)), counts))
+
+
+def _split(root: Path, entry: Folder, classes: dict[str, list[str]]) -> dict[str, Listed]:
+    """Training and test images, each class in proportion."""
+    paths, y = _listed(classes)
+    try:
+        rows_of = stratified_split(y, len(y) - round(len(y) * entry.test_fraction), entry.split_seed)
+    except ValueError as error:
+        raise RunError(f"{root}: {len(y)} images of {len(classes)} classes cannot be split by test_fraction ({error})") from None
+    return {split: Listed([paths[i] for i in rows], y[rows]) for split, rows in zip(("train", "test"), rows_of, strict=True)}
+
+
+def root_within(folder: Path, entry: Folder) -> Path:
+    """The folder in which the splits are, of all that an archive held: often one folder further down."""
+    while not any((folder / split).is_dir() for split in entry.splits.values()):
+        inside = [path for path in folder.iterdir() if not _hidden(path.name)]
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        folder = inside[0]
+    return folder
+
+
+def pictures(root: Path, listed: dict[str, Listed], entry: Folder, size: int, sha256: dict[str, str] | None = None) -> Iterator[Split]:
+    """Each split: its name, its images, decoded to `size` when they are asked for, and their labels."""
+    for split, (paths, y) in listed.items():
+        yield split, Pictures(root, paths, size, entry.crop, entry.channels, sha256), y
+
+
+# The manifest: the content of a folder outside the project when `download` looked
+
+
+def manifest(root: Path, paths: list[str], progress: Callable[[int], object]) -> bytes:
+    """Path, bytes and sha256 of every image, so that the content of a folder that DVC does not hold has a version.
+
+    Args:
+        progress: called with the number of images that have been read since the last call.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "bytes", "sha256"])
+    with ThreadPoolExecutor() as pool:
+        for i in range(0, len(paths), BLOCK):  # as all at once would be in the pool's queue
+            some = paths[i : i + BLOCK]
+            rows.writerows((path, *known) for path, known in zip(some, pool.map(_hash, [root / path for path in some]), strict=True))
+            progress(len(some))
+    return text.getvalue().encode()
+
+
+def _hash(path: Path) -> tuple[int, str]:
+    content = path.read_bytes()
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(raw: Path) -> dict[str, str]:
+    """sha256 by path."""
+    try:
+        with open(raw / MANIFEST, newline="") as file:
+            return {row["path"]: row["sha256"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise RunError(f"{raw / MANIFEST}: cannot be read ({error}); {_again(raw.name)}") from None
+
+
+def compare(name: str, root: Path, listed: dict[str, Listed], sha256: dict[str, str]) -> None:
+    """Raises RunError where other images are in the folder now than the manifest lists."""
+    paths = {path for split in listed.values() for path in split.paths}
+    if differing := sorted(paths ^ sha256.keys()):
+        raise RunError(f"{root}: has changed since `download` listed it ({differing[0]} and {len(differing) - 1} more); run {_again(name)}")

@@ -1,0 +1,57 @@
+"""Image files, decoded slice by slice: resized and cropped to a square of one size."""
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from stages.lib.errors import RunError
+
+
+class Pictures:
+    """Images that are decoded when a slice of them is asked for: reads like a uint8 array [n, size, size, channels]."""
+
+    def __init__(self, root: Path, paths: list[str], size: int, crop: float, channels: int, sha256: dict[str, str] | None):
+        self.shape = (len(paths), size, size, channels)
+        self._root, self._paths, self._crop, self._sha256 = root, paths, crop, sha256
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "np.ndarray | Pictures":
+        """The images of a slice, decoded; of an array of places, those that are decoded when they are asked for."""
+        if isinstance(rows, np.ndarray):
+            size, channels = self.shape[2:]
+            return Pictures(self._root, [self._paths[row] for row in rows], size, self._crop, channels, self._sha256)
+        with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
+            images = list(pool.map(self._decode, self._paths[rows]))
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
+
+    def _decode(self, path: str) -> np.ndarray:  # [size, size, channels]
+        content = (self._root / path).read_bytes()
+        if self._sha256 is not None and hashlib.sha256(content).hexdigest() != self._sha256[path]:
+            raise RunError(f"{self._root / path}: has changed since `download` listed it; run that stage again with --force")
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
+                return square(image.convert("RGB" if self.shape[-1] == 3 else "L"), self.shape[1], self._crop)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            why = "no known format" if isinstance(error, UnidentifiedImageError) else error
+            raise RunError(f"{self._root / path}: not an image that can be read ({why}); replace or remove it") from None
+
+
+def square(image: Image.Image, size: int, crop: float) -> np.ndarray:
+    """The shorter side resized to size / crop pixels, bilinearly, and the central square: uint8 [size, size, channels].
+
+    As torchvision's Resize and CenterCrop do it; crop 0.875 is what ImageNet models are tested with: 256 pixels, of which 224.
+    """
+    shorter = round(size / crop)
+    width, height = (shorter if side == min(image.size) else int(shorter * side / min(image.size)) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR) if min(image.size) != shorter else image
+    pixels = np.asarray(resized.crop((left, top, left + size, top + size)))
+    return pixels[..., None] if pixels.ndim == 2 else pixels

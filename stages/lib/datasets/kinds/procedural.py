@@ -1,0 +1,73 @@
+"""Sets that are drawn from a seed: `glyphs` (letters) and `textures` (`drawing` says how). The settings are all that there is to bring."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.lib.datasets.kinds.base import Dataset, Split
+from stages.lib.datasets.sets import RAW, load, save
+from stages.lib.progress import bar
+from stages.lib.settings.fields import Count, Fraction, Real, Whole
+from stages.lib.settings.sections import DownloadSettings
+
+
+class Procedural(Dataset):
+    """The settings of both sets, and how a set is drawn, read and counted."""
+
+    kind: Literal["procedural"]
+    set: str
+    classes: Annotated[Count, Field(ge=2)]
+    train: Count
+    test: Count
+    size: Annotated[int, Field(strict=True, ge=8)]  # pixels a side
+    seed: Whole
+    clutter: Fraction  # amplitude of smooth colour noise
+    texture_amplitude: Fraction
+
+    def sizes(self) -> dict[str, int]:
+        """Images of each split."""
+        return {"train": self.train, "test": self.test}
+
+    def bring(self, name: str, settings: DownloadSettings) -> list[str]:
+        """Draw every split."""
+        from stages.lib.datasets.kinds.drawing import draw  # here, as matplotlib, whose fonts it takes, is slow to import
+
+        for split in self.sizes():
+            x, y = draw(self, split, lambda numbers, split=split: bar(numbers, title=f"{name}: {split}", unit="image"))
+            save(RAW / name, split, x, y)
+        return [f"{split}_{array}.npy" for split in self.sizes() for array in "xy"]
+
+    def read(self, name: str, image_size: int) -> Iterator[Split]:
+        for path in sorted((RAW / name).glob("*_x.npy")):
+            split = path.name.removesuffix("_x.npy")
+            yield split, *load(name, split, RAW)
+
+    def native_size(self, image_size: int) -> int:
+        return self.size
+
+
+class Glyphs(Procedural):
+    """Letters, whose label is in their shape and, in most images, in a faint texture as well."""
+
+    set: Literal["glyphs"]
+    classes: Annotated[int, Field(strict=True, ge=2, le=24)]
+    min_contrast: Annotated[Real, Field(ge=0, le=0.5)]  # least difference in brightness between letter and ground
+    texture_correlation: Fraction  # of the images whose texture is that of their class
+
+    def sizes(self) -> dict[str, int]:
+        """Images of each split; that of `test_decorrelated` have a texture that is independent of the label."""
+        return super().sizes() | {"test_decorrelated": self.test}
+
+
+class Textures(Procedural):
+    """Textures, which alone tell the label."""
+
+    set: Literal["textures"]
+
+    @property
+    def label_is_texture(self) -> bool:
+        return True
+
+
+Entry = Annotated[Glyphs | Textures, Field(discriminator="set")]

@@ -1,0 +1,35 @@
+"""The whole pipeline by calling its stages in this process: as dvc.yaml says, without what DVC and Python take to start each of them.
+
+What DVC adds to it (what runs again after what, experiments, the cache) is proven in test_pipeline.py.
+"""
+
+from importlib import import_module
+
+import pytest
+import yaml
+from repository import ROOT, Repository
+
+from stages.lib.store import journal
+
+
+def run_all(repository: Repository, *, but: tuple[str, ...] = ("track",), **environment: str) -> list[str]:
+    """Run every stage for every item of its matrix, in the order of dvc.yaml; returns their names."""
+    settings, names = yaml.safe_load(repository.text("params.yaml")), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository.folder)
+        patch.setattr(journal, "LIVE_AFTER_S", 1e6)  # no follower
+        for name, value in (environment | {"DVC_ROOT": str(repository.folder)}).items():
+            patch.setenv(name, value)
+        for stage, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+            for item in [] if stage in but else items_of(body, settings):
+                import_module(f"stages.{stage}").main(*item)
+                names.append("@".join([stage, *item]))
+    return names
+
+
+def items_of(body: dict, settings: dict) -> list[tuple[str, ...]]:
+    """The arguments of a stage, for each item of its matrix, which has one axis; of a stage without a matrix none."""
+    if "matrix" not in body:
+        return [()]
+    [listed] = body["matrix"].values()
+    return [(name,) for name in settings[listed.removeprefix("${").removesuffix("}")]]
