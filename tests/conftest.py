@@ -3,6 +3,7 @@
 import fcntl
 import shutil
 
+import processes
 import pytest
 import torch
 import yaml
@@ -54,6 +55,12 @@ def empty(tmp_path) -> Repository:
     """A miniature in which nothing has run."""
     (tmp_path / "empty").mkdir()
     return new_repository(tmp_path / "empty")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outlives_the_tests():
+    with processes.watched():
+        yield
 
 
 @pytest.fixture(autouse=True)
