@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test lint ui plan bench growth peer forget-activations
+.PHONY: help repro test lint ui profile profiles diff plan bench growth peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -26,7 +26,16 @@ ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
 	python -m stages.track
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
-plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; another: make plan PROFILE=profiles/paper.yaml
+profiles: $(READY) ## the profiles that there are, with what each is for
+	@python -m stages.profile
+
+profile: $(READY) ## write params.yaml from profiles: make profile NAME=embedded-utrera, or several in quotes
+	@python -m stages.profile $(or $(NAME),default)
+
+diff: $(READY) ## in what params.yaml differs from the default; or profiles do: make diff NAME=paper
+	@python -m stages.profile --show $(NAME)
+
+plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; or profiles do: make plan PROFILE=paper
 	python -m stages.plan $(PROFILE)
 
 forget-activations: ## remove kept activations and features of frozen parts; they are computed again where they are needed

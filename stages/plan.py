@@ -1,8 +1,8 @@
 """What a configuration costs, before anything of it runs: cells, how many of them are done, hours on this machine, disk.
 
-`python -m stages.plan profiles/paper.yaml` reads the file (params.yaml if none is named) and the catalogs, and of what is there
-already the images, subsets, sources and cells. Rates come from a few steps of each kind of run, measured with the processes
-that `grid` asks for. Nothing is downloaded, trained or written.
+`python -m stages.plan paper` reads that profile, or several together, or a file that is named by its path (params.yaml if nothing
+is named), and the catalogs; of what is there already the images, subsets, sources and cells. Rates come from a few steps of each
+kind of run, measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from stages.lib.runs import computing, costs, grid
 from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Job
-from stages.lib.settings import params
+from stages.lib.settings import overlays, params
 from stages.lib.settings.catalog import Random
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
@@ -55,15 +55,23 @@ class Pair:
     weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep theirs
 
 
-def main(path: Path) -> None:
-    settings = registry.load_params(path)
+def main(named: list[str]) -> None:
+    settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
         stage_s = seconds_of_a_stage(workers)
         rates = costs.measure(kinds, workers, progress.update)
         processes = workers.processes
-    print("\n".join(report(path, settings, pairs, rates, processes, stage_s)))
+    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, rates, processes, stage_s)))
+
+
+def settings_of(named: list[str]) -> Params:
+    """The settings of params.yaml, of a file that is named by its path, or of profiles together."""
+    names = [Path(name).stem if Path(name).parent == overlays.FOLDER else name for name in named]
+    if not names or (len(names) == 1 and Path(names[0]).suffix):
+        return registry.load_params(Path(names[0]) if names else params.PARAMS)
+    return overlays.load(names, kind=registry.Params)
 
 
 def pair_of(settings: Params, source: str, target: str) -> Pair:
@@ -137,7 +145,7 @@ def _nothing(task: int) -> int:
     return task
 
 
-def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
+def report(title: str, settings: Params, pairs: list[Pair], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
     total: dict[Kind, Work] = defaultdict(Work)
     for pair in pairs:
         for kind, work in pair.work.items():
@@ -151,7 +159,7 @@ def report(path: Path, settings: Params, pairs: list[Pair], rates: dict[Kind, Ra
     times = f"runs {duration(runs_s / processes)}, frozen parts {duration(frozen_s / processes)}, start of {stages} stages"
     weights = sum(n * rates[kind].trained_bytes for pair in pairs for kind, n in pair.weights.items())
     return [
-        f"{path} over {processes} processes ({settings.grid.executor})",
+        f"{title} over {processes} processes ({settings.grid.executor})",
         "",
         "| architecture | blocks | runs | done | million images trained | tested | trained images/s | tested images/s | time |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -228,8 +236,8 @@ def duration(seconds: float) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile", nargs="?", type=Path, default=params.PARAMS)
+    parser.add_argument("named", nargs="*", metavar="PROFILE")
     try:
-        main(parser.parse_args().profile)
+        main(**vars(parser.parse_args()))
     except RunError as error:
         sys.exit(f"error: {error}")

@@ -2,14 +2,14 @@
 
 import fcntl
 import shutil
+from pathlib import Path
 
+import processes
 import pytest
 import torch
-import yaml
-from repository import GLYPHS, MINIATURE, ROOT, Repository, merge, new_repository
+from repository import Repository, current, new_repository, settle, write_settings
 
-from stages import download, draw_subsets, upscale
-from stages.lib.store import journal
+from stages import download, draw_subsets, source, upscale
 
 LONGEST = [
     "test_pipeline",
@@ -56,34 +56,60 @@ def empty(tmp_path) -> Repository:
     return new_repository(tmp_path / "empty")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outlives_the_tests():
+    with processes.watched():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A folder with the shrunk settings, the images of glyphs and digits and the subsets of digits; tests take copies."""
+    folder = tmp_path_factory.mktemp("prepared")
+    write_settings(folder)
+    with current(folder):
+        for dataset in ("glyphs", "digits"):
+            download.main(dataset)
+            upscale.main(dataset)
+        draw_subsets.main("digits")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(prepared, tmp_path_factory) -> Path:
+    """... with the source l2_eps0_5."""
+    folder = tmp_path_factory.mktemp("trained") / "copy"
+    shutil.copytree(prepared, folder)
+    with current(folder):
+        torch.set_num_threads(1)
+        source.main("l2_eps0_5")
+    return folder
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch) -> Repository:
-    """The shrunk settings in an empty folder that is the current one, for stages that run inside the test's process."""
-    for name in ("params.yaml", "data/catalog.yaml", "models/catalog.yaml"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, tmp_path / name)
-    settings = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), MINIATURE)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    catalog = merge(yaml.safe_load((ROOT / "data/catalog.yaml").read_text()), {"glyphs": GLYPHS})
-    (tmp_path / "data/catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setattr(journal, "LIVE_AFTER_S", 1e6)  # followers are tested where a stage is a process of its own
-    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    """The shrunk settings in an empty folder that is the current one."""
+    write_settings(tmp_path)
+    settle(tmp_path, monkeypatch)
     return Repository(tmp_path)
 
 
 @pytest.fixture
-def images_ready(workspace) -> Repository:
+def images_ready(prepared, tmp_path, monkeypatch) -> Repository:
     """... with the images of glyphs and digits, and the subsets of digits."""
-    for dataset in ("glyphs", "digits"):
-        download.main(dataset)
-        upscale.main(dataset)
-    draw_subsets.main("digits")
-    return workspace
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    settle(tmp_path, monkeypatch)
+    return Repository(tmp_path)
+
+
+@pytest.fixture
+def source_ready(trained, tmp_path, monkeypatch) -> Repository:
+    """... and with the source l2_eps0_5."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    settle(tmp_path, monkeypatch)
+    return Repository(tmp_path)

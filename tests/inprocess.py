@@ -3,13 +3,24 @@
 What DVC adds to it (what runs again after what, experiments, the cache) is proven in test_pipeline.py.
 """
 
+import shutil
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import yaml
 from repository import ROOT, Repository
 
 from stages.lib.store import journal
+
+
+def settings_only(folder: Path, settings: dict) -> Repository:
+    """A folder with these settings in params.yaml and with the catalogs as they are here."""
+    for name in ("data/catalog.yaml", "models/catalog.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return Repository(folder)
 
 
 def run_all(repository: Repository, *, but: tuple[str, ...] = ("track",), **environment: str) -> list[str]:

@@ -9,21 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from stages.lib.report.study import Study
 
 from stages import report
 from stages.lib.datasets import sets
 from stages.lib.store import journal, tables
-from stages.studies.shafahi2020 import numbers
-from stages.studies.shafahi2020.numbers import Transfers
+from stages.studies.utrera2021.results import UtreraResults
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = 12
 NOTHING = pd.DataFrame(columns=list(tables.ATTACKED))
 UNCHECKED = pd.DataFrame(columns=list(tables.CHECKS))
 FIRST_SEED, SEED_STEP = 20000000, 100000
-WHOLE = {"cifar100": 50000, "cifar10": 50000, "svhn": 73257, "fmnist": 60000, "kmnist": 60000, "mnist": 60000}
-SIZES = [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600]  # Table 4 of Utrera et al., besides `all`
+WHOLE = {"cifar10": 50000, "svhn": 73257, "kmnist": 60000, "mnist": 60000}  # of the six targets of Utrera et al.
+SIZES = [100, 800, 1600, 25600]  # of Table 4 of Utrera et al., besides `all`
+BLOCKS = [0, 1, 3]
+EPOCHS = [1, 11, 21, 100]  # that are evaluated
+TABLE7 = ROOT / "stages/studies/utrera2021/published/table7.csv"
 THREATS = {
     "torchvision_resnet50": None,
     "utrera_l2_eps3": {"norm": "l2", "eps": 3.0, "perturbation": None},
@@ -36,14 +37,14 @@ THREATS = {
 COLUMNS = {"torchvision_resnet50": "natural", "utrera_l2_eps3": "l2_eps3", "utrera_linf_eps4_255": "linf_eps4_255",
            "utrera_linf_eps8_255": "linf_eps8_255", "random_resnet50": "random_init"}  # fmt: skip
 PUBLISHED_TOP1 = {"torchvision_resnet50": 76.13, "utrera_l2_eps3": 57.90, "utrera_linf_eps4_255": 62.42, "utrera_linf_eps8_255": 47.91}
-OF_BLOCKS = {"0": -6.0, "1": -1.5, "3": 0.0, "9": -3.0, "all": 0.0}  # points, against three blocks
+OF_BLOCKS = {"0": -6.0, "1": -1.5, "3": 0.0, "all": 0.0}  # points, against three blocks
 OURS, ROBUST = 0.5, 0.25  # points that a cell of ours lies above the published one, and one of a robust source besides
 
 
-def study(
+def results(
     lead: Callable, seeds: int | Callable = 6, targets: tuple = ("digits",), sizes: tuple = (50, 200), blocks: tuple = ("1",),
     epochs: tuple = (1, 11), threats: dict | None = None, cards: dict | None = None, robustness: pd.DataFrame = NOTHING, checks: pd.DataFrame = UNCHECKED, **more: object,
-) -> Study:  # fmt: skip
+) -> UtreraResults:  # fmt: skip
     """Natural has 60 + seed; `lead(source, target, blocks, n_images, epoch)` is what another source has more, or None: no run.
 
     Args:
@@ -65,16 +66,7 @@ def study(
         "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]), "resamples": 200,
         "labels": {name: name for name in cards},
     }  # fmt: skip
-    return Study(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
-
-
-def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:
-    """Runs of the experiments of Shafahi et al.; rows: section, source, target, method, setting, seed, measure, value."""
-    runs = pd.DataFrame(rows, columns=["section", *list(tables.TRANSFERS)[:-1]]).assign(cell="c")
-    cards = cards or {}
-    targets = dict.fromkeys(runs["target"], 10)
-    return Transfers(*numbers.tables_of(runs, "pgd20", n_test, 200), runs=runs, cards=cards, labels={name: name for name in cards}, attack="pgd20", margin_attack="cw20", n_test=n_test,
-                     classes=targets, **arrays)  # fmt: skip
+    return UtreraResults(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
 
 
 def short_card(threat: dict | None = None, kind: str = "trained", **accuracy: float) -> dict:
@@ -91,7 +83,7 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
     counts = {split: {"n": n, "sha256": "0" * 64} for split, n in (splits or {}).items()}
     card = {"name": name, "classes": classes, "channels": channels, "image_size": PIXELS, "stored_size": PIXELS, "mean": [0.5] * 3,
             "std": [0.2] * 3, "splits": counts}  # fmt: skip
-    write_json(folder / "card.json", {key: card[key] for key in sets.DatasetCard.model_fields})
+    write_json(folder / "card.json", {key: card[key] for key in sets.Card.model_fields})
 
 
 def card(source: str, kind: str, threat: dict | None, accuracy: dict[str, float] | None = None, **more: object) -> dict:
@@ -125,53 +117,65 @@ def no_attacks(folder: Path) -> None:
 
 
 def n_seeds(size: int | str) -> int:
-    """Table 4."""
-    return 1 if size == "all" else 20 if size <= 1600 else 10 if size <= 6400 else 5
+    """As in Table 4, one of all images and fewer the larger a subset is; few enough to be quick, five or more of the others."""
+    return 1 if size == "all" else 6 if size <= 1600 else 5
 
 
-def epochs(size: int | str) -> list[int]:
-    """Evaluated epochs of Table 4."""
-    last, every = (150, 10) if size == "all" or size >= 3200 else (100, 20)
-    return [*range(1, last, every), last]
-
-
-def paper(folder: Path, seeds: Callable = n_seeds, evaluated: Callable = epochs, sources: dict[str, dict | None] = THREATS) -> None:
-    """The paper's study: its six targets, ten sizes, four numbers of blocks; each cell OURS above Table 7, and of a perturbed source ROBUST besides.
+def paper(folder: Path) -> None:
+    """The paper's study: each cell OURS above Table 7, and of a perturbed source ROBUST besides.
 
     Seed i is i - (n - 1) / 2 tenths above the mean for every source alike, so that means and paired differences are exact.
     PGD(1) has 0.4 less than L2 3, and Gaussian noise half of its lead over natural.
     """
-    settings = yaml.safe_load((ROOT / "profiles/paper.yaml").read_text())
-    settings |= {"sources": list(sources), "targets": list(WHOLE), "datasets": ["imagenet", *WHOLE]}
-    settings["report"]["bootstrap"] = 1000
-    settings["report"]["published"] = {COLUMNS[s]: s for s in sources if s in COLUMNS}
-    (folder / "reports/reference").mkdir(parents=True, exist_ok=True)
-    for path in (ROOT / "reports/reference").glob("*.csv"):
-        (folder / "reports/reference" / path.name).write_bytes(path.read_bytes())
+    settings = paper_settings()
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data/catalog.yaml").write_text(yaml.safe_dump({name: {"kind": "folder", "path": name} for name in settings["datasets"]}))
     images(folder / "data/images/imagenet", "imagenet", 1000)
-    published = pd.read_csv(ROOT / "reports/reference/utrera_table7.csv").set_index(["target", "n_images"])
+    published = pd.read_csv(TABLE7).set_index(["target", "n_images"])
     for target, whole in WHOLE.items():
-        images(folder / "data/images" / target, target, channels=3 if target in ("cifar10", "cifar100", "svhn") else 1,
-               splits={"train": whole, "test": 10000})  # fmt: skip
-        for source, threat in sources.items():
-            rows = []
-            for blocks in ["all"] if source == "random_resnet50" else ["0", "1", "3", "9"]:
-                for size in [*SIZES, "all"]:
-                    n = whole if size == "all" else size
-                    base = accuracy(published.loc[(target, n)], source) + OF_BLOCKS[blocks] + OURS + (ROBUST if threat else 0)
-                    count, shown = seeds(size), evaluated(size)
-                    for i in range(count):
-                        seed, above = FIRST_SEED + SEED_STEP * i, (i - (count - 1) / 2) / 10
-                        rows += [(source, target, blocks, n, seed, e, at_epoch(base, e, shown[-1]) + above) for e in shown]
+        channels = 3 if target in ("cifar10", "cifar100", "svhn") else 1
+        images(folder / "data/images" / target, target, channels=channels, splits={"train": whole, "test": 10000})
+        for source in THREATS:
+            rows = paper_rows(source, target, published)
             runs(rows, folder / "models/finetuned" / source / target / "runs.parquet")
-            no_attacks(folder / "models/robustness/attacked" / source / target)
-    for source, threat in sources.items():
+            no_attacks(folder / tables.ATTACKED_MODELS / source / target)
+    for source, threat in THREATS.items():
         kind = "random" if source == "random_resnet50" else "fetched"
-        known = {"published_accuracy": PUBLISHED_TOP1.get(source)}
-        write_json(folder / f"models/sources/{source}.json", card(source, kind, threat, architecture="resnet50", **known))
+        content = card(source, kind, threat, architecture="resnet50", published_accuracy=PUBLISHED_TOP1.get(source))
+        write_json(folder / f"models/sources/{source}.json", content)
+
+
+def paper_settings() -> dict:
+    """params.yaml of the paper's study, as far as the report reads it."""
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings |= {
+        "sources": list(THREATS),
+        "models": list(THREATS),
+        "targets": list(WHOLE),
+        "datasets": ["imagenet", *WHOLE],
+        "blocks": BLOCKS,
+    }
+    settings["draw_subsets"]["n_images"] = [*SIZES, "all"]
+    settings["source"]["dataset"] = "imagenet"
+    settings["report"] |= {"natural": "torchvision_resnet50", "bootstrap": 1000, "headline": {"n_images": 800, "blocks": 3}}
+    settings["report"]["utrera2021"] = {
+        "robust": "utrera_l2_eps3", "epochs_at": [100, 800], "similar": ["cifar10"],
+        "published": {column: source for source, column in COLUMNS.items()},
+    }  # fmt: skip
+    return settings
+
+
+def paper_rows(source: str, target: str, published: pd.DataFrame) -> list[tuple]:
+    """Runs of a source on a target: source, target, blocks, n_images, seed, epoch, test accuracy."""
+    rows = []
+    for blocks, size in product(["all"] if source == "random_resnet50" else BLOCKS, [*SIZES, "all"]):
+        n = WHOLE[target] if size == "all" else size
+        base = accuracy(published.loc[(target, n)], source) + OF_BLOCKS[str(blocks)] + OURS + (ROBUST if THREATS[source] else 0)
+        for i in range(n_seeds(size)):
+            seed, above = FIRST_SEED + SEED_STEP * i, (i - (n_seeds(size) - 1) / 2) / 10
+            rows += [(source, target, str(blocks), n, seed, e, at_epoch(base, e, EPOCHS[-1]) + above) for e in EPOCHS]
+    return rows
 
 
 def accuracy(published: pd.Series, source: str) -> float:
@@ -187,10 +191,10 @@ def at_epoch(last: float, epoch: int, of: int) -> float:
 
 
 def reported(folder: Path, make: Callable[[Path], None]) -> Path:
-    """The reports/ of a folder that `make` fills."""
+    """The reports/ of a folder that `make` fills, which keeps its drawn figures in itself."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("DVC_ROOT", raising=False)
+        patch.setenv("DVC_ROOT", str(folder))
         patch.setattr(journal, "LIVE_AFTER_S", 1000)
         make(folder)
         report.main()

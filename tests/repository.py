@@ -4,10 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
+
+from stages.lib.store import journal
 
 ROOT = Path(__file__).resolve().parents[1]
 GLYPHS = {"classes": 4, "train": 64, "test": 32, "size": 16}
@@ -105,3 +109,31 @@ def new_repository(folder: Path) -> Repository:
     repository.run("git", "init", "-q", "-b", "main")
     repository.commit("the pipeline, shrunk")
     return repository
+
+
+def write_settings(folder: Path) -> None:
+    """The shrunk settings and the catalogs."""
+    for name in ("params.yaml", "data/catalog.yaml", "models/catalog.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    settings = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), MINIATURE)
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    catalog = merge(yaml.safe_load((ROOT / "data/catalog.yaml").read_text()), {"glyphs": GLYPHS})
+    (folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
+
+
+def settle(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make a folder the current one and its own store, for stages that run inside the test's process."""
+    patch.chdir(folder)
+    patch.setenv("DVC_ROOT", str(folder))
+    patch.setattr(journal, "LIVE_AFTER_S", 1e6)  # followers are tested where a stage is a process of its own
+    patch.delenv("DVC_EXP_NAME", raising=False)
+    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@contextmanager
+def current(folder: Path) -> Iterator[Repository]:
+    """The folder as the current one while the block runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        settle(folder, patch)
+        yield Repository(folder)

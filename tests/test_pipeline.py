@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import processes
 import pytest
 import yaml
 from repository import ran
@@ -129,14 +130,14 @@ def test_an_experiment_stands_beside_the_baseline_and_shares_its_cells(copy):
 def test_queued_experiments_run_side_by_side_into_one_store(copy):
     before = cells(copy)
     copy.dvc("exp", "run", "--queue", "-S", "blocks=0,1")
-    copy.dvc("queue", "start", "--jobs", "2")
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        status = copy.dvc("queue", "status").stdout
-        if "Queued" not in status and "Running" not in status.replace("Worker status: 0 active", ""):
-            break
-        time.sleep(1)
-    copy.dvc("queue", "stop", "--kill", ok=False)
+    with processes.family() as environment:  # DVC's queue workers are daemons
+        copy.dvc("queue", "start", "--jobs", "2", **environment)
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            status = copy.dvc("queue", "status").stdout
+            if "Queued" not in status and "Running" not in status.replace("Worker status: 0 active", ""):
+                break
+            time.sleep(1)
     assert status.count("Success") == 2, status
     assert cells(copy) == before
     script = "from stages.lib.store import tracking; s = tracking.Store('robust-transfer'); print(sum(1 for r in s.runs(\"tags.stage = 'experiment'\")))"

@@ -1,7 +1,7 @@
-"""The configuration of the paper, shrunk: profiles/paper.yaml with tiny sizes, everything that it fetches from a server here.
+"""The configuration of the paper, shrunk: the profile `paper` with tiny sizes, everything that it fetches from a server here.
 
 Miniature archives of two of the six targets, which are colour and grey, and of a folder in place of ImageNet, and small networks in
-the published formats in place of ResNet-50s, run through `dvc repro` to the report.
+the published formats in place of ResNet-50s, run through every stage to the report.
 """
 
 import numpy as np
@@ -10,10 +10,12 @@ import pytest
 import torch
 import yaml
 from checkpoints import robustness_format, torchvision_format
-from repository import ROOT, Repository, merge, new_repository
+from inprocess import run_all, settings_only
+from repository import ROOT, Repository, merge
 from served import Server, folder_archive, serve_sets
 
 from stages.lib.networks.families import small_resnet
+from stages.lib.settings import overlays
 
 TRAIN, TEST, CLASSES = 200, 100, 4  # images of each target; classes of what stands for ImageNet
 TARGETS = ["svhn", "kmnist"]
@@ -25,7 +27,7 @@ TINY = {
     "draw_subsets": {"n_images": [100, "all"], "n_seeds": {"from_1": 2, "all": 1}},
     "source": {"epochs": 1, "batch_size": 8},
     "finetune": {"epochs": {"from_1": 1, "from_200": 2}, "eval_every": {"from_1": 1, "from_200": 1}, "batch_size": 50},
-    "report": {"bootstrap": 100, "similar": ["svhn"], "headline": {"n_images": 100, "blocks": 3}, "epochs_at": [100]},
+    "report": {"bootstrap": 100, "headline": {"n_images": 100, "blocks": 3}, "utrera2021": {"similar": ["svhn"], "epochs_at": [100]}},
 }  # fmt: skip
 FORMATS = {
     "torchvision_resnet50": torchvision_format,
@@ -37,9 +39,7 @@ FORMATS = {
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory) -> Repository:
-    repository = new_repository(tmp_path_factory.mktemp("paper"))
-    settings = merge(yaml.safe_load((ROOT / "profiles/paper.yaml").read_text()), TINY)
-    (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    repository = settings_only(tmp_path_factory.mktemp("paper"), merge(overlays.merged(["paper"], ROOT / "profiles"), TINY))
     rng = np.random.default_rng(0)
     with Server({}) as server:
         serve_sets(repository, server, dict.fromkeys(TARGETS, (TRAIN, TEST)))
@@ -51,8 +51,7 @@ def paper(tmp_path_factory) -> Repository:
             [file] = server.listed({entry["file"]["name"]: make(small_resnet.published("small_resnet", CLASSES))})
             repository.edit("models/catalog.yaml", **{name: entry | {"architecture": "small_resnet", "classes": CLASSES, "file": file}})
         repository.edit("models/catalog.yaml", random_resnet50__architecture="small_resnet")
-        repository.commit("the paper, shrunk")
-        repository.dvc("repro", **server.environment)
+        run_all(repository)
     return repository
 
 
@@ -90,7 +89,3 @@ def test_the_report_shows_the_figures_of_the_paper(paper):
     page = paper.text("reports/report.html")
     assert "Table 7" in page
     assert len(page) > 100_000
-
-
-def test_it_runs_nothing_a_second_time_though_the_server_is_gone(paper):
-    assert paper.repro() == []

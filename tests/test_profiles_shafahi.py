@@ -8,37 +8,38 @@ import pytest
 import torch
 import yaml
 from checkpoints import torchvision_format
-from repository import ROOT, Repository, merge, new_repository
+from inprocess import run_all, settings_only
+from repository import ROOT, Repository, merge
 from served import Server, folder_archive, serve_sets
 
 from stages.lib.networks.families import small_resnet
+from stages.lib.settings import overlays
 
 CLASSES = 4  # of what stands for ImageNet
 STEPS = {"steps": 3, "batch_size": 32}
+MEASURED = {"max_images": 16, "attacks": {"pgd20": {"steps": 2}}}
 TINY = {
     "source": {"epochs": 1, "batch_size": 50},
     "draw_subsets": {"n_images": [100], "n_seeds": 2},
     "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 50, "keep": {"n_images": [100]}},
     "evaluate_robustness": {"max_images": 8, "check_images": 2, "attacks": {name: {"steps": 1} for name in ("pgd20", "cw20")}},
-    "robust_transfer": {"max_images": 16, "attacks": {"pgd20": {"steps": 2}}},
-    "retrain": {"training": STEPS},
-    "train_heads": {"training": STEPS, "gradients": 3},
-    "harden": {"attack": {"steps": 2}, "from_scratch": STEPS, "adversarial_finetuning": STEPS, "natural_head": STEPS},
-    "learn_without_forgetting": {"training": STEPS},
-    "report": {"bootstrap": 100, "headline": {"n_images": 100}, "epochs_at": [100]},
+    "retrain": {"training": STEPS, "measured": MEASURED},
+    "train_heads": {"training": STEPS, "gradients": 3, "measured": MEASURED},
+    "harden": {"attack": {"steps": 2}, "from_scratch": STEPS, "adversarial_finetuning": STEPS, "natural_head": STEPS, "measured": MEASURED},
+    "learn_without_forgetting": {"training": STEPS, "measured": MEASURED},
+    "report": {"bootstrap": 100, "headline": {"n_images": 100}, "utrera2021": {"epochs_at": [100]}},
 }
 
 
 def run(folder, profile: str, changes: dict, change_catalogs: Callable[[Repository, Server], None]) -> Repository:
     """The profile, shrunk, from the download to the report."""
-    repository = new_repository(folder)
-    settings = merge(merge(yaml.safe_load((ROOT / profile).read_text()), TINY), changes)
-    (repository.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    settings = overlays.merged([profile], ROOT / "profiles")
+    settings = merge(settings, {key: value for key, value in TINY.items() if key in settings})  # without experiments that are off
+    repository = settings_only(folder, merge(settings, changes))
     with Server({}) as server:
         serve_sets(repository, server, {"cifar100": (300, 100), "cifar10": (120, 40)})
         change_catalogs(repository, server)
-        repository.commit("shrunk")
-        repository.dvc("repro", **server.environment)
+        run_all(repository)
     return repository
 
 
@@ -56,7 +57,7 @@ def cifar(tmp_path_factory) -> Repository:
         "train_heads": {"sources": robust, "targets": ["cifar10", "cifar100_same"]},
         "learn_without_forgetting": {"targets": ["cifar10", "cifar100_other"], "lambda_d": [1e-5, 0.001, 0.01]},
     }  # fmt: skip
-    return run(tmp_path_factory.mktemp("cifar"), "profiles/shafahi-cifar100.yaml", changes, narrow)
+    return run(tmp_path_factory.mktemp("cifar"), "shafahi-cifar100", changes, narrow)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,9 @@ def imagenet(tmp_path_factory) -> Repository:
         entry |= {"architecture": "small_resnet", "classes": CLASSES, "file": file}
         repository.edit("models/catalog.yaml", torchvision_resnet50=entry, free4_resnet50_linf_eps5_255__architecture="small_resnet")
 
-    changes = {"upscale": {"image_size": 40}, "source": {"batch_size": 8}, "harden": {"n_per_class": [1, 2]},
-               "train_heads": {"targets": ["cifar10"], "hidden": [0, 1]},
-               "robust_transfer": {"attacks": {"cw20": {"steps": 2}}}}  # fmt: skip
-    return run(tmp_path_factory.mktemp("imagenet"), "profiles/shafahi-imagenet.yaml", changes, small)
+    changes = {"upscale": {"image_size": 40}, "source": {"batch_size": 8}, "harden": {"n_per_class": [1, 2], "measured": {"attacks": {"cw20": {"steps": 2}}}},
+               "train_heads": {"targets": ["cifar10"], "hidden": [0, 1], "measured": {"attacks": {"cw20": {"steps": 2}}}}}  # fmt: skip
+    return run(tmp_path_factory.mktemp("imagenet"), "shafahi-imagenet", changes, small)
 
 
 def published(repository: Repository) -> dict[str, int]:
@@ -90,7 +90,7 @@ def test_tables_1_to_6_stand_beside_the_published_ones(cifar):
     lambdas = 2 + 2  # Tables 4 and 6 have no 1e-5
     assert published(cifar) == {"1": 2 * 2, "2 and 3": 2 * 2, "4 to 7": 2 * lambdas}  # clean and robust
     assert drawn(cifar) == {
-        "figure1", "figure5_cifar10", "figure5_cifar100_same", "figure7", "forgetting_cifar10", "forgetting_cifar100_other",
+        "figure1", "figure5_cifar10", "figure5_cifar100_same", "figure7", "learn_without_forgetting_cifar10", "learn_without_forgetting_cifar100_other",
     }  # fmt: skip
     assert "78.84" in cifar.text("reports/report.html")
 
@@ -100,8 +100,3 @@ def test_table_3_stands_beside_the_published_one(imagenet):
     assert drawn(imagenet) == {"figure3", "figure4_cifar10", "figure5_cifar10"}
     card = yaml.safe_load(imagenet.text("models/sources/free4_resnet50_linf_eps5_255.json"))
     assert card["threat"]["perturbation"].startswith("free")
-
-
-@pytest.mark.parametrize("profile", ["cifar", "imagenet"])
-def test_it_runs_nothing_a_second_time(profile, request):
-    assert request.getfixturevalue(profile).repro() == []

@@ -6,7 +6,9 @@ versions of what draws them.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +31,7 @@ KEPT = 1000  # files of drawn figures; the oldest are removed
 def draw_all(drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:
     """Write every drawing to `folder` as SVG and PNG; returns the SVGs as text, by name, in the order of the drawings."""
     keys = {drawing.name: key_of(drawing) for drawing in drawings}
-    missing = [drawing for drawing in drawings if not all(_kept(keys[drawing.name], kind).is_file() for kind in KINDS)]
+    missing = [drawing for drawing in drawings if not all(_is_kept(_kept(keys[drawing.name], kind)) for kind in KINDS)]
     with bar(title="report: figures", total=len(drawings), unit="figure") as progress:
         progress.update(len(drawings) - len(missing))
         for drawing, contents in _drawn(missing):
@@ -99,7 +101,20 @@ def _kept(key: str, kind: str) -> Path:
     return cells.path_of("figures", key, f".{kind}")
 
 
+def _is_kept(path: Path) -> bool:
+    """Whether the file is there; if so it counts as new, so that a report that ends at the same time does not remove it."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _forget_old() -> None:
-    kept = [path for kind in KINDS for path in cells.folder("figures").rglob(f"*.{kind}")]
-    for path in sorted(kept, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+    """Remove the files that no report has used for the longest time; another report may do the same at the same time."""
+    ages = []
+    for path in (path for kind in KINDS for path in cells.folder("figures").rglob(f"*.{kind}")):
+        with suppress(FileNotFoundError):
+            ages.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(ages)[:-KEPT]:
         path.unlink(missing_ok=True)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import seaborn as sns
 
 from stages.lib.norms.table import NORMS, all_norms
-from stages.lib.report.reading import label_of
+from stages.lib.report.cards import Card, family_of, label_in_experiments, threat_of
 from stages.lib.report.results import Results
 
 MARKERS = "osD^vPX*"
@@ -62,24 +61,16 @@ def looks_in_order(labels: Sequence[str]) -> dict[str, Look]:
     return {label: Look(label, shade, MARKERS[i % len(MARKERS)]) for i, (label, shade) in enumerate(zip(labels, shades, strict=False))}
 
 
-def looks_of_all(results: Results, cards: dict[str, dict[str, Any]]) -> dict[str, Look]:
+def looks_of_all(results: Results, cards: dict[str, Card]) -> dict[str, Look]:
     """Looks of the sources that are compared, and of those that experiments have besides.
 
     Args:
         cards: of the sources of the experiments.
     """
     compared = [(name, results.labels[name], results.family(name), results.eps(name)) for name in results.cards]
-    others = []
-    for name, card in cards.items():
-        if name not in results.cards:
-            threat = card["threat"] if card["threat"] and card["threat"]["eps"] else {"norm": "natural", "eps": 0.0}
-            others.append((name, label_in_experiments(name, card), threat["norm"], threat["eps"]))
+    others = [
+        (name, label_in_experiments(name, card), family_of(card), threat_of(card).get("eps", 0.0))
+        for name, card in cards.items()
+        if name not in results.cards
+    ]
     return looks_of(compared + others)
-
-
-def label_in_experiments(name: str, card: dict[str, Any]) -> str:
-    """`natural`, or the ball; with the part of the classes, and the way of training where that is free."""
-    threat, part = card["threat"], card.get("part")
-    label = label_of(name, card) if threat and threat["eps"] else "natural"
-    label += f", {threat['perturbation']}" if threat and str(threat.get("perturbation")).startswith("free") else ""
-    return label + (f", part {part['number'] + 1} of {part['of']}" if part else "")

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from stages.lib.report import evidence, figures
+from stages.lib.report.cards import threat_text
 from stages.lib.report.looks import Look
 from stages.lib.report.results import Results
 from stages.lib.report.section import Section
@@ -44,7 +45,8 @@ def render(results: Results, sections: list[Section], *, looks: dict[str, Look],
     by_study = {section.title: [next(numbered) for _ in section.claims] for section in sections if section.claims}
     return environment.from_string(FRAME.read_text()).render(
         macros=macros, sections=sections, filled=filled, openings=openings, claims=by_study, verdicts=evidence.verdicts,
-        threats=threats(results), parameters=as_yaml(settings), versions=versions(), cells=results.runs["cell"].nunique(),
+        threats={name: threat_text(card) for name, card in results.cards.items()}, parameters=as_yaml(settings), versions=versions(),
+        cells=results.runs["cell"].nunique(),
     )  # fmt: skip
 
 
@@ -74,15 +76,6 @@ def inline(svg: str, name: str) -> Markup:
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{name.replace("_", " ")}"', 1))
-
-
-def threats(results: Results) -> dict[str, str]:
-    """Of each source the ball, and how images were perturbed within it where that is known: `L2 0.5, PGD(3)`."""
-    texts = {}
-    for name in results.cards:
-        ball = eps_text(results.norm(name), results.eps(name)) if results.eps(name) else "none"
-        texts[name] = ", ".join([ball, *filter(None, [results.perturbation(name)])])
-    return texts
 
 
 def as_yaml(settings: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 from stages.lib.datasets import catalog, sets
 from stages.lib.errors import RunError
 from stages.lib.networks.sources import paths
+from stages.lib.report.cards import labels_of
 from stages.lib.report.results import Results
 from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
 from stages.lib.store import files
@@ -107,23 +108,6 @@ def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.D
     keys = {"source": sources.index, "target": targets.index, "blocks": block_order}
     runs = runs.assign(**{name: runs[name].astype(str) for name in (*keys, "cell")})
     return runs.sort_values(list(RUNS)[:6], key=lambda c: c.map(keys[c.name]) if c.name in keys else c, ignore_index=True)
-
-
-def labels_of(cards: dict[str, dict], natural: str) -> dict[str, str]:
-    """`natural`, `random`, or the threat model; the name itself where two would be called the same."""
-    labels = {name: "natural" if name == natural else label_of(name, card) for name, card in cards.items()}
-    return {name: label if list(labels.values()).count(label) == 1 else name for name, label in labels.items()}
-
-
-def label_of(name: str, card: dict[str, Any]) -> str:
-    """Without pre-training, `random`; else the threat model, with its perturbation where that is not PGD of many steps."""
-    threat = card["threat"]
-    if card["kind"] == "random":
-        return "random"
-    if not threat or not threat["eps"]:
-        return name
-    ball, how = eps_text(threat["norm"], threat["eps"]), threat.get("perturbation")
-    return f"{how}, {ball}" if how in ("PGD(1)", "Gaussian") else ball
 
 
 def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from stages.lib.norms.table import NORMS
 from stages.lib.report import evidence, statistics
+from stages.lib.report.cards import Card, family_of, threat_of
 from stages.lib.report.evidence import Evidence
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
 from stages.lib.store.tables import WORST
@@ -25,7 +26,7 @@ class Results:
     runs: pd.DataFrame  # every evaluated epoch of every run
     robustness: pd.DataFrame  # accuracy under each attack, and under the worst of them, per model, norm and eps
     checks: pd.DataFrame  # whether these can be trusted, per model and norm
-    cards: dict[str, dict[str, Any]]  # of each source: kind, threat, accuracy on the source data
+    cards: dict[str, Card]  # of each source
     labels: dict[str, str]  # how a source is called in text and figures
     natural: str
     targets: list[str]
@@ -63,22 +64,19 @@ class Results:
         return sorted(self.last["size"].unique(), key=size_order)
 
     def eps(self, name: str) -> float:
-        return (self.cards[name]["threat"] or {}).get("eps", 0.0)
+        """The radius within which the source was trained on perturbed images; 0 for one that was not."""
+        return threat_of(self.cards[name]).get("eps", 0.0)
 
     def norm(self, name: str) -> str | None:
-        return (self.cards[name]["threat"] or {}).get("norm")
+        return threat_of(self.cards[name]).get("norm")
 
     def perturbation(self, name: str) -> str | None:
         """How the source's images were perturbed, where that is known: `PGD(3)`, `Gaussian`."""
-        return (self.cards[name]["threat"] or {}).get("perturbation")
+        return threat_of(self.cards[name]).get("perturbation")
 
     def family(self, name: str) -> str:
         """What a source's colour goes by: `natural`, `random`; the norm of a robust one; `pgd1` or `gaussian`."""
-        if name == self.random:
-            return "random"
-        if name == self.natural or self.eps(name) == 0:
-            return "natural"
-        return {"PGD(1)": "pgd1", "Gaussian": "gaussian"}.get(self.perturbation(name), self.norm(name))
+        return "natural" if name == self.natural else family_of(self.cards[name])
 
     def of_family(self, family: str) -> list[str]:
         return [name for name in self.cards if self.family(name) == family]

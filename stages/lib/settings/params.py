@@ -6,6 +6,7 @@ before any other stage runs.
 """
 
 import difflib
+from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -102,13 +103,19 @@ def _loaded(text: str) -> object:
     return yaml.load(text, _UniqueKeys)
 
 
-def parse(kind: Any, found: object, path: Path, prefix: str = "") -> Any:
-    """`found` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it."""
+def parse(kind: Any, found: object, path: Path | Callable[[tuple], Path], prefix: str = "") -> Any:
+    """`found` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it.
+
+    Args:
+        path: the file that `found` comes from; or, where it comes from several, the file of a place in it, as pydantic gives it.
+    """
+    file_of = path if callable(path) else lambda place: path
     try:
         return TypeAdapter(kind).validate_python(found)
     except ValidationError as error:
         tags = _tags(kind)
-        raise SettingsError("; ".join(dict.fromkeys(f"{path}: {_explain(e, prefix, kind, tags)}" for e in error.errors()))) from None
+        lines = dict.fromkeys(f"{file_of(e['loc'])}: {_explain(e, prefix, kind, tags)}" for e in error.errors())
+        raise SettingsError("; ".join(lines)) from None
 
 
 def _explain(error: dict, prefix: str, kind: Any, tags: set[str]) -> str:

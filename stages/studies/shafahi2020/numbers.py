@@ -4,14 +4,13 @@ Every accuracy is a mean over seeds. Its interval is the one over seeds where th
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.lib.datasets.sets import card_of
 from stages.lib.report import statistics
-from stages.lib.report.looks import label_in_experiments
+from stages.lib.report.cards import Card, label_in_experiments, threat_of
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.store.tables import EXPERIMENT_RUNS
 from stages.studies.shafahi2020.runs import HARDEN, LEARN_WITHOUT_FORGETTING, RETRAIN, TRAIN_HEADS
@@ -34,7 +33,7 @@ class Transfers:
     train_heads: pd.DataFrame
     harden: pd.DataFrame
     learn_without_forgetting: pd.DataFrame
-    cards: dict[str, dict[str, Any]]  # of the sources
+    cards: dict[str, Card]  # of the sources
     labels: dict[str, str]
     attack: str  # by which robustness is measured where one is shown
     margin_attack: str | None  # that follows the margin, which does not saturate
@@ -55,10 +54,11 @@ class Transfers:
         return card["dataset"] + (f", part {card['part']['number'] + 1}" if card.get("part") else "")
 
     def robust(self, source: str) -> bool:
-        return bool(self.cards[source]["threat"] and self.cards[source]["threat"]["eps"])
+        """Whether the source was trained on perturbed images."""
+        return bool(threat_of(self.cards[source]))
 
 
-def load(experiments: dict[str, ExperimentResults], cards: dict[str, dict[str, Any]], resamples: int) -> Transfers:
+def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card], resamples: int) -> Transfers:
     """The numbers of the experiments of this paper that are on.
 
     Args:

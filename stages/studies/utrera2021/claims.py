@@ -42,7 +42,7 @@ def _transfer(results: UtreraResults, published: Published) -> list[Claim]:
 
 
 def _similarity(results: UtreraResults, published: Published) -> list[Claim]:
-    compare = "mean over the targets of report.similar minus mean over the others, seed by seed"
+    compare = "mean over the targets of report.utrera2021.similar minus mean over the others, seed by seed"
     near, far = ("cifar10", "cifar100"), ("svhn", "kmnist")
     radii = ("linf_eps4_255", "linf_eps8_255")
     return [
@@ -52,7 +52,7 @@ def _similarity(results: UtreraResults, published: Published) -> list[Claim]:
          f"smaller minus larger eps: of each such target, and {compare}", list(transfer.similar_eps(results)),
          f"{published.gap(*radii, 800, near)}. {published.gap(*radii, 800, far)}"),
         Claim("Robustness yields most on the targets that resemble the source data least", "Section 4, Figures 2b and 3b",
-         "the robust source minus natural: mean over the other targets minus mean over those of report.similar, seed by seed",
+         "the robust source minus natural: mean over the other targets minus mean over those of report.utrera2021.similar, seed by seed",
          list(transfer.distinct(results)),
          f"{published.gap('l2_eps3', 'natural', 100, far)}. {published.gap('l2_eps3', 'natural', 100, near)}"),
     ]  # fmt: skip

@@ -75,7 +75,7 @@ def faster(results: UtreraResults) -> Iterator[Evidence]:
 
 
 def early_epochs(results: UtreraResults) -> tuple[str, list[int]]:
-    """A size of `report.epochs_at` that is tested after the paper's epochs, else the study's; and its early epochs."""
+    """A size of `report.utrera2021.epochs_at` that is tested after the paper's epochs, else the study's; and its early epochs."""
     evaluated = {s: sorted(int(e) for e in at(results.runs, size=s)["epoch"].unique())[:-1] for s in [*results.epochs_at, results.size]}
     size = next((s for s in results.epochs_at if set(EARLY) <= set(evaluated[s])), results.size)
     return size, [e for e in EARLY if e in evaluated[size]] or evaluated[size][:2]
@@ -160,7 +160,7 @@ def _contrast(results: UtreraResults, what: str, gains: pd.DataFrame, left: list
     Subsets of different targets are independent, so that joining them by seed leaves the variance of the difference as it is.
     """
     if not left or not right:
-        return Evidence(what, note=f"{ABSENT}: report.similar names {'every' if results.similar else 'no'} target")
+        return Evidence(what, note=f"{ABSENT}: report.utrera2021.similar names {'every' if results.similar else 'no'} target")
     what = f"{listed(left)} minus {listed(right)}, {what}"
     by_seed = gains.pivot_table(index="seed", columns="target", values="difference").reindex(columns=results.targets).dropna()
     gap = by_seed[left].mean(axis=1) - by_seed[right].mean(axis=1)

@@ -54,7 +54,7 @@ def figure2(results: UtreraResults, published: pd.DataFrame) -> Numbers:
 
 
 def figure3_10(results: UtreraResults) -> Numbers:
-    """The same against the epoch, at each of `report.epochs_at`."""
+    """The same against the epoch, at each of `report.utrera2021.epochs_at`."""
     sizes = [size for size in results.epochs_at if size in results.sizes]
     rows = at(results.runs, blocks=results.blocks)
     table = _exemplar_and_natural(results, rows[rows["size"].isin(sizes)], [*SIZE, "epoch"])
@@ -63,7 +63,7 @@ def figure3_10(results: UtreraResults) -> Numbers:
     title = (
         f"Figures 3 and 10: accuracy by epoch, {_called(results, results.exemplar)} and natural, {block_text(results.blocks)} fine-tuned"
     )
-    return Numbers(title, table, _without_robust(results) + ([f"{', '.join(missing)} (report.epochs_at)"] if missing else []))
+    return Numbers(title, table, _without_robust(results) + ([f"{', '.join(missing)} (report.utrera2021.epochs_at)"] if missing else []))
 
 
 def figure4(results: UtreraResults, source: str | None, number: str) -> Numbers:

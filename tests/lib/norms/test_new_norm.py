@@ -53,15 +53,16 @@ from attacked import convolutional, images, lengths
 from stages import check
 from stages.lib.attacks import evaluation
 from stages.lib.norms.table import norm_of
-from stages.lib.report import figures
+from stages.lib.report import looks
 from stages.lib.settings import params
+from stages.studies import registry
 
 model, (x, y) = convolutional().eval(), images(n=8)
 torch.manual_seed(0)
 pgd = evaluation.perturbation({"kind": "pgd", "steps": 5, "step_ratio": 2.5, "random_start": True, "target": None}, "l1", 2.0)
 moved = pgd(model, x, y)
 loss = torch.nn.CrossEntropyLoss()
-settings = params.load_params()
+settings = registry.load_params()
 far = torch.randn(8, 3, 6, 6)
 projected = norm_of("l1").project(far, 2.0)
 assert torch.allclose(lengths(projected, "l1"), torch.full((8,), 2.0, dtype=torch.float64), atol=1e-4)
@@ -75,7 +76,7 @@ print("RESULT" + json.dumps({
     "problems": check.problems(settings),
     "threat": params.source_entry("l2_eps0_5").threat.norm,
     "text": norm_of("l1").eps_text(2.0),
-    "colour": figures.looks_of([("it", "L1 2", "l1", 2.0)])["it"].colour,
+    "colour": looks.looks_of([("it", "L1 2", "l1", 2.0)])["it"].colour,
 }))
 """
 

@@ -1,4 +1,4 @@
-"""What all figures share: looks, axes, lines with their intervals, and bytes that repeat."""
+"""What all figures share: axes, lines with their intervals, and bytes that repeat."""
 
 import io
 
@@ -7,39 +7,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.lib.report import figures
+from stages.lib.report import figures, looks
 from stages.studies.question import figures as source_figures
 
-SOURCES = [("natural", "natural", "natural", 0.0), ("l2", "L2 0.5", "l2", 0.5), ("linf", "L∞ 8/255", "linf", 8 / 255)]
-SOURCES += [("one", "PGD(1), L2 0.5", "pgd1", 0.5), ("noise", "Gaussian, L2 0.5", "gaussian", 0.5), ("random", "random", "random", 0.0)]
-LOOKS = figures.looks_of(SOURCES)
+LOOKS = looks.looks_of([("natural", "natural", "natural", 0.0), ("l2", "L2 0.5", "l2", 0.5)])
 
 
 def one_panel() -> matplotlib.figure.Figure:
     rows = pd.DataFrame({"source": "l2", "blocks": "1", "size": ["50", "100"], "mean": [60.0, 70.0], "low": 58.0, "high": 72.0})
     return source_figures.accuracy(rows, LOOKS, "digits")
-
-
-def test_families_differ_in_colour_and_marker_and_sources_keep_their_order():
-    assert len({look.colour for look in LOOKS.values()}) == len(SOURCES)
-    assert len({look.marker for look in LOOKS.values()}) == len(SOURCES)
-    assert list(LOOKS) == [name for name, *_ in SOURCES]
-
-
-def test_a_larger_radius_of_one_norm_is_another_shade():
-    looks = figures.looks_of([("a", "a", "l2", 0.25), ("b", "b", "l2", 0.5), ("c", "c", "l2", 3.0)])
-    assert len({look.colour for look in looks.values()}) == 3
-
-
-def test_targets_differ_in_colour_and_marker_however_many_there_are():
-    looks = figures.looks_of_targets([f"t{i}" for i in range(20)])
-    assert len({(look.colour, look.marker) for look in looks.values()}) == 20
-
-
-def test_what_has_an_order_falls_in_brightness():
-    colours = [matplotlib.colors.to_rgb(look.colour) for look in figures.looks_in_order(["0", "1", "3", "9"]).values()]
-    brightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours]
-    assert brightness == sorted(brightness, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +72,7 @@ def test_drawing_leaves_matplotlib_as_it_was():
 def test_a_legend_reads_row_by_row(count):
     names = [f"line {i}" for i in range(count)]
     figure, _ = figures.facets(1, "title")
-    figures.legend(figure, figures.looks_in_order(names), names)
+    figures.legend(figure, looks.looks_in_order(names), names)
     figure.canvas.draw()
     places = {text.get_text(): text.get_window_extent() for text in figure.legends[0].get_texts()}
     assert sorted(names, key=lambda name: (-round(places[name].y0), places[name].x0)) == names

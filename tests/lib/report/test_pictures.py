@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from stages.lib.report import figures, pictures
+from stages.lib.report import figures, looks, pictures
 
-LOOKS = figures.looks_of([("natural", "natural", "natural", 0.0), ("l2", "L2 0.5", "l2", 0.5)])
+LOOKS = looks.looks_of([("natural", "natural", "natural", 0.0), ("l2", "L2 0.5", "l2", 0.5)])
 
 
 def test_samples_show_every_image_with_its_label():

@@ -4,101 +4,60 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import trained_together
+from repository import ROOT
+from trained_together import CASES, KEPT
 
+from stages.lib.datasets import pixels
 from stages.lib.training import parallel
 
-ROOT = Path(__file__).resolve().parents[3]
-SCRIPT = """
-import json, sys
-from functools import partial
-from pathlib import Path
-import torch
-from stages.lib.attacks import pgd
-from stages.lib.datasets import pixels as images
-from stages.lib.networks import units as networks
-from stages.lib.training import loop as training, parallel
 
-prepare = images.prepare
-images.prepare = lambda *arguments: prepare(*arguments).double()
-
-def main(kind, n, start):
-    torch.manual_seed(0)
-    network = networks.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).double()
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (n, 16, 16, 3), dtype=torch.uint8, generator=generator)
-    y = torch.randint(0, 4, (n,), generator=generator)
-    l2 = lambda progress: pgd.make(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)
-    drawn = []
-    noise = lambda progress: lambda model, x, y: drawn.append(torch.randn(2).tolist()) or x
-    history, states = [], []
-    def after_epoch(done, state):
-        history.append([done.loss, done.train_accuracy])
-        if start and done.number == 2:
-            torch.save(state, start + ".2")
-    training.train(network, x, y, epochs=4, batch_size=8, lr=0.05, momentum=0.9, weight_decay=5e-4, seed=3,
-                   schedule=partial(training.one_cycle, warmup=0.25), perturb_at={"adversarial": l2, "noise": noise}.get(kind),
-                   augmentation="resized_crop" if kind == "cropped" else "none", start_from=torch.load(start) if kind == "resumed" else None, after_epoch=after_epoch)
-    Path(__file__).with_name(f"drawn-{parallel.rank()}").write_text(json.dumps(drawn))  # lines of two processes may run together
-    if parallel.is_first():
-        total = sum(float(w.detach().abs().sum()) for w in network.state_dict().values())
-        print("RESULT" + json.dumps([history, total, sorted(network.state_dict())]))
-
-torch.set_num_threads(1)
-if parallel.launched():
-    with parallel.group():
-        main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
-else:
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
-"""
-
-
-def run(folder: Path, processes: int, kind: str, n: int = 21, start: str = "") -> list:
-    [line] = [line for line in output(folder, processes, kind, n, start).splitlines() if line.startswith("RESULT")]
-    return json.loads(line.removeprefix("RESULT"))
-
-
-def output(folder: Path, processes: int, kind: str, n: int = 21, start: str = "") -> str:
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    done = subprocess.run([sys.executable, *launcher, str(script), kind, str(n), start], capture_output=True, text=True, check=False,
-                          env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=180)  # fmt: skip
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> list[dict]:
+    """What each of two processes finds in all trainings; torchrun starts them once."""
+    folder = tmp_path_factory.mktemp("together")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", trained_together.__file__, str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize(("kind", "n"), [("natural", 21), ("adversarial", 21), ("cropped", 21), ("natural", 17)])
-def test_two_processes_have_the_losses_and_weights_of_one(kind, n, tmp_path):
+@pytest.fixture
+def float64(monkeypatch):
+    """Images in float64, in this process."""
+    monkeypatch.setattr(pixels, "prepare", trained_together.in_float64(pixels.prepare))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_have_the_losses_and_weights_of_one(name, together):
     """21 images in batches of 8: parts of 4, and of 3 and 2. Of 17 the last batch of one image joins the one before."""
-    history, total, names = run(tmp_path, 1, kind, n)
-    found, sums, same = run(tmp_path, 2, kind, n)
-    assert same == names
-    if n % 8 != 1:  # with two processes, a batch of one is not split
-        assert np.array(found) == pytest.approx(np.array(history), rel=1e-6)  # the loss of an epoch is added up in float32
-        assert sums == pytest.approx(total, rel=1e-8)
-    assert len(found) == 4
+    alone, (first, second) = trained_together.train(**CASES[name]), (results[name] for results in together)
+    assert first["names"] == alone["names"]
+    if name != "natural of 17":  # with two processes, a batch of one is not split
+        assert np.array(first["history"]) == pytest.approx(np.array(alone["history"]), rel=1e-6)  # an epoch's loss is added up in float32
+        assert first["total"] == pytest.approx(alone["total"], rel=1e-8)
+    assert len(first["history"]) == 4
+    assert second["history"] == [], "the second process keeps nothing"
+    assert second["total"] == first["total"]
 
 
-def test_two_processes_go_on_from_a_kept_state(tmp_path):
-    start = str(tmp_path / "state")
-    history, total, _ = run(tmp_path, 2, "natural", start=start)
-    (tmp_path / "state.2").rename(start)
-    resumed, again, _ = run(tmp_path, 2, "resumed", start=start)
-    assert resumed == history[2:]
-    assert again == total
+def test_two_processes_go_on_from_a_kept_state(together):
+    whole, resumed = together[0]["natural"], together[0]["resumed"]
+    assert resumed["history"] == whole["history"][KEPT:]
+    assert resumed["total"] == whole["total"]
 
 
-def test_each_process_draws_noise_of_its_own_and_the_same_in_every_run(tmp_path):
-    drawn = []
-    for _ in range(2):
-        output(tmp_path, 2, "noise")
-        drawn.append([json.loads((tmp_path / f"drawn-{rank}").read_text()) for rank in range(2)])
-    assert drawn[0] == drawn[1]
-    first, second = drawn[0]
+@pytest.mark.usefixtures("float64")
+def test_each_process_draws_noise_of_its_own_and_the_same_in_every_run(together):
+    """The first of several draws what one process alone draws: in another process, so that nothing of a process is in the noise."""
+    first, second = (results["noise"]["first"] for results in together)
+    assert [first, second] == [results["noise"]["second"] for results in together]
+    assert first == trained_together.drawn_noise(noise=3)
     assert len(first) == len(second) == 4 * 3
     assert not {tuple(pair) for pair in first} & {tuple(pair) for pair in second}
 

@@ -3,12 +3,12 @@
 import matplotlib
 import pandas as pd
 
-from stages.lib.report import figures
-from stages.studies.question import figures as source_figures
+from stages.lib.report import looks
+from stages.studies.question import figures
 
 SOURCES = [("natural", "natural", "natural", 0.0), ("l2", "L2 0.5", "l2", 0.5), ("linf", "L∞ 8/255", "linf", 8 / 255)]
 SOURCES += [("random", "random", "random", 0.0)]
-LOOKS = figures.looks_of(SOURCES)
+LOOKS = looks.looks_of(SOURCES)
 
 
 def summary(blocks: tuple[str, ...] = ("0", "1"), sizes: tuple[str, ...] = ("50", "100")) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def drawn(ax, colour: str) -> list[list[float]]:
 
 
 def test_accuracy_draws_the_means_of_each_panel_and_random_in_all():
-    figure = source_figures.accuracy(summary(), LOOKS, "digits")
+    figure = figures.accuracy(summary(), LOOKS, "digits")
     assert [ax.get_title("left") for ax in figure.axes] == ["head only (0 blocks)", "1 block"]
     for ax in figure.axes:
         assert drawn(ax, LOOKS["l2"].colour) == [[65.0, 70.0]]
@@ -32,25 +32,25 @@ def test_accuracy_draws_the_means_of_each_panel_and_random_in_all():
 
 
 def test_whole_network_has_a_panel_when_pretrained_sources_have_it_too():
-    figure = source_figures.accuracy(summary(blocks=("1", "all")), LOOKS, "digits")
+    figure = figures.accuracy(summary(blocks=("1", "all")), LOOKS, "digits")
     assert [ax.get_title("left") for ax in figure.axes] == ["1 block", "whole network"]
 
 
 def test_one_number_of_images_gets_bars():
-    figure = source_figures.accuracy(summary(sizes=("100",)), LOOKS, "digits")
+    figure = figures.accuracy(summary(sizes=("100",)), LOOKS, "digits")
     assert len(figure.axes[0].containers) == 4
 
 
 def test_difference_shows_zero():
     table = summary().assign(mean=-3.0, low=-4.0, high=-2.0)
-    for ax in source_figures.difference(table[table["source"] == "l2"], LOOKS, "digits").axes:
+    for ax in figures.difference(table[table["source"] == "l2"], LOOKS, "digits").axes:
         low, high = ax.get_ylim()
         assert low < -4 < 0 < high
 
 
 def test_epochs_have_a_panel_per_target():
     table = pd.DataFrame({"source": "l2", "target": ["digits", "digits", "textures"], "epoch": [1, 11, 1], "mean": [1.0, 2.0, 3.0]})
-    figure = source_figures.epochs(table, LOOKS, "by epoch")
+    figure = figures.epochs(table, LOOKS, "by epoch")
     assert [ax.get_title("left") for ax in figure.axes] == ["digits", "textures"]
     assert drawn(figure.axes[0], LOOKS["l2"].colour) == [[1.0, 2.0]]
 
@@ -67,11 +67,5 @@ def test_linf_radii_are_written_as_fractions():
             "high": [95.0, 55.0, 25.0],
         }
     )
-    [ax] = source_figures.robustness(table, LOOKS, "under attack").axes
+    [ax] = figures.robustness(table, LOOKS, "under attack").axes
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "4/255", "8/255"]
-
-
-def test_published_differences_end_with_the_whole_training_set():
-    table = pd.DataFrame({"target": "mnist", "n_images": [100, 25600, 60000], "natural": [68.7, 99.1, 99.2], "l2_eps3": [83.8, 99.3, 99.4]})
-    [ax] = source_figures.published(table, "published").axes
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["100", "25.6k", "all"]

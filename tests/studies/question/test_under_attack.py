@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from stages.lib.report import statistics
-from stages.lib.report.figures import Look
+from stages.lib.report.looks import Look
 from stages.lib.store import tables
 from stages.studies.question import figures, under_attack
 
@@ -29,14 +29,14 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture
-def study():
+def results():
     checks = [(*MODELS[0][0], "l2", "steps", False, "twice as many steps leave 10%"), (*MODELS[4][0], "linf", "eps", True, "90%, 80%"),
               (*MODELS[4][0], "linf", "gradient", False, "it is zero for 40% of the images")]  # fmt: skip
-    return made.study(lambda *_: 1.0, robustness=rows(), checks=pd.DataFrame(checks, columns=list(tables.CHECKS)), sizes=(100, 200))
+    return made.results(lambda *_: 1.0, robustness=rows(), checks=pd.DataFrame(checks, columns=list(tables.CHECKS)), sizes=(100, 200))
 
 
-def test_of_one_model_the_interval_is_over_images_and_of_several_over_models(study):
-    found = under_attack.against_eps(study).set_index(["panel", "norm", "source", "eps"])
+def test_of_one_model_the_interval_is_over_images_and_of_several_over_models(results):
+    found = under_attack.against_eps(results).set_index(["panel", "norm", "source", "eps"])
     one = found.loc[("glyphs, source models", "l2", "natural", 0.5)]
     assert one[["mean", "low", "high", "n"]].tolist() == [30.0, *statistics.wilson(30.0, 100), 1]
     two = found.loc[("digits, fine-tuned: 200 images, 1 block", "l2", "natural", 0.5)]
@@ -44,8 +44,8 @@ def test_of_one_model_the_interval_is_over_images_and_of_several_over_models(stu
     assert found.loc[("digits, fine-tuned: 200 images, 1 block", "linf", "l2", 8 / 255), "mean"] == 56.0
 
 
-def test_every_kept_model_is_a_point_of_clean_against_robust(study):
-    found = under_attack.clean_against_robust(study).set_index(["norm", "source", "blocks", "n_images"])
+def test_every_kept_model_is_a_point_of_clean_against_robust(results):
+    found = under_attack.clean_against_robust(results).set_index(["norm", "source", "blocks", "n_images"])
     assert found.loc[("l2", "natural", "1", 200), ["eps", "clean", "robust"]].tolist() == [0.5, 72.0, 22.0]
     assert found.loc[("l2", "l2", "0", 100), ["eps", "clean", "robust"]].tolist() == [0.5, 50.0, 40.0]
     assert found.loc[("linf", "l2", "1", 200), ["eps", "clean", "robust"]].tolist() == [8 / 255, 66.0, 56.0]
@@ -57,23 +57,23 @@ def test_every_kept_model_is_a_point_of_clean_against_robust(study):
     assert [text.get_text() for text in axes[0].texts] == ["1", "1", "0"]
 
 
-def test_what_each_attack_leaves(study):
-    found = {(row["what"], row["source"], row["ball"]): row for row in under_attack.by_attack(study)}
+def test_what_each_attack_leaves(results):
+    found = {(row["what"], row["source"], row["ball"]): row for row in under_attack.by_attack(results)}
     row = found["on glyphs, its own data", "natural", "L2 0.5"]
     assert row["clean"] == 90.0
     assert row["left"] == {"fgsm": 60.0, "pgd20": 30.0, "worst": 30.0}
     assert found["on digits: 200 images, 1 block", "natural", "L∞ 8/255"]["left"]["fgsm"] == 52.0
 
 
-def test_a_check_that_failed_is_a_doubt(study):
-    assert [(d["source"], d["what"], d["norm"], d["says"]) for d in under_attack.doubts(study)] == [
+def test_a_check_that_failed_is_a_doubt(results):
+    assert [(d["source"], d["what"], d["norm"], d["says"]) for d in under_attack.doubts(results)] == [
         ("natural", "on glyphs, its own data", "L2", "twice as many steps leave 10%"),
         ("l2", "on digits: 200 images, 1 block", "L∞", "it is zero for 40% of the images"),
     ]
 
 
 def test_without_attacks_there_is_nothing():
-    study = made.study(lambda *_: 1.0)
-    assert under_attack.clean_against_robust(study).empty
-    assert under_attack.against_eps(study).empty
-    assert under_attack.by_attack(study) == under_attack.doubts(study) == []
+    results = made.results(lambda *_: 1.0)
+    assert under_attack.clean_against_robust(results).empty
+    assert under_attack.against_eps(results).empty
+    assert under_attack.by_attack(results) == under_attack.doubts(results) == []

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib.report import figures, gallery
+from stages.lib.report import figures
+from stages.lib.report.looks import looks_of_all, looks_of_targets
 from stages.studies.utrera2021 import figures as paper_figures
 from stages.studies.utrera2021 import numbers
 
@@ -19,11 +20,11 @@ LINE = pd.DataFrame([("mnist", 50, "50", 9.0), ("mnist", 200, "200", 9.5)], colu
 
 @pytest.fixture(scope="module")
 def drawn():
-    results = made.study(
+    results = made.results(
         lambda s, t, b, n, e: LEAD.get(s, 0.0) + TARGETS.index(t) + int(b), targets=TARGETS, sizes=(50, 200), blocks=("0", "1", "3"),
         threats=THREATS | {"noise": L2 | {"perturbation": "Gaussian"}}, epochs_at=["50", "200"],
     )  # fmt: skip
-    looks = {look.label: look for look in gallery.looks_of(results, made.transfers()).values()}
+    looks = {look.label: look for look in looks_of_all(results, {}).values()}
     found = {n: (v, paper_figures.draw(n, v, looks, TARGETS)) for n, v in numbers.all_figures(results, LINE).items()}
     for _, figure in found.values():
         figures.encode(figure, "svg")  # lays it out
@@ -40,7 +41,7 @@ def titles(figure: matplotlib.figure.Figure) -> list[str]:
     return [ax.get_title("left").replace("\n", " ") for ax in figure.axes if ax.get_visible()]
 
 
-COLOURS = {name: look.colour for name, look in figures.looks_of_targets(TARGETS).items()}
+COLOURS = {name: look.colour for name, look in looks_of_targets(TARGETS).items()}
 
 
 def test_figure_2_draws_robust_natural_and_published(drawn):
@@ -105,8 +106,14 @@ def test_no_text_of_a_panel_leaves_the_figure_or_covers_another_title(drawn, nam
 
 
 def test_one_source_of_a_pair_and_one_target_are_drawn_too():
-    results = made.study(lambda *_: 3.0, threats={"l2": L2, "linf8": LINF}, sizes=(100,))
+    results = made.results(lambda *_: 3.0, threats={"l2": L2, "linf8": LINF}, sizes=(100,))
     found = numbers.all_figures(results, LINE[:0])
     for name in ("figure2", "figure5"):
         figure = paper_figures.draw(name, found[name], {}, ["digits"])
         assert figures.encode(figure, "png")
+
+
+def test_published_differences_end_with_the_whole_training_set():
+    table = pd.DataFrame({"target": "mnist", "n_images": [100, 25600, 60000], "natural": [68.7, 99.1, 99.2], "l2_eps3": [83.8, 99.3, 99.4]})
+    [ax] = paper_figures.published(table, "published").axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["100", "25.6k", "all"]

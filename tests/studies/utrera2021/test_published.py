@@ -14,7 +14,6 @@ from stages.studies.utrera2021 import published
         (lambda r: r.change("l2_eps3", "natural"), ["svhn +14.40 at 100, +0.69 at 73,257 images"]),
         (lambda r: r.source_accuracy(), ["natural 76.13 %", "L2 3 57.90 %", "PGD(1) 60.29 %", "Gaussian 74.02 %"]),
         (lambda r: r.stylised(), ["L2 3 64.2 %", "natural 36.1 %"]),
-        (lambda r: r.robust_targets(), ["cifar10+ natural 0.01 %, robust eps=5 22.66 %"]),
     ],
 )
 def test_what_is_quoted_is_what_was_published(quote, parts):

@@ -15,16 +15,16 @@ STANDS = {"l2_eps3": "l2", "linf_eps8_255": "linf", "natural": "natural", "rando
 LEAD = {"l2": 8.0, "linf": 10.0, "mine": 12.0, "random": 30.0}
 
 
-def study(blocks: tuple[str, ...] = ("3",), published: dict | None = None):
+def results(blocks: tuple[str, ...] = ("3",), published: dict | None = None):
     cards = {"natural": made.short_card(), **{s: made.short_card(t, "random" if s == "random" else "fetched") for s, t in THREATS.items()}}
-    return made.study(
+    return made.results(
         lambda source, *_: LEAD[source], seeds=lambda s, t, n: 1 if n == 60000 else 5 if s == "l2" else 7, targets=("mnist", "usps"),
         sizes=(100, 60000), blocks=blocks, cards=cards, published=STANDS if published is None else published, exemplar="l2",
     )  # fmt: skip
 
 
 def cells(blocks: tuple[str, ...] = ("3",), **kwargs: dict) -> pd.DataFrame:
-    return table7.table7(study(blocks, **kwargs), PUBLISHED).set_index(["target", "n_images", "source"])
+    return table7.table7(results(blocks, **kwargs), PUBLISHED).set_index(["target", "n_images", "source"])
 
 
 def test_each_cell_has_our_mean_the_published_value_and_their_difference():
@@ -66,22 +66,22 @@ def test_other_numbers_of_blocks_and_no_mapping_have_nothing_to_stand_beside():
 
 
 def test_agreement_counts_the_differences_that_exclude_zero():
-    assert table7.agreement(table7.table7(study(), PUBLISHED)) == {"compared": 4, "outside": 3}
-    assert table7.agreement(table7.table7(study(("1",)), PUBLISHED)) is None
+    assert table7.agreement(table7.table7(results(), PUBLISHED)) == {"compared": 4, "outside": 3}
+    assert table7.agreement(table7.table7(results(("1",)), PUBLISHED)) is None
 
 
 def test_the_published_line_is_that_of_the_exemplar():
-    found = table7.delta(study(), PUBLISHED)
+    found = table7.delta(results(), PUBLISHED)
     assert found[["target", "n_images", "mean"]].values.tolist() == [["mnist", 100, 10.0], ["mnist", 60000, -1.0]]
 
 
 @pytest.mark.parametrize("published", [{}, {"natural": "natural"}, {"l2_eps3": "l2"}, {"natural": "natural", "l2_eps3": "linf"}])
 def test_there_is_no_line_unless_both_sources_are_the_paper_s(published):
-    assert table7.delta(study(published=published), PUBLISHED).empty
+    assert table7.delta(results(published=published), PUBLISHED).empty
 
 
 def test_rows_of_the_page_hold_the_cell_of_each_source():
-    [mnist, usps] = table7.rows_of(table7.table7(study(), PUBLISHED))
+    [mnist, usps] = table7.rows_of(table7.table7(results(), PUBLISHED))
     assert [row["n_images"] for row in mnist["rows"]] == [100, 60000]
     assert usps["rows"][0]["cells"]["l2"]["published"] is None
     assert mnist["rows"][0]["cells"]["l2"]["published"] == 70.0

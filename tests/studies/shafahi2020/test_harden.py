@@ -1,4 +1,4 @@
-"""Three ways of hardening as a stage, on few images of each class."""
+"""Three ways of hardening, on few images of each class."""
 
 import json
 from pathlib import Path
@@ -6,24 +6,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from experiments import TINY, turn_on
 
-from stages import harden, source
+from stages import experiment
 from stages.lib.datasets import sets as datasets
 from stages.lib.errors import RunError
 from stages.lib.store import tables
-from stages.studies.shafahi2020 import harden as hardening
+from stages.studies.shafahi2020 import harden
 
-OUT = tables.HARDENED / "l2_eps0_5" / "digits" / "runs.parquet"
-TINY = {"steps": 6, "batch_size": 16, "lr": 0.05}
+OUT = tables.RESULTS / "harden" / "runs.parquet"
 
 
 @pytest.fixture
-def ready(images_ready):
-    images_ready.edit("params.yaml", harden__n_per_class=[2, 4], harden__n_seeds=1, harden__attack__steps=2, harden__attack__step_ratio=1.8,
-                      harden__from_scratch=TINY, harden__adversarial_finetuning=TINY, harden__natural_head=TINY,
-                      robust_transfer__max_images=16, robust_transfer__attacks__pgd20__steps=2, robust_transfer__attacks__cw20__steps=2)  # fmt: skip
-    source.main("l2_eps0_5")
-    return images_ready
+def ready(source_ready):
+    turn_on(source_ready, "harden")
+    return source_ready
 
 
 def passes() -> dict[tuple[str, float], float]:
@@ -31,9 +28,9 @@ def passes() -> dict[tuple[str, float], float]:
 
 
 def test_each_way_is_measured_and_its_cost_counted(ready):
-    harden.main("l2_eps0_5", "digits")
+    experiment.main("harden")
     table = pd.read_parquet(OUT)
-    assert dict(table.dtypes.astype(str)) == tables.TRANSFERS
+    assert dict(table.dtypes.astype(str)) == tables.EXPERIMENT_RUNS
     assert set(table.measure) == {"passes", "train", "clean", "pgd20", "cw20"}
     trained = 6 * 16
     assert passes() == {
@@ -44,26 +41,26 @@ def test_each_way_is_measured_and_its_cost_counted(ready):
 
 def test_free_training_costs_as_much_as_natural_training(ready):
     ready.edit("params.yaml", harden__attack__replay=3, harden__pieces="all", harden__n_per_class=[2])
-    harden.main("l2_eps0_5", "digits")
+    experiment.main("harden")
     assert passes()["adversarial", 2.0] == 6 * 16
     assert passes()["finetuned", 2.0] == 6 * 16 * 3
 
 
 def test_so_many_images_of_each_class_are_drawn_from_the_seed():
     y = np.repeat(np.arange(5), [7, 4, 9, 5, 6])
-    rows = hardening.few(y, 4, 0, "digits")
+    rows = harden.few(y, 4, 0, "digits")
     assert np.bincount(y[rows]).tolist() == [4] * 5
-    assert np.array_equal(rows, hardening.few(y, 4, 0, "digits"))
-    assert not np.array_equal(rows, hardening.few(y, 4, 1, "digits"))
+    assert np.array_equal(rows, harden.few(y, 4, 0, "digits"))
+    assert not np.array_equal(rows, harden.few(y, 4, 1, "digits"))
     with pytest.raises(RunError, match=r"harden.n_per_class is 5; allowed: 1 to 4, the images of the smallest class of digits"):
-        hardening.few(y, 5, 0, "digits")
+        harden.few(y, 5, 0, "digits")
 
 
 def test_more_images_than_a_class_has_are_one_clear_line(ready):
     most = int(np.bincount(datasets.load("digits", "train")[1]).min())
     ready.edit("params.yaml", harden__n_per_class=[500])
     with pytest.raises(RunError, match=rf"harden.n_per_class is 500; allowed: 1 to {most}") as caught:
-        harden.main("l2_eps0_5", "digits")
+        experiment.main("harden")
     assert "\n" not in str(caught.value)
 
 
@@ -71,9 +68,9 @@ def test_runs_before_one_that_fails_are_in_the_journal(ready):
     ready.edit(
         "params.yaml", harden__adversarial_finetuning=TINY | {"lr": 1e30, "steps": 60}, harden__pieces="all", harden__n_per_class=[2]
     )
-    with pytest.raises(RunError, match=r"harden@l2_eps0_5-digits: 1 of 3 failed; .*finetuned, 2, seed 0: the loss is"):
-        harden.main("l2_eps0_5", "digits")
-    events = [json.loads(line) for path in Path(".runs").rglob("harden*.jsonl") for line in path.read_text().splitlines()]
+    with pytest.raises(RunError, match=r"harden: 1 of 3 failed; .*finetuned, 2, seed 0: the loss is"):
+        experiment.main("harden")
+    events = [json.loads(line) for path in Path(".runs").rglob("*.jsonl") for line in path.read_text().splitlines()]
     found = [event for event in events if event["event"] == "cell"]
     assert sorted(event["params"]["method"] for event in found) == ["adversarial", "transferred"]
     assert {"clean", "pgd20", "cw20", "passes"} <= set(found[0]["history"][0][1])

@@ -1,4 +1,4 @@
-"""Heads on frozen features as a stage: with and without hidden layers, and their gradients."""
+"""Heads on frozen features: with and without hidden layers, and their gradients."""
 
 import shutil
 
@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from experiments import turn_on
+from repository import Repository, current, settle
 from torch import nn
 
-from stages import source, train_heads
+from stages import experiment
 from stages.lib.attacks import attack as attacks
 from stages.lib.datasets import pixels as images
 from stages.lib.datasets import sets as datasets
@@ -18,22 +20,30 @@ from stages.lib.store import cells, tables
 from stages.studies.shafahi2020 import features
 from stages.studies.shafahi2020 import train_heads as heads
 
-OUT = tables.HEADS / "l2_eps0_5" / "digits"
+OUT = tables.RESULTS / "train_heads"
+
+
+@pytest.fixture(scope="module")
+def finished(trained, tmp_path_factory):
+    """A folder in which the experiment has run; tests take copies."""
+    folder = tmp_path_factory.mktemp("heads")
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    with current(folder) as repository:
+        turn_on(repository, "train_heads")
+        experiment.main("train_heads")
+    return folder
 
 
 @pytest.fixture
-def ready(images_ready):
-    images_ready.edit("params.yaml", train_heads__hidden=[0, 2], train_heads__n_seeds=2, train_heads__gradients=3,
-                      train_heads__training={"steps": 40, "batch_size": 32, "lr": 0.05},
-                      robust_transfer__max_images=16, robust_transfer__attacks__pgd20__steps=2, robust_transfer__attacks__cw20__steps=2)  # fmt: skip
-    source.main("l2_eps0_5")
-    train_heads.main("l2_eps0_5", "digits")
-    return images_ready
+def ready(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    settle(tmp_path, monkeypatch)
+    return Repository(tmp_path)
 
 
 def test_every_head_has_its_rows_and_without_hidden_layers_all_kinds_are_one(ready):
     table = pd.read_parquet(OUT / "runs.parquet")
-    assert dict(table.dtypes.astype(str)) == tables.TRANSFERS
+    assert dict(table.dtypes.astype(str)) == tables.EXPERIMENT_RUNS
     assert set(zip(table.method, table.setting, table.seed, strict=True)) == {
         (kind, hidden, seed) for kind, hidden in (("plain", 0.0), ("plain", 2.0), ("regularised", 2.0)) for seed in (0, 1)
     }
@@ -42,7 +52,7 @@ def test_every_head_has_its_rows_and_without_hidden_layers_all_kinds_are_one(rea
 
 
 def test_gradients_are_of_the_first_image_of_each_class(ready):
-    found = np.load(OUT / "gradients.npz")
+    found = {name.removeprefix("l2_eps0_5/digits/"): array for name, array in np.load(OUT / "arrays.npz").items()}
     assert set(found) == {f"{name}_{hidden}" for name in ("image", "gradient", "label") for hidden in (0, 2)}
     x, y = datasets.load("digits", "test")
     places = np.sort(np.unique(y, return_index=True)[1][:3])
@@ -62,11 +72,11 @@ def test_stored_features_are_those_of_the_source(ready):
 def test_features_are_stored_only_where_a_run_needs_them(ready):
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
     shutil.rmtree(cells.folder("features"))
-    train_heads.main("l2_eps0_5", "digits")
+    experiment.main("train_heads")
     assert not cells.folder("features").exists()
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
     ready.edit("params.yaml", train_heads__n_seeds=3)
-    train_heads.main("l2_eps0_5", "digits")
+    experiment.main("train_heads")
     assert len(list(cells.folder("features").rglob("*.json"))) == 1
 
 

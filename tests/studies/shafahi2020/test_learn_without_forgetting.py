@@ -1,48 +1,45 @@
-"""Learning without forgetting as a stage: the penalty holds features in place, batch norm stays, and the frozen source is a limit."""
+"""Learning without forgetting: the penalty holds features in place, batch norm stays, and the frozen source is a limit."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from experiments import turn_on
 
-from stages import learn_without_forgetting, source
+from stages import experiment
 from stages.lib.networks import units as networks
 from stages.lib.store import tables
 from stages.lib.training import descent
 from stages.studies.shafahi2020 import learn_without_forgetting as forgetting
 
-OUT = tables.REMEMBERING / "l2_eps0_5"
-TINY = {"steps": 12, "batch_size": 16, "lr": 0.02, "drops": [0.5]}
+OUT = tables.RESULTS / "learn_without_forgetting"
 
 
 @pytest.fixture
-def ready(images_ready):
-    images_ready.edit("params.yaml", learn_without_forgetting__lambda_d=[0, 1.0], learn_without_forgetting__n_seeds=1,
-                      learn_without_forgetting__training=TINY, learn_without_forgetting__histogram_images=20, robust_transfer__max_images=16,
-                      robust_transfer__attacks__pgd20__steps=2, robust_transfer__attacks__cw20__steps=2)  # fmt: skip
-    source.main("l2_eps0_5")
-    return images_ready
+def ready(source_ready):
+    turn_on(source_ready, "learn_without_forgetting")
+    return source_ready
 
 
 def test_every_lambda_has_its_rows_beside_the_frozen_source(ready):
-    learn_without_forgetting.main("l2_eps0_5", "digits")
-    table = pd.read_parquet(OUT / "digits" / "runs.parquet")
-    assert dict(table.dtypes.astype(str)) == tables.TRANSFERS
-    assert set(zip(table.method, table.setting, strict=True)) == {("lwf", 0.0), ("lwf", 1.0), ("frozen", 0.0), ("distance", 0.0)}
-    assert set(table[table.method == "lwf"].measure) == {"train", "clean", "pgd20", "cw20"}
-    found = np.load(OUT / "digits" / "distances.npz")
-    assert {name: values.shape for name, values in found.items()} == {"train": (20,), "test": (20,)}
-    assert (found["train"] > 0).mean() > 0.9
+    experiment.main("learn_without_forgetting")
+    table = pd.read_parquet(OUT / "runs.parquet")
+    assert dict(table.dtypes.astype(str)) == tables.EXPERIMENT_RUNS
+    swept = "learn_without_forgetting"
+    assert set(zip(table.method, table.setting, strict=True)) == {(swept, 0.0), (swept, 1.0), ("frozen", 0.0), ("distance", 0.0)}
+    assert set(table[table.method == swept].measure) == {"train", "clean", "pgd20", "cw20"}
+    arrays = {name.removeprefix("l2_eps0_5/digits/"): array for name, array in np.load(OUT / "arrays.npz").items()}
+    assert {name: values.shape for name, values in arrays.items()} == {"train": (20,), "test": (20,)}
+    assert (arrays["train"] > 0).mean() > 0.9
     means = table[table.method == "distance"].set_index("measure").value
-    assert means["test distance"] == pytest.approx(found["test"].mean())
+    assert means["test distance"] == pytest.approx(arrays["test"].mean())
 
 
 def test_on_its_own_data_the_source_as_it_is_stands_beside(ready):
-    ready.edit("params.yaml", learn_without_forgetting__histogram_images=0)
-    learn_without_forgetting.main("l2_eps0_5", "glyphs")
-    table = pd.read_parquet(OUT / "glyphs" / "runs.parquet")
-    assert set(table.method) == {"lwf", "frozen", "source"}
-    assert not np.load(OUT / "glyphs" / "distances.npz").files
+    ready.edit("params.yaml", learn_without_forgetting__histogram_images=0, learn_without_forgetting__targets=["glyphs"])
+    experiment.main("learn_without_forgetting")
+    assert set(pd.read_parquet(OUT / "runs.parquet").method) == {"learn_without_forgetting", "frozen", "source"}
+    assert not np.load(OUT / "arrays.npz").files
 
 
 def trained(lambda_d: float) -> tuple[dict, dict, float]:

@@ -1,0 +1,94 @@
+"""Verdicts on the claims of Shafahi et al., from runs whose every number is known."""
+
+import made
+import made_shafahi
+import pandas as pd
+import pytest
+
+from stages.lib.report.evidence import ABSENT, Evidence
+from stages.studies.shafahi2020 import claims, published
+from stages.studies.shafahi2020.numbers import Transfers
+
+PUBLISHED = published.load()
+
+
+@pytest.fixture(scope="module")
+def transfers() -> Transfers:
+    return made_shafahi.transfers(made_shafahi.rows(), made_shafahi.CARDS)
+
+
+def evidence(transfers: Transfers) -> dict[str, list]:
+    found = claims.claims_of(made.results(lambda *_: 1.0), transfers, PUBLISHED)
+    return {claim.statement: claim.evidence for claim in found}
+
+
+def test_claims_follow_the_numbers(transfers):
+    found = evidence(transfers)
+    shown = {name: [(round(e.mean, 6), e.verdict) for e in own] for name, own in found.items() if own[0].mean is not None}
+    assert shown == {
+        "Robustness transfers with robust features": [(28.0, "supports")] * 2,
+        "Natural sources transfer no robustness": [(-8.0, "supports")] * 2,
+        "A head on a robust source is less accurate on clean images": [(-10.0, "supports")] * 2,
+        "Robustness drops as more blocks are retrained": [(-36.0, "supports")],
+        "With few images, transfer is better than adversarial training": [(15.0, "supports"), (10.0, "supports")],
+        "Hidden layers hide gradients of a natural source, not errors": [(-22.0, "supports")] * 2,
+        "Learning without forgetting keeps robustness": [(20.0, "supports")],
+        "Learning without forgetting improves clean accuracy": [(10.0, "supports")],
+    }
+    assert len(found) == 9  # with the one about fine-tuned models, of which none is attacked here
+
+
+def test_a_section_that_is_off_leaves_its_claims_open():
+    found = evidence(made_shafahi.transfers([row for row in made_shafahi.rows() if row[0] == "retrain"], made_shafahi.CARDS))
+    assert {name: own[0].verdict for name, own in found.items() if own[0].mean is not None} == {
+        "Robustness drops as more blocks are retrained": "supports"
+    }
+    assert all(own[0].note == "not in this configuration" for own in found.values() if own[0].mean is None)
+
+
+def test_published_figures_are_quoted_from_their_tables():
+    text = {
+        claim.statement: claim.published
+        for claim in claims.claims_of(
+            made.results(lambda *_: 1.0), made_shafahi.transfers(made_shafahi.rows(), made_shafahi.CARDS), PUBLISHED
+        )
+    }
+    assert "cifar100 to cifar10 17.70 − 0.00 = +17.70" in text["Robustness transfers with robust features"]
+    assert "imagenet to cifar10+ 0.01 %" in text["Natural sources transfer no robustness"]
+    assert "lambda_d=1e-7 0.61 %, lambda_d=0.1 18.62 %" in text["Learning without forgetting keeps robustness"]
+    assert "cifar10+ natural 0.01 %, robust eps=5 22.66 %" in text["What is fine-tuned from a robust source stays more robust"]
+
+
+def test_without_experiments_the_claim_about_fine_tuning_is_the_only_one():
+    [claim] = claims.claims_of(made.results(lambda *_: 1.0), made_shafahi.transfers(), PUBLISHED)
+    assert [e.note for e in claim.evidence] == [ABSENT]
+
+
+def fine_tuned(rows: list[tuple]) -> list[Evidence]:
+    """Evidence of the claim about fine-tuned models, from accuracies under attack."""
+    results = made.results(lambda *_: 0.0, robustness=pd.DataFrame(rows, columns=made.NOTHING.columns))
+    return claims.claims_of(results, made_shafahi.transfers(), PUBLISHED)[0].evidence
+
+
+@pytest.mark.parametrize(("natural", "robust", "verdict"), [(10.0, 60.0, "supports"), (60.0, 10.0, "contradicts"), (50.0, 51.0, "open")])
+def test_robustness_on_the_target_is_judged_at_the_middle_eps(natural, robust, verdict):
+    rows = [
+        ("finetuned", source, "digits", "1", 200, 0, "worst", "l2", eps, value if eps == 0.5 else 99.0, 200)
+        for source, value in (("natural", natural), ("l2", robust))
+        for eps in (0.0, 0.25, 0.5, 1.0)
+    ]
+    [found] = fine_tuned(rows)
+    assert (found.mean, found.verdict) == (robust - natural, verdict)
+
+
+@pytest.mark.parametrize(("clean", "verdict"), [(10.0, "open"), (38.0, "supports"), (60.0, "supports")])
+def test_a_robust_model_that_ignores_its_input_gets_no_verdict_for_resisting_attacks(clean, verdict):
+    """A constant answer is right on a tenth of the images under every attack; natural, at 39 % without one, falls to 0."""
+    rows = [
+        ("finetuned", source, "digits", "1", 200, 0, "worst", "l2", eps, without if eps == 0 else under, 200)
+        for source, without, under in (("natural", 39.0, 0.0), ("l2", clean, 10.0))
+        for eps in (0.0, 0.25, 0.5, 1.0)
+    ]
+    [found] = fine_tuned(rows)
+    assert (found.mean, found.verdict) == (10.0, verdict)
+    assert ("without an attack it is less accurate" in found.note) == (verdict == "open")

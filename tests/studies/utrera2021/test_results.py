@@ -1,0 +1,46 @@
+"""What stands for what in the paper: the robust source, its targets, and the numbers of blocks that are subtracted."""
+
+from dataclasses import fields, replace
+
+import made
+import pytest
+
+from stages.lib.report.results import Results
+from stages.studies.utrera2021.results import as_in_paper
+from stages.studies.utrera2021.study import UtreraSettings
+
+SETTINGS = {"robust": "linf", "epochs_at": [50], "similar": ["digits"], "published": {"natural": "natural", "l2_eps3": "l2"}}
+
+
+def as_configured(threats: dict | None = None, **settings: object):
+    given = made.results(lambda *_: 1.0, threats=threats)
+    plain = Results(**{each.name: getattr(given, each.name) for each in fields(Results) if each.init})
+    return as_in_paper(plain, UtreraSettings(**SETTINGS | settings))
+
+
+def test_the_robust_source_is_the_one_that_is_named():
+    assert as_configured().exemplar == as_configured().robust_label == "linf"
+
+
+def test_one_that_is_not_configured_has_the_first_that_is_in_its_place():
+    results = as_configured(robust="elsewhere")
+    assert (results.exemplar, results.robust_label) == ("l2", "l2")
+    nothing = as_configured(threats={})
+    assert (nothing.exemplar, nothing.robust_label) == (None, "robust")
+
+
+def test_targets_and_columns_that_are_not_configured_are_left_out():
+    results = as_configured(similar=["digits", "svhn"], published={"natural": "natural", "l2_eps3": "elsewhere"})
+    assert results.similar == ["digits"]
+    assert results.published == {"natural": "natural"}
+    assert results.epochs_at == ["50"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "chosen", "pair"),
+    [(("0", "1", "3", "9"), "9", ("3", "1")), (("0", "1"), "1", ("1", "0")), (("0", "3", "9"), "3", ("3", "0")), (("0", "1"), "0", None),
+     (("3",), "3", None)],
+)  # fmt: skip
+def test_three_blocks_minus_one_or_else_the_headline_s_minus_the_next_smaller(blocks, chosen, pair):
+    results = replace(made.results(lambda *_: 1.0, blocks=blocks), blocks=chosen)
+    assert results.block_pair == pair

@@ -1,0 +1,66 @@
+"""The stage of all experiments: every run is one row for each measure, what is done is not done again, and what fails is listed."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from experiments import SECTIONS, TINY, turn_on
+
+from stages import experiment
+from stages.lib.errors import RunError
+from stages.lib.store import cells, tables
+from stages.studies import registry
+
+OUT = tables.RESULTS / "retrain"
+
+
+@pytest.fixture
+def ready(source_ready):
+    turn_on(source_ready, "retrain", retrain__n_seeds=1)
+    return source_ready
+
+
+def test_it_leaves_runs_arrays_and_settings_and_a_second_time_computes_nothing(ready, monkeypatch):
+    experiment.main("retrain")
+    first = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    assert set(first) == {"runs.parquet", "arrays.npz", "settings.json"}
+    assert dict(pd.read_parquet(OUT / "runs.parquet").dtypes.astype(str)) == tables.EXPERIMENT_RUNS
+    assert not np.load(OUT / "arrays.npz").files
+    assert registry.EXPERIMENTS["retrain"].settings(**json.loads(first["settings.json"])) == registry.section("retrain")
+    monkeypatch.setattr(cells, "save", lambda *_: pytest.fail("computed again"))
+    experiment.main("retrain")
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == first
+
+
+def test_runs_that_fail_are_listed_and_the_others_are_kept(ready):
+    ready.edit("params.yaml", retrain__training=TINY | {"lr": 1e30})
+    failed = r"retrain: 1 of 3 failed; the others are kept. l2_eps0_5 on glyphs, retrained, 10, seed 0: the loss is"
+    with pytest.raises(RunError, match=failed):
+        experiment.main("retrain")
+    assert not OUT.exists()
+    ready.edit("params.yaml", retrain__k=[1])
+    experiment.main("retrain")
+    assert set(pd.read_parquet(OUT / "runs.parquet").setting) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "words"),
+    [
+        ("retran", SECTIONS["retrain"], ["'retran' is no experiment", "did you mean 'retrain'"]),
+        ("retrain", None, ["retrain has no settings"]),
+        ("harden", SECTIONS["harden"] | {"n_per_class": [0]}, ["harden.n_per_class.0 is 0", "greater than or equal to 1"]),
+        ("retrain", SECTIONS["retrain"] | {"sources": ["absent"]}, ["models/sources/absent.json"]),
+    ],
+)
+def test_what_cannot_run_is_one_clear_line(workspace, name, section, words):
+    workspace.edit("params.yaml", experiments=[name], **{name: section})
+    with pytest.raises((RunError, SystemExit)) as caught:
+        experiment.main(name)
+    assert "\n" not in str(caught.value)
+    assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+
+
+def test_an_experiment_without_a_section_says_so(workspace):
+    with pytest.raises(RunError, match=r"params\.yaml: retrain is missing"):
+        experiment.main("retrain")
