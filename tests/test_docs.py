@@ -69,6 +69,7 @@ def here(tree, monkeypatch):
 def add_entries(blocks: list[Block]) -> int:
     """Put the entries that blocks show below those of the catalogs of the current folder; how many there are."""
     shown = {name: entry for block in blocks for name, entry in yaml.safe_load(block.text).items() if "kind" in entry}
+    assert {entry["kind"] for entry in shown.values()} <= {kind for kinds in CATALOGS.values() for kind in kinds}
     for catalog, kinds in CATALOGS.items():
         entries = {name: entry for name, entry in shown.items() if entry["kind"] in kinds}
         if entries:
@@ -211,7 +212,7 @@ def is_generated(text: str) -> bool:
     """Git ignores it. A table or a figure of the report has its name in the code, too."""
     path = Path(re.sub(r"<\w+>", "x", text))
     ignored = subprocess.run(["git", "check-ignore", path, path / "x"], cwd=ROOT, capture_output=True, check=False).returncode == 0
-    return ignored and (path.suffix != ".csv" or f'"{path.stem}"' in CODE)
+    return ignored and (path.suffix != ".csv" or f'"{path.stem}":' in CODE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -257,7 +258,7 @@ def test_the_tree_of_the_house_is_the_one_on_disk(block):
         above = {depth: folder for depth, folder in above.items() if depth < len(indent)} | {len(indent): name}
         shown.add("".join(above[depth] for depth in sorted(above)))
     assert {name for name in shown if not (ROOT / name).exists()} == set()
-    rooms = {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in (ROOT / "stages").glob("*/*/__init__.py")}
+    rooms = {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in (ROOT / "stages").rglob("__init__.py")}
     assert rooms <= shown
 
 
