@@ -40,6 +40,8 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no 
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
 Size = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]  # images of a subset; all: the whole training set
 T = TypeVar("T")
+
+
 def _as_list(value: object) -> object:
     """A single value, and several in one text with commas between them, as a list: `0,1,3` takes one line of params.yaml."""
     if isinstance(value, str) and "," in value:
