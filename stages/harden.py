@@ -20,7 +20,7 @@ def main(source: str, target: str) -> None:
     settings, measured, out = params.section("harden"), params.section("robust_transfer"), HARDENED / source / target
     with experiments.execution("harden", settings, measured, out, source, target) as journal:
         store = partial(features.store, source, target, params.section("grid"))
-        experiments.compute(runs_of(settings, measured, card_of(source), target), compute, out, journal, store)
+        experiments.compute(runs_of(settings, measured, card_of(source), target), out, journal, store)
 
 
 def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: Card, target: str) -> list[Run]:
@@ -39,13 +39,6 @@ def runs_of(settings: HardenSettings, measured: RobustTransferSettings, source: 
         for name, how in ways.items()
         for seed in range(settings.n_seeds)
     ]
-
-
-def compute(run: Run) -> None:
-    """In a worker."""
-    from stages.studies.shafahi2020 import harden  # here, as torch takes seconds to import
-
-    harden.compute(run)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main(source: str, target: str) -> None:
     settings, measured, out = params.section("learn_without_forgetting"), params.section("robust_transfer"), REMEMBERING / source / target
     with experiments.execution(STAGE, settings, measured, out, source, target) as journal:
         runs = runs_of(settings, measured, card_of(source), target)
-        experiments.compute(runs, compute, out, journal, partial(features.store, source, target, params.section("grid")))
+        experiments.compute(runs, out, journal, partial(features.store, source, target, params.section("grid")))
         arrays = [cells.arrays(STAGE, run.key) for run in runs if run.method == "distance"]
         files.write_npz(out / "distances.npz", arrays[0] if arrays else {})
 
@@ -47,13 +47,6 @@ def runs_of(settings: LearnWithoutForgettingSettings, measured: RobustTransferSe
     if settings.histogram_images:
         runs.append(run(method="distance", setting=0, seed=0, how={"images": settings.histogram_images}))
     return runs
-
-
-def compute(run: Run) -> None:
-    """In a worker."""
-    from stages.studies.shafahi2020 import learn_without_forgetting  # here, as torch takes seconds to import
-
-    learn_without_forgetting.compute(run)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from stages.lib.progress import bar
 from stages.lib.runs import computing, costs, grid
 from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
-from stages.lib.runs.grid import Job
+from stages.lib.runs.jobs import Job
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnyDataset, Folder, Random
 from stages.lib.settings.sections import Params
@@ -81,8 +81,8 @@ def pair_of(settings: Params, source: str, target: str) -> Pair:
         same = [cell for cell in planned if cell.blocks == blocks]
         kind = costs.kind_of(task.job, blocks, same[0].together, task.stored_size)
         for entry in computing.entries_of(task.job, blocks, planned, task.drawn, task.n):
-            seen = sum(cell.n_images if entry.part == "train" else task.n["test"] for cell in same if cell.key in absent)
-            pair.kept.append((kind, entry.n_rows(task.n[entry.part]), seen))
+            seen = sum(cell.n_images if entry.split == "train" else task.n["test"] for cell in same if cell.key in absent)
+            pair.kept.append((kind, entry.n_rows(task.n[entry.split]), seen))
     return pair
 
 

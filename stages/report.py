@@ -21,7 +21,7 @@ from stages.lib.report.study import Study, answers, at
 from stages.lib.settings import params
 from stages.lib.store import files
 from stages.lib.store.journal import execution
-from stages.lib.store.tables import ATTACKED_MODELS, FINETUNED
+from stages.lib.store.tables import finetuned, robustness
 from stages.studies.shafahi2020 import figures as shafahi_figures
 from stages.studies.shafahi2020 import numbers as shafahi
 from stages.studies.shafahi2020 import tables as shafahi_tables
@@ -76,8 +76,8 @@ def settings_of() -> dict[str, Any]:
 
 
 def inputs_of(settings: dict[str, Any]) -> list[Path]:
-    pairs = [Path(s) / t for s in settings["sources"] for t in settings["targets"]]
-    found = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ATTACKED_MODELS / p for p in pairs)]
+    names = settings["sources"]
+    found = [*(finetuned(name) / "runs.parquet" for name in names), *(robustness(name) for name in names)]
     found += [*(paths(name)[1] for name in settings["sources"]), *reference.PATHS, *shafahi.inputs_of(settings)]
     return found + [IMAGES / name / "card.json" for name in settings["datasets"]]
 

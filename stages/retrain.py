@@ -18,7 +18,7 @@ from stages.lib.store.tables import RETRAINED
 def main(source: str) -> None:
     settings, measured, out = params.section("retrain"), params.section("robust_transfer"), RETRAINED / source
     with experiments.execution("retrain", settings, measured, out, source) as journal:
-        experiments.compute(runs_of(settings, measured, card_of(source)), compute, out, journal)
+        experiments.compute(runs_of(settings, measured, card_of(source)), out, journal)
 
 
 def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source: Card) -> list[Run]:
@@ -29,13 +29,6 @@ def runs_of(settings: RetrainSettings, measured: RobustTransferSettings, source:
     seeds = range(settings.n_seeds)
     runs = [run(method="source", setting=0, seed=0)]
     return runs + [run(method="retrained", setting=k, seed=seed) for k in settings.k for seed in seeds]
-
-
-def compute(run: Run) -> None:
-    """In a worker."""
-    from stages.studies.shafahi2020 import retrain  # here, as torch takes seconds to import
-
-    retrain.compute(run)
 
 
 if __name__ == "__main__":

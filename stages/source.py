@@ -21,7 +21,7 @@ from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import files
 from stages.lib.store.fetch import fetch
 from stages.lib.store.journal import execution
-from stages.lib.training import loop, parallel
+from stages.lib.training import devices, parallel
 
 FETCHED = Path("models/fetched")
 WORTH_SAYING = 1.0  # points between measured and published accuracy
@@ -29,7 +29,7 @@ WORTH_SAYING = 1.0  # points between measured and published accuracy
 
 def main(source: str) -> None:
     settings, download, entry = params.section("source"), params.section("download"), params.source_entry(source)
-    if parallel.launched():
+    if devices.launched():
         with parallel.group():
             pretraining.trained(source, entry, settings)
         return
@@ -83,14 +83,14 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
     card = card_of(dataset)
     if n_classes(part, card.classes) != network.head.out_features:
         return {}
-    model = inference.Model(None, network.to(loop.best_device()), inference.View(card.image_size))
-    measured = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
+    model = inference.Model(None, network.to(devices.best_device()), inference.View(card.image_size))
+    percent = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
     network.cpu()
-    return measured
+    return percent
 
 
 def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> None:
-    """Say how far the accuracy measured here is from the published one."""
+    """Log how far the accuracy measured here is from the published one."""
     published, measured = getattr(entry, "published_accuracy", None), accuracy.get("test")
     if published is None or measured is None:
         return

@@ -24,7 +24,7 @@ def main(source: str, target: str) -> None:
         runs = runs_of(settings, measured, card_of(source), target)
         stored = settings.training.augmentation == "none"
         store = partial(features.store, source, target, params.section("grid"))
-        experiments.compute(runs, compute, out, journal, store if stored else None)
+        experiments.compute(runs, out, journal, store if stored else None)
         arrays = {run.setting: cells.arrays("train_heads", run.key) for run in runs if run.how["gradients"]}
         files.write_npz(out / "gradients.npz", {f"{name}_{h:g}": part for h, found in arrays.items() for name, part in found.items()})
 
@@ -46,13 +46,6 @@ def runs_of(settings: TrainHeadsSettings, measured: RobustTransferSettings, sour
                 how = kind.model_dump() | {"training": settings.training.model_dump(), "gradients": gradients}
                 runs.append(run(method=name, setting=hidden, seed=seed, how=how))
     return runs
-
-
-def compute(run: Run) -> None:
-    """In a worker."""
-    from stages.studies.shafahi2020 import train_heads  # here, as torch takes seconds to import
-
-    train_heads.compute(run)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from stages.lib.networks.sources import paths
 from stages.lib.report.study import Study, block_order, eps_text, nearest_blocks
 from stages.lib.settings import params
 from stages.lib.store import files
-from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, FINETUNED, RUNS
+from stages.lib.store.tables import ATTACKED, CHECKS, RUNS, finetuned, robustness
 
 SAMPLES = 12  # pictures of a split
 SHOWN = 96  # pixels a side of a picture on the page, at most
@@ -22,10 +22,10 @@ SHOWN = 96  # pixels a side of a picture on the page, at most
 
 def load_study(settings: dict[str, Any]) -> Study:
     sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
-    pairs = [(source, target) for source in sources for target in targets]
-    runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
+    runs = pd.concat([read_table(finetuned(source) / "runs.parquet", list(RUNS)) for source in sources], ignore_index=True)
+    runs = runs[runs["target"].isin(targets)]
     attacked, checks = (
-        concatenated([read_table(ATTACKED_MODELS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
+        concatenated([read_table(robustness(source) / f"{name}.parquet", list(columns)) for source in sources])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
     cards = {name: files.read_json(paths(name)[1]) for name in sources}
@@ -53,8 +53,8 @@ def load_study(settings: dict[str, Any]) -> Study:
 
 
 def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables below one another; a source that is evaluated with each of its targets is there once."""
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True).drop_duplicates(ignore_index=True)
+    """Tables below one another."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def nearest_size(sizes: list[int | str], wanted: int) -> str:
@@ -124,12 +124,12 @@ def reduced(x: np.ndarray) -> np.ndarray:
 
 def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:
     """The arrays of one model and norm in examples.npz; none where the file has no such group."""
-    found = read_arrays(ATTACKED_MODELS / source / target / "examples.npz")
-    if f"{model}_{norm}_clean" not in found:
+    found, group = read_arrays(robustness(source) / "examples.npz"), f"{model}_{norm}" if model == "source" else f"{model}_{target}_{norm}"
+    if f"{group}_clean" not in found:
         return []
     names = ["clean", "adversarial", "label", "predicted_clean", "predicted_adversarial"]
-    arrays = {name: found[f"{model}_{norm}_{name}"] for name in names}
-    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(found[f"{model}_{norm}_eps"])), **arrays}]
+    arrays = {name: found[f"{group}_{name}"] for name in names}
+    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(found[f"{group}_eps"])), **arrays}]
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ class Tree:
         self._syntax: dict[Path, Syntax] = {}
         self._modules: dict[str, Path | None] = {}
         self._closures: dict[tuple[str, bool], frozenset[Path]] = {}
-        self._digests: dict[tuple[Path, bool], str] = {}
+        self._digests: dict[tuple[frozenset[str], bool], str] = {}
 
     def closure(self, *modules: str, choices: bool = False) -> tuple[Path, ...]:
         """The files that modules are made of, relative to the root, in the order of their names.
@@ -43,9 +43,12 @@ class Tree:
 
     def digest(self, *modules: str, choices: bool = False) -> str:
         """sha256 of the code of all files that the modules are made of."""
-        lines = [f"{path.as_posix()} {self._digest(path, choices)}\n" for path in self.closure(*modules, choices=choices)]
-        self.known.keep()
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        asked = (frozenset(modules), choices)
+        if asked not in self._digests:
+            lines = [f"{path.as_posix()} {self._digest_of(path, choices)}\n" for path in self.closure(*modules, choices=choices)]
+            self._digests[asked] = hashlib.sha256("".join(lines).encode()).hexdigest()
+            self.known.keep()
+        return self._digests[asked]
 
     def file_of(self, module: str) -> Path | None:
         """The file of a dotted project name relative to the root; None for a name inside a module, or a bare package."""
@@ -84,16 +87,12 @@ class Tree:
         """The dict literals of a module that are tables of choices: all that they name exists."""
         return [table for table in syntax.tables if all(self.file_of(name) for name in table.modules)]
 
-    def _digest(self, path: Path, choices: bool) -> str:
-        if (path, choices) not in self._digests:
-            if path.suffix == ".py":
-                syntax = self.syntax(path)
-                left_out = [] if choices else self._tables(syntax)
-                parts = [syntax.digest, *(table.digest for table in syntax.tables if table not in left_out)]
-                self._digests[path, choices] = " ".join(parts)
-            else:
-                self._digests[path, choices] = hashlib.sha256((self.root / path).read_bytes()).hexdigest()
-        return self._digests[path, choices]
+    def _digest_of(self, path: Path, choices: bool) -> str:
+        if path.suffix != ".py":
+            return hashlib.sha256((self.root / path).read_bytes()).hexdigest()
+        syntax = self.syntax(path)
+        left_out = [] if choices else self._tables(syntax)
+        return " ".join([syntax.digest, *(table.digest for table in syntax.tables if table not in left_out)])
 
 
 @cache

@@ -72,7 +72,7 @@ class _Reader:
 
     def _fields(self, node: "ast.AST") -> Iterator[str]:
         for name, value in self.ast.iter_fields(node):
-            if value is None and not isinstance(node, self.ast.Constant) or value == [] or name in ("ctx", "kind", "type_comment"):
+            if (value is None and not isinstance(node, self.ast.Constant)) or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
             if isinstance(node, self.ast.If) and name == "body" and self._never_runs(node):
                 continue

@@ -19,13 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.lib.errors import RunError
+from stages.lib.training.devices import local_rank
 
 OURS = "STARTED_BY_A_STAGE"  # in the environment of processes that `launch` starts; those of a person's torchrun have a terminal
-
-
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def processes() -> int:
@@ -39,11 +35,6 @@ def rank() -> int:
 
 def is_first() -> bool:
     return rank() == 0
-
-
-def local_rank() -> int:
-    """Which of its machine's processes this is."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if launched() else torch.cuda.current_device() if torch.cuda.is_initialized() else 0
 
 
 @contextmanager

@@ -1,59 +1,50 @@
-"""What a source makes of the training images of a target, without augmentation: computed once, and kept for every run that needs it."""
+"""Features: what a source makes of the training images of a target, without augmentation; computed once, kept for every run."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from stages.lib.datasets.sets import card_of, load
+from stages.lib.datasets.sets import card_of
 from stages.lib.networks import sources
-from stages.lib.runs import missing
+from stages.lib.networks.pretrained import Pretrained
+from stages.lib.runs import deciding, missing
 from stages.lib.settings.sections import GridSettings
-from stages.lib.store import cells, code, files
+from stages.lib.store import cells, files
 
-if TYPE_CHECKING:  # torch takes seconds to import
-    from torch import Tensor
-
-MODULE = "stages.lib.training.descent"
+MODULE = "stages.studies.shafahi2020.penultimate"  # computes them
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Of the penultimate layer: float32 [n_train, width]."""
+    """What the penultimate layer of a source gives: float32 [n_train, width]."""
 
-    source: str
+    source: Pretrained
     target: str
 
     def __str__(self) -> str:
-        return f"features of {self.source} on {self.target}"
+        return f"features of {self.source.name} on {self.target}"
 
     @cached_property
     def key(self) -> str:
+        """The hash of all that decides the features."""
         target = card_of(self.target)
-        return files.digest_of({
-            "source": sources.card_of(self.source).sha256, "target": target.splits["train"].sha256, "size": target.image_size,
-            "code": code.digest(MODULE), "torch": code.torch_version(),
+        return files.digest_of(deciding.code_of(MODULE, deciding.modules_of_architecture(self.source.architecture)) | {
+            "source": self.source.sha256, "architecture": self.source.architecture, "target": target.splits["train"].sha256,
+            "size": target.image_size,
         })  # fmt: skip
 
-    def load(self) -> "Tensor":
-        return cells.tensors("features", self.key)["features"]
 
-
-def store(source: str, target: str, settings: GridSettings) -> None:
-    """Compute them where the store lacks them."""
-    wanted = Features(source, target)
+def store(source: str, target: str, settings: GridSettings) -> Path:
+    """Compute the features where the store lacks them; returns their file, for `penultimate.stored`."""
+    wanted = Features(sources.pretrained_of(sources.card_of(source)), target)
     if cells.load("features", wanted.key) is None:
-        missing.compute(str(wanted), "features", {wanted.key: wanted}, compute, settings=settings, preload=[MODULE], unit="pass")
+        missing.compute(str(wanted), "features", {wanted.key: wanted}, _work, settings=settings, preload=[MODULE], unit="run")
+    return cells.path_of("features", wanted.key, ".safetensors")
 
 
-def compute(wanted: Features) -> None:
-    """In a worker."""
-    from stages.lib.training import descent, loop  # here, as torch takes seconds to import
+def _work(wanted: Features) -> None:
+    """In a worker: compute the features and keep them."""
+    from stages.studies.shafahi2020 import penultimate  # here, as torch takes seconds to import
 
-    network = sources.load(wanted.source).to(loop.best_device())
-    found = descent.features_of(network, load(wanted.target, "train")[0], card_of(wanted.target).image_size)
-    cells.save("features", wanted.key, {"shape": list(found.shape)}, {"features": found.cpu()})
-
-
-def of(run: Any) -> "Tensor":
-    """Those of a run's source on its target."""
-    return Features(run.source, run.target).load()
+    found = penultimate.compute(wanted.source, wanted.target)
+    cells.save("features", wanted.key, {"shape": list(found.shape)}, {"features": found})
