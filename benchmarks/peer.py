@@ -38,7 +38,7 @@ Accuracy = dict[tuple[str, int, int], float]  # after the last epoch, in percent
 
 def here(folder: Path, names: list[str]) -> tuple[float, Accuracy]:
     """Seconds of the whole grid, with the start of every process; and accuracies."""
-    seconds = sum(stage(folder, "finetune", name, TARGET)[0] for name in names)
+    seconds = sum(stage(folder, "finetune", name)[0] for name in names)
     runs = pd.concat(pd.read_parquet(folder / finetuned(name) / "runs.parquet") for name in names)
     last = runs[runs.epoch == FINETUNE["epochs"]]
     return seconds, dict(zip(zip(last.source, last.n_images, last.seed, strict=True), last.test_accuracy, strict=True))

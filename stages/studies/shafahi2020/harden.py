@@ -16,6 +16,7 @@ from stages.lib.attacks import perturbations
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
 from stages.lib.networks import units as networks
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
 from stages.lib.training.devices import best_device
 from stages.lib.training.free import Free
@@ -23,11 +24,10 @@ from stages.studies.shafahi2020 import penultimate, train_heads
 from stages.studies.shafahi2020.testing import tested
 
 if TYPE_CHECKING:
-    from stages.lib.networks.pretrained import Pretrained
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: "Pretrained", stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
     """In a worker: draw the images, train and test; `passes`: how many images went forth and back through the network."""
     target, device = card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))

@@ -17,17 +17,17 @@ from stages.lib.datasets.cropping import Shifts
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks import units
 from stages.lib.networks.inference import BATCH
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
 from stages.lib.training.devices import best_device
 from stages.studies.shafahi2020 import penultimate, train_heads
 from stages.studies.shafahi2020.testing import tested
 
 if TYPE_CHECKING:
-    from stages.lib.networks.pretrained import Pretrained
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: "Pretrained", stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
     """In a worker: train as the method says, and test."""
     if run.method == "distance":
         return distances(run, source)
@@ -63,7 +63,7 @@ def train_without_forgetting(
     network.eval()
 
 
-def distances(run: "Run", source: "Pretrained") -> tuple[dict[str, float], dict[str, Tensor]]:
+def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[str, Tensor]]:
     """How far the features of an image are from those of its augmentation, for the first images of each split (Figure 7)."""
     target, device = card_of(run.target), best_device()
     body, _ = units.split(source.network().to(device), 0)

@@ -1,20 +1,17 @@
 """What the penultimate layer of a source makes of a target's training images. All of it is in the key of the features."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from stages.lib.datasets.sets import card_of, load
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.store import files
 from stages.lib.training import descent
 from stages.lib.training.devices import best_device
 
-if TYPE_CHECKING:
-    from stages.lib.networks.pretrained import Pretrained
 
-
-def compute(source: "Pretrained", target: str) -> Tensor:
+def compute(source: Pretrained, target: str) -> Tensor:
     """Float32 [n_train, width], on the CPU."""
     network = source.network().to(best_device())
     return descent.features_of(network, load(target, "train")[0], card_of(target).image_size).cpu()

@@ -7,16 +7,16 @@ from torch import Tensor
 
 from stages.lib.datasets.sets import card_of, load_part
 from stages.lib.networks import units
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
 from stages.lib.training.devices import best_device
 from stages.studies.shafahi2020.testing import tested
 
 if TYPE_CHECKING:
-    from stages.lib.networks.pretrained import Pretrained
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: "Pretrained", stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
     """In a worker: retrain and test; of k = 0 the source as it is."""
     size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load_part(run.target, split, run.part) for split in ("train", "test"))

@@ -12,17 +12,17 @@ from stages.lib.attacks.perturbations import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks import units
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
 from stages.lib.training.devices import best_device
 from stages.studies.shafahi2020 import penultimate
 from stages.studies.shafahi2020.testing import tested
 
 if TYPE_CHECKING:
-    from stages.lib.networks.pretrained import Pretrained
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: "Pretrained", stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
     """In a worker: train the head and test; and the gradients of the first image of each class, where the run asks for them."""
     size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
@@ -38,7 +38,7 @@ def compute(run: "Run", source: "Pretrained", stored: Path | None) -> tuple[dict
     return tested(network, (x, y), test, size, run.measured), gradients(network, *test, size, run.how["gradients"])
 
 
-def with_head(run: "Run", source: "Pretrained") -> nn.Sequential:
+def with_head(run: "Run", source: Pretrained) -> nn.Sequential:
     """The source with a new head, drawn from the seed."""
     classes = card_of(run.target).classes
     network = descent.begin(source.architecture, source.tensors(), classes, run.seed)

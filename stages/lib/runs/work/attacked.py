@@ -8,6 +8,7 @@ from torch import nn
 
 from stages.lib.datasets.sets import card_of, load_part
 from stages.lib.networks import units
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.store import files
 from stages.lib.training import finetuning
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def network_of(attacked: "AttackedNetwork") -> nn.Sequential:
     """The network in eval mode, with the trained part of the cell in place where there is one."""
-    source = attacked.source
+    source: Pretrained = attacked.source
     if attacked.weights is None:
         return source.network()
     weights = source.tensors() if source.classes is not None else None
