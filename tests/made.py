@@ -153,11 +153,12 @@ def paper(folder: Path, seeds: Callable = n_seeds, evaluated: Callable = epochs,
     (folder / "data/catalog.yaml").write_text(yaml.safe_dump({name: {"kind": "folder", "path": name} for name in settings["datasets"]}))
     images(folder / "data/images/imagenet", "imagenet", 1000)
     published = pd.read_csv(ROOT / "reports/reference/utrera_table7.csv").set_index(["target", "n_images"])
+    of_source: dict[str, list[tuple]] = {source: [] for source in sources}
     for target, whole in WHOLE.items():
         images(folder / "data/images" / target, target, channels=3 if target in ("cifar10", "cifar100", "svhn") else 1,
                splits={"train": whole, "test": 10000})  # fmt: skip
         for source, threat in sources.items():
-            rows = []
+            rows = of_source[source]
             for blocks in ["all"] if source == "random_resnet50" else ["0", "1", "3", "9"]:
                 for size in [*SIZES, "all"]:
                     n = whole if size == "all" else size
@@ -166,8 +167,9 @@ def paper(folder: Path, seeds: Callable = n_seeds, evaluated: Callable = epochs,
                     for i in range(count):
                         seed, above = FIRST_SEED + SEED_STEP * i, (i - (count - 1) / 2) / 10
                         rows += [(source, target, blocks, n, seed, e, at_epoch(base, e, shown[-1]) + above) for e in shown]
-            runs(rows, folder / "models/finetuned" / source / target / "runs.parquet")
-            no_attacks(folder / "models/robustness/attacked" / source / target)
+    for source, rows in of_source.items():
+        runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        no_attacks(folder / tables.robustness(source))
     for source, threat in sources.items():
         kind = "random" if source == "random_resnet50" else "fetched"
         known = {"published_accuracy": PUBLISHED_TOP1.get(source)}

@@ -71,7 +71,7 @@ def test_runs_before_one_that_fails_are_in_the_journal(ready):
     ready.edit(
         "params.yaml", harden__adversarial_finetuning=TINY | {"lr": 1e30, "steps": 60}, harden__pieces="all", harden__n_per_class=[2]
     )
-    with pytest.raises(RunError, match=r"harden@l2_eps0_5-digits: 1 of 3 failed; .*finetuned, 2, seed 0: the loss is"):
+    with pytest.raises(RunError, match=r"harden@l2_eps0_5-digits: 1 of 3 runs failed; .*finetuned, 2, seed 0: the loss is"):
         harden.main("l2_eps0_5", "digits")
     events = [json.loads(line) for path in Path(".runs").rglob("harden*.jsonl") for line in path.read_text().splitlines()]
     found = [event for event in events if event["event"] == "cell"]

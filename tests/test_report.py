@@ -60,12 +60,12 @@ def make(folder: Path) -> None:
         accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
         card = made.card(source, "random" if source == "random" else "trained", THREATS.get(source), accuracy)
         made.write_json(folder / "models/sources" / f"{source}.json", card)
-        for index, target in enumerate(settings["targets"]):
-            make_runs(folder / "models/finetuned" / source / target / "runs.parquet", source, target, BASE[source][index])
-            make_robustness(folder / "models/robustness/attacked" / source / target, source, target)
+        rows = [row for index, target in enumerate(settings["targets"]) for row in rows_of(source, target, BASE[source][index])]
+        made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        make_robustness(folder / tables.robustness(source), source, settings["targets"])
 
 
-def make_runs(path: Path, source: str, target: str, base: float) -> None:
+def rows_of(source: str, target: str, base: float) -> list[tuple]:
     """Seed i adds i to every source alike, so that paired differences are exact; a robust source's lead halves from 50 to 200."""
     rows = []
     natural = BASE["natural"][["digits", "textures"].index(target)]
@@ -76,13 +76,13 @@ def make_runs(path: Path, source: str, target: str, base: float) -> None:
                     lead = (base - natural) * (1 - 0.25 * k)
                     accuracy = natural + lead + 4 * k + i + (2 if blocks == "1" else 0) - {1: 30, 11: 5, 20: 0}[epoch]
                     rows.append((source, target, blocks, n, seed, epoch, accuracy))
-    made.runs(rows, path)
+    return rows
 
 
-def make_robustness(folder: Path, source: str, target: str) -> None:
+def make_robustness(folder: Path, source: str, targets: list[str]) -> None:
     pretrained = source != "random"
     models = [("source", "glyphs", "", 0, 0)] if pretrained else []
-    models += [("finetuned", target, b, 200, SEEDS[0]) for b in (["0", "1"] if pretrained else ["all"])]
+    models += [("finetuned", target, b, 200, SEEDS[0]) for target in targets for b in (["0", "1"] if pretrained else ["all"])]
     radii = [("l2", e) for e in (0.0, 0.25, 0.5, 1.0)] + [("linf", e / 255) for e in (0, 2, 4, 8)]
     falls = 25.0 if source in THREATS else 85.0
     rows = [
@@ -107,12 +107,14 @@ def make_robustness(folder: Path, source: str, target: str) -> None:
         for norm in ("l2", "linf")
     ]
     pd.DataFrame(checks, columns=tables.CHECKS).to_parquet(folder / "checks.parquet")
-    np.savez(folder / "examples.npz", **make_examples(pretrained))
+    np.savez(
+        folder / "examples.npz", **make_examples([*(["source"] if pretrained else []), *(f"finetuned_{target}" for target in targets)])
+    )
 
 
-def make_examples(pretrained: bool) -> dict[str, np.ndarray]:
+def make_examples(models: list[str]) -> dict[str, np.ndarray]:
     random, arrays = np.random.default_rng(1), {}
-    for model in ("source", "finetuned")[0 if pretrained else 1 :]:
+    for model in models:
         for norm, eps in (("l2", 1.0), ("linf", 8 / 255)):
             clean = random.random((4, PIXELS, PIXELS, 3), dtype=np.float32)
             attacked = np.clip(clean + np.float32(0.03) * np.sign(random.standard_normal(clean.shape, dtype=np.float32)), 0, 1)
@@ -225,7 +227,7 @@ def test_results_of_a_source_that_is_no_longer_configured_are_not_read(workspace
     settings = yaml.safe_load(Path("params.yaml").read_text())
     settings["sources"] = ["natural", "l2_eps0_5"]
     Path("params.yaml").write_text(yaml.safe_dump(settings))
-    Path("models/finetuned/linf_eps8_255/digits/runs.parquet").write_bytes(b"stale, and not even a table")
+    Path("models/finetuned/linf_eps8_255/runs.parquet").write_bytes(b"stale, and not even a table")
     report.main()
     assert set(pd.read_csv("reports/tables/runs.csv")["source"]) == {"natural", "l2_eps0_5"}
     assert (
@@ -241,7 +243,7 @@ def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
     settings |= {"sources": ["natural"], "targets": ["digits"], "blocks": 0}
     settings["draw_subsets"]["n_images"] = 50
     Path("params.yaml").write_text(yaml.safe_dump(settings))
-    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path = Path("models/finetuned/natural/runs.parquet")
     runs = pd.read_parquet(path)
     runs[(runs["blocks"] == "0") & (runs["n_images"] == 50) & (runs["seed"] == SEEDS[0])].to_parquet(path)
     report.main()
@@ -250,7 +252,7 @@ def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
 
 
 def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
-    for path in Path("models/robustness/attacked").glob("*/*/robustness.parquet"):
+    for path in Path("models/robustness").glob("*/robustness.parquet"):
         table = pd.read_parquet(path)
         table[table["model"] == "source"].to_parquet(path)
         np.savez(path.with_name("examples.npz"))
@@ -263,8 +265,8 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
 
 @pytest.mark.parametrize(
     "missing",
-    ["models/finetuned/natural/digits/runs.parquet", "models/robustness/attacked/random/textures/robustness.parquet",
-     "models/robustness/attacked/natural/digits/examples.npz", "models/sources/natural.json", "data/images/glyphs/card.json",
+    ["models/finetuned/natural/runs.parquet", "models/robustness/random/robustness.parquet",
+     "models/robustness/natural/examples.npz", "models/sources/natural.json", "data/images/glyphs/card.json",
      "reports/reference/utrera_table7.csv", "reports/reference/shafahi_tables.csv"],
 )  # fmt: skip
 def test_a_missing_file_is_named_in_one_line(workspace, missing):
@@ -276,7 +278,7 @@ def test_a_missing_file_is_named_in_one_line(workspace, missing):
 
 
 def test_a_damaged_table_is_named_in_one_line(workspace):
-    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path = Path("models/finetuned/natural/runs.parquet")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises((RunError, SystemExit), match=str(path)) as caught:
         report.main()
@@ -284,7 +286,7 @@ def test_a_damaged_table_is_named_in_one_line(workspace):
 
 
 def test_a_table_without_a_column_names_it(workspace):
-    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path = Path("models/finetuned/natural/runs.parquet")
     pd.read_parquet(path).drop(columns="seed").to_parquet(path)
     with pytest.raises((RunError, SystemExit), match="has no column 'seed'"):
         report.main()
@@ -307,9 +309,9 @@ def test_every_training_image_is_a_size_of_its_own_in_each_target(workspace):
         content = json.loads(card.read_text())
         content["splits"]["train"]["n"] = whole
         card.write_text(json.dumps(content))
-        for path in Path("models/finetuned").glob(f"*/{target}/runs.parquet"):
+        for path in Path("models/finetuned").glob("*/runs.parquet"):
             runs = pd.read_parquet(path)
-            runs[runs["n_images"].isin([50, whole])].to_parquet(path)
+            runs[(runs["target"] != target) | runs["n_images"].isin([50, whole])].to_parquet(path)
     report.main()
     gaps = pd.read_csv("reports/tables/figure2.csv").set_index(["series", "target", "n_images"])
     assert gaps.loc[("robust minus natural", "digits", 100), "mean"] == 7.5
@@ -319,7 +321,7 @@ def test_every_training_image_is_a_size_of_its_own_in_each_target(workspace):
     assert "With 50 images" in Path("reports/report.html").read_text()
     settings["draw_subsets"]["n_images"] = "all"
     Path("params.yaml").write_text(yaml.safe_dump(settings))
-    for path in Path("models/finetuned").glob("*/*/runs.parquet"):
+    for path in Path("models/finetuned").glob("*/runs.parquet"):
         runs = pd.read_parquet(path)
         runs[runs["n_images"] > 50].to_parquet(path)
     report.main()
@@ -336,7 +338,7 @@ def test_a_robust_source_that_is_not_configured_has_the_first_that_is_in_its_pla
 
 
 def test_seeds_that_are_missing_are_counted(workspace):
-    path = Path("models/finetuned/l2_eps0_5/digits/runs.parquet")
+    path = Path("models/finetuned/l2_eps0_5/runs.parquet")
     runs = pd.read_parquet(path)
     runs[~((runs["n_images"] == 100) & (runs["seed"].isin(SEEDS[:2])))].to_parquet(path)
     report.main()

@@ -20,7 +20,7 @@ import torch
 from stages.lib.attacks import perturbations as attacks
 from stages.lib.datasets import pixels as images
 from stages.lib.networks import units as networks
-from stages.lib.training import loop as training, parallel
+from stages.lib.training import devices, loop as training, parallel, schedules
 
 prepare = images.prepare
 images.prepare = lambda *arguments: prepare(*arguments).double()
@@ -40,7 +40,7 @@ def main(kind, n, start):
         if start and done.number == 2:
             torch.save(state, start + ".2")
     training.train(network, x, y, epochs=4, batch_size=8, lr=0.05, momentum=0.9, weight_decay=5e-4, seed=3,
-                   schedule=partial(training.one_cycle, warmup=0.25), perturb_at={"adversarial": l2, "noise": noise}.get(kind),
+                   schedule=partial(schedules.one_cycle, warmup=0.25), perturb_at={"adversarial": l2, "noise": noise}.get(kind),
                    augmentation="resized_crop" if kind == "cropped" else "none", start_from=torch.load(start) if kind == "resumed" else None, after_epoch=after_epoch)
     Path(__file__).with_name(f"drawn-{parallel.rank()}").write_text(json.dumps(drawn))  # lines of two processes may run together
     if parallel.is_first():
@@ -48,7 +48,7 @@ def main(kind, n, start):
         print("RESULT" + json.dumps([history, total, sorted(network.state_dict())]))
 
 torch.set_num_threads(1)
-if parallel.launched():
+if devices.launched():
     with parallel.group():
         main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
 else:

@@ -8,7 +8,7 @@ from torch import nn
 
 from stages.lib.datasets.sets import card_of, load_part
 from stages.lib.networks import units
-from stages.lib.networks.pretrained import Pretrained
+from stages.lib.networks.pretrained import Pretrained  # for type checkers, and for the key: its methods run here
 from stages.lib.store import files
 from stages.lib.training import finetuning
 
