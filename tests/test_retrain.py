@@ -50,7 +50,7 @@ def test_runs_that_fail_are_listed_and_the_others_are_kept(ready):
     ready.edit("params.yaml", retrain__training=TINY | {"lr": 1e30})
     with pytest.raises(
         RunError,
-        match=r"retrain@l2_eps0_5-glyphs: 2 of 5 failed; the others are kept. l2_eps0_5 on glyphs, retrained, 10, seed 0: the loss is",
+        match=r"retrain@l2_eps0_5-glyphs: 2 of 5 runs failed; the others are kept. l2_eps0_5 on glyphs, retrained, 10, seed 0: the loss is",
     ):
         retrain.main("l2_eps0_5")
     assert not OUT.exists() or set(pd.read_parquet(OUT).cell)
