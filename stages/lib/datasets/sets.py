@@ -6,13 +6,16 @@ to `pixels.prepare`, which up-scales on the device images that are stored smalle
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib.errors import RunError
-from stages.lib.settings.catalog import Part
 from stages.lib.store import files
+
+if TYPE_CHECKING:  # what reads images needs no settings
+    from stages.lib.settings.catalog import Part
 
 RAW = Path("data/raw")
 IMAGES = Path("data/images")
@@ -62,7 +65,7 @@ def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.n
         raise RunError(f"{folder / name}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
 
 
-def classes_of(part: Part, classes: int) -> np.ndarray:  # int64, rising
+def classes_of(part: "Part", classes: int) -> np.ndarray:  # int64, rising
     """The classes of a part of a set, drawn from the part's seed."""
     order = np.random.default_rng(part.seed).permutation(classes)
     return np.sort(np.array_split(order, part.of)[part.number])

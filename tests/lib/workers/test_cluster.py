@@ -75,7 +75,7 @@ def rows_of(planned):
 
 def computed(job, planned, settings, tick=lambda done: None) -> list:
     done = []
-    for cell, error in computing.compute(job, planned, grid.missing(planned, set()), SUBSETS | MANY, set(), settings):
+    for cell, error in computing.compute([(plan(job, planned, SUBSETS | MANY), grid.missing(planned, set()))], settings):
         assert error is None
         done.append(cell)
         tick(done)
