@@ -71,12 +71,12 @@ def classes_of(part: "Part", classes: int) -> np.ndarray:  # int64, rising
     return np.sort(np.array_split(order, part.of)[part.number])
 
 
-def n_classes(part: Part | None, classes: int) -> int:
+def n_classes(part: "Part | None", classes: int) -> int:
     """Number of classes of a part of a set that has so many, or of the whole set where no part is given."""
     return classes if part is None else len(classes_of(part, classes))
 
 
-def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def only(part: "Part | None", classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the images whose class is in the part, and their labels, counted anew from 0; without a part, all images and labels."""
     if part is None:
         return np.arange(len(y)), y
@@ -85,7 +85,7 @@ def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np
     return places, np.searchsorted(kept, y[places])
 
 
-def load_part(name: str, split: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
+def load_part(name: str, split: str, part: "Part | None") -> tuple[np.ndarray, np.ndarray]:
     """One split, as `load` gives it; with a part, only the images of its classes, in memory, with labels counted anew from 0."""
     x, y = load(name, split)
     if part is None:
