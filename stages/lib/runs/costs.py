@@ -100,16 +100,16 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
 
 def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], None]) -> dict[Kind, Rates]:
     """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
-    found = {}
+    of_kinds = {}
     for kind in kinds:
         seen = []
         for _, rates, error in workers.run_all(_measure, [kind] * workers.processes):
             if error is not None:
                 raise error
             seen.append(rates)
-        found[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
+        of_kinds[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
         tick()
-    return found
+    return of_kinds
 
 
 def _measure(kind: Kind) -> Rates:

@@ -134,7 +134,7 @@ def begin(architecture: str, weights: dict[str, Tensor], classes: int, seed: int
 
 
 def features_of(network: nn.Sequential, x: np.ndarray, size: int) -> Tensor:
-    """What the head is given, of images as they are: float [n, width]."""
+    """What the head is given of images that are not augmented: float [n, width]."""
     body, _ = networks.split(network, 0)
-    found = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
-    return torch.from_numpy(found).to(device_of(network))
+    features = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
+    return torch.from_numpy(features).to(device_of(network))

@@ -71,46 +71,71 @@ def train(
     network.to(memory_format=torch.channels_last)
     if start_from is not None:
         network.load_state_dict(start_from["network"])
-    network, learner = parallel.share(network)
-    optimiser = Sgd(network.parameters(), momentum, weight_decay, nesterov=momentum > 0)
-    first = 0
+    steps, first = Steps(network, lr, momentum, weight_decay, schedule, lower_precision, perturb_at, free), 0
+    network = steps.network
     if start_from is not None:
-        optimiser.go_on_from(start_from["velocities"])
+        steps.sgd.go_on_from(start_from["velocities"])
         first = start_from["epoch"]
     replays, steps_per_epoch = free.replay if free else 1, -(-len(x) // batch_size)
     epochs = passes(epochs, replays)
     for epoch in range(first, epochs):
-        network.train()
-        moved = Moved(free) if free else None
+        steps.begin_epoch()
         torch.manual_seed((seed << 16) + epoch)
         drawn = batches(torch.randperm(len(x)), batch_size, least=parallel.processes())
         if parallel.rank():
             torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
         crops = cropping.draw(augmentation, len(x), seed, epoch)
-        total_loss = torch.zeros((), device=device)
-        correct = torch.zeros((), device=device)
+        total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         for i, batch in enumerate(drawn):
             own = parallel.own_part(batch)
             clean = pixels.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
-            clean, yb = clean if crops is None else crops[own].apply(clean), y[own].to(device)
+            clean, labels = clean if crops is None else crops[own].apply(clean), y[own].to(device)
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
-                xb = moved.images(clean) if moved else clean
-                with torch.autocast(device.type, lower_precision, enabled=lower_precision is not None):
-                    if perturb_at is not None:
-                        xb = perturb_at(progress)(network, xb, yb)
-                    logits = learner(xb)
-                    loss = nn.functional.cross_entropy(logits, yb, reduction="sum") / len(batch)
-                (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged, which needs a backward pass
-                optimiser.step(optimiser.gradients(), lr * schedule(progress))
-                if moved:
-                    moved.follow(xb.grad, progress)
-                total_loss += loss.detach() * len(batch)
-                correct += (logits.argmax(1) == yb).sum()
+                loss, right = steps.take(clean, labels, len(batch), progress)
+                total_loss += loss
+                correct += right
         parallel.add_up(total_loss, correct)
         done = Epoch(epoch + 1, (total_loss / (replays * len(x))).item(), (100 * correct / (replays * len(x))).item())
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {done.loss} in epoch {done.number}: try a smaller learning rate than {lr}")
         if parallel.is_first():
-            after_epoch(done, {"network": network.state_dict(), "velocities": optimiser.velocities, "epoch": done.number})
+            after_epoch(done, {"network": network.state_dict(), "velocities": steps.sgd.velocities, "epoch": done.number})
     network.eval()
+
+
+class Steps:
+    """Steps of a training, each on a batch of images that are perturbed first; arguments as those of `train`."""
+
+    def __init__(
+        self, network: nn.Module, lr: float, momentum: float, weight_decay: float, schedule: Callable[[float], float],
+        lower_precision: torch.dtype | None, perturb_at: PerturbAt | None, free: Free | None,
+    ):  # fmt: skip
+        self.network, self.wrapper = parallel.share(network)
+        self.sgd = Sgd(self.network.parameters(), momentum, weight_decay, nesterov=momentum > 0)
+        self.lr, self.schedule, self.lower_precision = lr, schedule, lower_precision
+        self.perturb_at, self.free, self.moved = perturb_at, free, None
+
+    def begin_epoch(self) -> None:
+        self.network.train()
+        self.moved = Moved(self.free) if self.free else None
+
+    def take(self, clean: Tensor, y: Tensor, n: int, progress: float) -> tuple[Tensor, Tensor]:
+        """One step; returns the sum of the losses, and the number of images that were labelled correctly.
+
+        Args:
+            clean: this process's part of a batch, float [batch, 3, size, size] in [0, 1]; y: its labels.
+            n: images in the whole batch.
+            progress: fraction of the training in [0, 1).
+        """
+        x = self.moved.images(clean) if self.moved else clean
+        with torch.autocast(x.device.type, self.lower_precision, enabled=self.lower_precision is not None):
+            if self.perturb_at is not None:
+                x = self.perturb_at(progress)(self.network, x, y)
+            logits = self.wrapper(x)
+            loss = nn.functional.cross_entropy(logits, y, reduction="sum") / n
+        (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged, which needs a backward pass
+        self.sgd.step(self.sgd.gradients(), self.lr * self.schedule(progress))
+        if self.moved:
+            self.moved.follow(x.grad, progress)
+        return loss.detach() * n, (logits.argmax(1) == y).sum()

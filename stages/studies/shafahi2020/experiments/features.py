@@ -46,5 +46,5 @@ def _work(wanted: Features) -> None:
     """In a worker: compute the features and keep them."""
     from stages.studies.shafahi2020.experiments import penultimate  # here, as torch takes seconds to import
 
-    found = penultimate.compute(wanted.source, wanted.target)
-    cells.save("features", wanted.key, {"shape": list(found.shape)}, {"features": found})
+    features = penultimate.compute(wanted.source, wanted.target)
+    cells.save("features", wanted.key, {"shape": list(features.shape)}, {"features": features})
