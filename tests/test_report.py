@@ -64,9 +64,9 @@ def make(folder: Path) -> None:
         accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
         card = made.card(source, "random" if source == "random" else "trained", THREATS.get(source), accuracy)
         made.write_json(folder / "models/sources" / f"{source}.json", card)
-        for index, target in enumerate(settings["targets"]):
-            make_runs(folder / "models/finetuned" / source / target / "runs.parquet", source, target, BASE[source][index])
-            make_robustness(folder / tables.ATTACKED_MODELS / source / target, source, target)
+        rows = [row for index, target in enumerate(settings["targets"]) for row in rows_of(source, target, BASE[source][index])]
+        made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        make_robustness(folder / tables.robustness(source), source, settings["targets"])
 
 
 def rows_of(source: str, target: str, base: float) -> list[tuple]:

@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, cap
 
 def test_eps_is_held_at_zero_and_then_rises_to_its_radius(glyphs, monkeypatch):
     seen = []
-    monkeypatch.setattr(perturbations, "pgd", lambda **settings: seen.append(settings["eps"]))
+    monkeypatch.setattr(pgd, "make", lambda **settings: seen.append(settings["eps"]))
     entry, settings = params.source_entry("l2_eps0_5"), params.section("source")
     perturbation = pretraining.perturbation_of(entry, settings).model_dump()
     perturb_at = train_source.adversary(entry, settings.attack.model_dump(), perturbation)

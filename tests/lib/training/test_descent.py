@@ -11,6 +11,7 @@ from stages.lib.attacks import pgd
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.networks import units
+from stages.lib.norms.table import norm_of
 from stages.lib.training import descent
 from stages.lib.training.free import Free
 from stages.lib.training.sgd import endless_batches
@@ -104,7 +105,7 @@ def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
     network.normalise.register_forward_pre_hook(
         lambda module, inputs: seen.append(inputs[0].detach().clone()) if len(inputs[0]) == 4 else None
     )
-    free = Free(3, perturbations.NORMS["linf"], lambda progress: 0.02)
+    free = Free(3, norm_of("linf"), lambda progress: 0.02)
     names = [name for name, _ in network.named_children() if name != "normalise"]
     assert descent.train(network, names, data(), HOW, seed=2, free=free) == 12 * 4
     batches = list(islice(endless_batches(24, 4, seed=2), 4))

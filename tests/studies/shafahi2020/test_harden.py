@@ -68,15 +68,9 @@ def test_runs_before_one_that_fails_are_in_the_journal(ready):
     ready.edit(
         "params.yaml", harden__adversarial_finetuning=TINY | {"lr": 1e30, "steps": 60}, harden__pieces="all", harden__n_per_class=[2]
     )
-<<<<<<< HEAD:tests/studies/shafahi2020/test_harden.py
     with pytest.raises(RunError, match=r"harden: 1 of 3 failed; .*finetuned, 2, seed 0: the loss is"):
         experiment.main("harden")
     events = [json.loads(line) for path in Path(".runs").rglob("*.jsonl") for line in path.read_text().splitlines()]
-=======
-    with pytest.raises(RunError, match=r"harden@l2_eps0_5-digits: 1 of 3 runs failed; .*finetuned, 2, seed 0: the loss is"):
-        harden.main("l2_eps0_5", "digits")
-    events = [json.loads(line) for path in Path(".runs").rglob("harden*.jsonl") for line in path.read_text().splitlines()]
->>>>>>> runs:tests/test_harden.py
     found = [event for event in events if event["event"] == "cell"]
     assert sorted(event["params"]["method"] for event in found) == ["adversarial", "transferred"]
     assert {"clean", "pgd20", "cw20", "passes"} <= set(found[0]["history"][0][1])
