@@ -148,8 +148,8 @@ def results_of(folder: Path) -> None:
         made.write_json(folder / f"models/sources/{source}.json", made.card(source, "trained", threat))
         (folder / f"models/sources/{source}.safetensors").write_bytes(b"")
         rows = [(source, "digits", "1", 50, seed, epoch, 60.0 + above) for seed in range(5) for epoch in (1, 20)]
-        made.runs(rows, folder / tables.FINETUNED / source / "digits/runs.parquet")
-        made.no_attacks(folder / tables.ATTACKED_MODELS / source / "digits")
+        made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        made.no_attacks(folder / tables.robustness(source))
 
 
 @pytest.fixture(scope="module")
