@@ -1,5 +1,7 @@
 """The experiments of Shafahi et al. (2020), small enough to run in a test."""
 
+import json
+
 from repository import Repository
 
 MEASURED = {
@@ -26,6 +28,9 @@ SECTIONS = {
 
 
 def turn_on(repository: Repository, *names: str, **changes: object) -> None:
-    """Write the sections of these experiments into params.yaml, then change nested keys of them."""
-    repository.edit("params.yaml", experiments=list(names), **{name: SECTIONS[name] for name in names})
+    """Write the sections of these experiments into params.yaml, then change nested keys of them.
+
+    Through JSON, so that no two sections share a part, which YAML would write as an alias.
+    """
+    repository.edit("params.yaml", experiments=list(names), **{name: json.loads(json.dumps(SECTIONS[name])) for name in names})
     repository.edit("params.yaml", **changes)

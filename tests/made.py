@@ -83,7 +83,7 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
     counts = {split: {"n": n, "sha256": "0" * 64} for split, n in (splits or {}).items()}
     card = {"name": name, "classes": classes, "channels": channels, "image_size": PIXELS, "stored_size": PIXELS, "mean": [0.5] * 3,
             "std": [0.2] * 3, "splits": counts}  # fmt: skip
-    write_json(folder / "card.json", {key: card[key] for key in sets.Card.model_fields})
+    write_json(folder / "card.json", {key: card[key] for key in sets.DatasetCard.model_fields})
 
 
 def card(source: str, kind: str, threat: dict | None, accuracy: dict[str, float] | None = None, **more: object) -> dict:
@@ -136,10 +136,10 @@ def paper(folder: Path) -> None:
     for target, whole in WHOLE.items():
         channels = 3 if target in ("cifar10", "cifar100", "svhn") else 1
         images(folder / "data/images" / target, target, channels=channels, splits={"train": whole, "test": 10000})
-        for source in THREATS:
-            rows = paper_rows(source, target, published)
-            runs(rows, folder / "models/finetuned" / source / target / "runs.parquet")
-            no_attacks(folder / tables.ATTACKED_MODELS / source / target)
+    for source in THREATS:
+        rows = [row for target in WHOLE for row in paper_rows(source, target, published)]
+        runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        no_attacks(folder / tables.robustness(source))
     for source, threat in THREATS.items():
         kind = "random" if source == "random_resnet50" else "fetched"
         content = card(source, kind, threat, architecture="resnet50", published_accuracy=PUBLISHED_TOP1.get(source))

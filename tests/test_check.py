@@ -1,6 +1,7 @@
 """What cannot be run is refused before anything runs, in one line that names file, key, what was found and what is allowed."""
 
 import pytest
+from experiments import SECTIONS, turn_on
 
 from stages import check
 from stages.lib.errors import RunError
@@ -22,14 +23,19 @@ BAD = {
     "attack of no kind": ("params.yaml", {"evaluate_robustness__attacks__pgd20": {"kind": "bim", "steps": 3}}, ["evaluate_robustness.attacks.pgd20", "bim", "fgsm", "pgd"]),
     "attack with no steps": ("params.yaml", {"evaluate_robustness__attacks__pgd20": {"kind": "pgd", "step_ratio": 2.0}}, ["evaluate_robustness.attacks.pgd20.steps is missing"]),
     "restarts that are the same": ("params.yaml", {"evaluate_robustness__attacks__pgd20__restarts": 3, "evaluate_robustness__attacks__pgd20__random_start": False}, ["attacks.pgd20", "restarts of 1"]),
-    "eps of robust transfer beyond the pixels": ("params.yaml", {"robust_transfer__eps": 8}, ["robust_transfer.eps is 8", "0 to 1"]),
+    "eps of an experiment beyond the pixels": ("params.yaml", {"retrain__measured__eps": 8}, ["retrain.measured.eps is 8", "0 to 1"]),
     "eps of hardening beyond the pixels": ("params.yaml", {"harden__attack__eps": 5}, ["harden.attack.eps is 5", "0 to 1"]),
-    "norm of robust transfer": ("params.yaml", {"robust_transfer__norm": "l1"}, ["robust_transfer.norm", "'l1'", "'l2' or 'linf'"]),
+    "norm of an experiment": ("params.yaml", {"retrain__measured__norm": "l1"}, ["retrain.measured.norm", "'l1'", "'l2' or 'linf'"]),
+    "robustness that is measured in two ways": ("params.yaml", {"harden__measured__max_images": 17}, ["harden.measured is not retrain.measured", "the same"]),
     "more pieces than there are": ("params.yaml", {"retrain__sources": ["natural"], "retrain__k": [1, 11]}, ["retrain.k: 11", "10 pieces of natural (small_resnet)", "1 to 10"]),
     "lambda_d below 0": ("params.yaml", {"learn_without_forgetting__lambda_d": [-0.1]}, ["learn_without_forgetting.lambda_d", "-0.1", "0"]),
     "a source without features": ("params.yaml", {"learn_without_forgetting__sources": ["random"]}, ["learn_without_forgetting.sources: random", "no features to store"]),
-    "a section's source that is not brought here": ("params.yaml", {"harden__sources": ["linf_eps8_255"]}, ["harden.sources", "'linf_eps8_255'", "params.yaml: models"]),
-    "a section's target that is not brought here": ("params.yaml", {"train_heads__targets": ["cifar10"]}, ["train_heads.targets", "'cifar10'", "params.yaml: datasets"]),
+    "an experiment's source that is not brought here": ("params.yaml", {"harden__sources": ["linf_eps8_255"]}, ["harden.sources", "'linf_eps8_255'", "params.yaml: models"]),
+    "an experiment's target that is not brought here": ("params.yaml", {"train_heads__targets": ["cifar10"]}, ["train_heads.targets", "'cifar10'", "params.yaml: datasets"]),
+    "an experiment of no study": ("params.yaml", {"experiments": ["hardn"]}, ["experiments", "'hardn'", "did you mean 'harden'"]),
+    "an experiment that is named twice": ("params.yaml", {"experiments": ["harden", "harden"]}, ["experiments", "nothing twice, and 'harden' is"]),
+    "an experiment without its section": ("params.yaml", {"harden": None}, ["experiments: 'harden' has no settings"]),
+    "misspelt key of an experiment": ("params.yaml", {"harden__n_seed": 1}, ["harden.n_seed is no known key", "did you mean 'n_seeds'"]),
     "classes that cannot be split": ("data/catalog.yaml", {"glyphs_same__part__of": 13}, ["data/catalog.yaml: glyphs_same.part.of is 13", "24 classes cannot be split", "2 to 12"]),
     "a part that is not there": ("models/catalog.yaml", {"natural_half__part__number": 2}, ["natural_half.part", "from 0 to 1"]),
     "eps below 0 in an attack": ("params.yaml", {"evaluate_robustness__l2": [-0.5]}, ["params.yaml", "evaluate_robustness.l2", "-0.5", "0"]),
@@ -42,10 +48,10 @@ BAD = {
     "epochs from too many images on": ("params.yaml", {"finetune__epochs": {"from_100": 2, "all": 1}}, ["params.yaml", "finetune.epochs", "100"]),
     "normalisation of no source": ("params.yaml", {"finetune__normalisation": {"naturl": "target"}}, ["finetune.normalisation", "'naturl'", "natural"]),
     "normalisation of no kind": ("params.yaml", {"finetune__normalisation": "both"}, ["finetune.normalisation", "'both'", "'source' or 'target'"]),
-    "robust source of no entry": ("params.yaml", {"report__robust": "l3"}, ["params.yaml", "report.robust", "'l3'", "l2_eps0_5"]),
-    "published of no source": ("params.yaml", {"report__published": {"natural": "nat"}}, ["params.yaml", "report.published", "'nat'"]),
-    "published of no column": ("params.yaml", {"report__published": {"l2": "natural"}}, ["params.yaml", "report.published", "'l2'", "l2_eps3"]),
-    "similar to no dataset": ("params.yaml", {"report__similar": ["digts"]}, ["params.yaml", "report.similar", "'digts'", "digits"]),
+    "robust source of no entry": ("params.yaml", {"report__utrera2021__robust": "l3"}, ["params.yaml", "report.utrera2021.robust", "'l3'", "l2_eps0_5"]),
+    "published of no source": ("params.yaml", {"report__utrera2021__published": {"natural": "nat"}}, ["params.yaml", "report.utrera2021.published", "'nat'"]),
+    "published of no column": ("params.yaml", {"report__utrera2021__published": {"l2": "natural"}}, ["params.yaml", "report.utrera2021.published", "'l2'", "l2_eps3"]),
+    "similar to no dataset": ("params.yaml", {"report__utrera2021__similar": ["digts"]}, ["params.yaml", "report.utrera2021.similar", "'digts'", "digits"]),
     "comparison without natural": ("params.yaml", {"sources": ["l2_eps0_5"]}, ["params.yaml", "report.natural", "'natural'", "l2_eps0_5"]),
 }  # fmt: skip
 
@@ -53,6 +59,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_settings_get_one_clear_line(case, workspace):
     path, changes, named = BAD[case]
+    turn_on(workspace, *SECTIONS)
     workspace.edit(path, **changes)
     with pytest.raises(RunError) as caught:
         check.main()
@@ -72,6 +79,8 @@ def test_bad_settings_get_one_clear_line(case, workspace):
         {"draw_subsets__n_images": 1000},
         {"draw_subsets__n_images": [20, "all"]},
         {"draw_subsets__n_seeds": {"from_1": 3, "all": 1}},
+        {"experiments": list(SECTIONS), **SECTIONS},
+        {"harden": SECTIONS["harden"] | {"sources": ["absent"]}},  # an experiment that is off
     ],
 )
 def test_good_settings_pass_and_leave_the_same_files(changes, workspace):
@@ -81,7 +90,7 @@ def test_good_settings_pass_and_leave_the_same_files(changes, workspace):
     check.main()
     before = written()
     assert {"download", "finetune", "track"} < before.keys()
-    assert len(set(before.values())) == len(before)  # each stage has its own code
+    assert len(set(before.values())) == len(before)  # each stage and each experiment has its own code
     workspace.edit("params.yaml", **changes)
     check.main()
     assert written() == before

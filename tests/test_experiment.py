@@ -64,3 +64,36 @@ def test_what_cannot_run_is_one_clear_line(workspace, name, section, words):
 def test_an_experiment_without_a_section_says_so(workspace):
     with pytest.raises(RunError, match=r"params\.yaml: retrain is missing"):
         experiment.main("retrain")
+
+
+def test_each_runs_alone_through_dvc_and_then_all_are_in_the_report(copy):
+    turn_on(
+        copy, *SECTIONS, retrain__k=[1, 4], retrain__n_seeds=1, train_heads__n_seeds=1, train_heads__gradients=2, harden__n_per_class=[2]
+    )
+    assert copy.repro("experiment@harden") == ["check", "experiment@harden"]
+    others = {f"experiment@{name}" for name in SECTIONS if name != "harden"}
+    assert set(copy.repro()) == others | {"report", "track"}
+    page = copy.text("reports/report.html")
+    assert "Adversarially Robust Transfer Learning" in page
+    assert "Robustness transfers with robust features" in page
+    assert set(pd.read_csv(copy.folder / "reports/tables/experiments.csv")["experiment"]) == set(SECTIONS)
+    assert {path.stem for path in (copy.folder / "reports/figures").glob("shafahi*.svg")} == {
+        "shafahi_figure1", "shafahi_figure3", "shafahi_figure4_digits", "shafahi_figure5_digits", "shafahi_learn_without_forgetting_digits",
+        "shafahi_figure7",
+    }  # fmt: skip
+    assert copy.repro() == []
+
+    copy.edit("params.yaml", experiments=[])
+    assert not [stage for stage in copy.repro() if stage.startswith("experiment")]
+    assert "Adversarially Robust Transfer Learning" not in copy.text("reports/report.html")
+    assert not (copy.folder / "reports/tables/experiments.csv").exists()
+    assert not list((copy.folder / "reports/figures").glob("shafahi*"))
+
+
+def test_a_nested_key_of_an_experiment_is_set_on_the_command_line(copy):
+    turn_on(copy, "retrain", retrain__k=[1], retrain__n_seeds=1)
+    done = copy.dvc("exp", "run", "-S", "retrain.training.steps=3", "-S", "retrain.measured.max_images=8", "experiment@retrain")
+    assert "Running stage 'experiment@retrain'" in done.stdout
+    settings = json.loads(copy.text("models/results/retrain/settings.json"))
+    assert (settings["training"]["steps"], settings["measured"]["max_images"]) == (3, 8)
+    assert set(pd.read_parquet(copy.folder / "models/results/retrain/runs.parquet")["setting"]) == {0.0, 1.0}

@@ -4,17 +4,18 @@ from collections import Counter
 
 import pytest
 import yaml
+from experiments import turn_on
 
-from stages import plan
+from stages import experiment, plan
 from stages.lib.errors import RunError
 from stages.lib.runs import costs
-from stages.lib.settings import params
 from stages.lib.store import code
+from stages.studies import registry
 
 
 def counted() -> tuple[int, int]:
     """Runs that params.yaml here asks for, and those of them that are done."""
-    settings = params.load_params()
+    settings = registry.load_params()
     pairs = [plan.pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     works = [work for pair in pairs for work in pair.work.values()]
     return sum(work.runs for work in works), sum(work.done for work in works)
@@ -40,19 +41,16 @@ def test_it_counts_cells_and_those_that_are_done(copy, monkeypatch):
     assert counted() == (28, 20)
 
 
-def test_experiments_that_are_on_are_counted_with_what_is_done(copy, monkeypatch):
-    monkeypatch.chdir(copy.folder)
-    assert list(plan.experiments(params.load_params())) == []
-    copy.edit("params.yaml", retrain__sources=["natural"], retrain__k=[1, 2], retrain__n_seeds=1, retrain__training={"steps": 2, "batch_size": 8, "lr": 0.1},
-              harden__sources=["l2_eps0_5"], harden__targets=["digits"], harden__n_per_class=[2, 4], harden__n_seeds=2,
-              robust_transfer__max_images=8, robust_transfer__attacks={"pgd2": {"kind": "pgd", "steps": 2, "step_ratio": 2.5}})  # fmt: skip
-    assert list(plan.experiments(params.load_params())) == [("retrain", 3, 0), ("harden", 12, 0)]
-    copy.stage("retrain", "natural")
-    assert list(plan.experiments(params.load_params())) == [("retrain", 3, 3), ("harden", 12, 0)]
+def test_experiments_that_are_on_are_counted_with_what_is_done(source_ready):
+    assert list(plan.experiments(registry.load_params())) == []
+    turn_on(source_ready, "retrain", "harden", retrain__k=[1, 2], retrain__n_seeds=1, harden__n_seeds=2)
+    assert list(plan.experiments(registry.load_params())) == [("retrain", 3, 0), ("harden", 12, 0)]
+    experiment.main("retrain")
+    assert list(plan.experiments(registry.load_params())) == [("retrain", 3, 3), ("harden", 12, 0)]
 
 
 def test_it_needs_nothing_but_settings_and_catalogs(empty):
-    empty.edit("params.yaml", train_heads__sources=["natural"], train_heads__targets=["digits"])
+    turn_on(empty, "train_heads")
     lines = empty.stage("plan").stdout.splitlines()
     heads = next(line.split() for line in lines if "of train_heads" in line)
     assert int(heads[0]) > 0

@@ -57,18 +57,24 @@ def test_runs_of_the_experiments_that_the_store_lacks_arrive_with_what_they_meas
     row = {
         "source": "l2_eps0_5",
         "target": "digits",
-        "method": "lwf",
+        "method": "learn_without_forgetting",
         "setting": 0.01,
         "seed": 0,
         "cell": "3".ljust(16, "f"),
-        "section": "x",
+        "experiment": "learn_without_forgetting",
     }
     rows = [row | {"measure": measure, "value": value} for measure, value in (("clean", 70.0), ("pgd20", 20.5))]
-    pd.DataFrame(rows).to_csv(results.folder / "reports/tables/robust_transfer.csv", index=False)
+    pd.DataFrame(rows).to_csv(results.folder / "reports/tables/experiments.csv", index=False)
     track.main()
     [run] = [run for run in runs("kind = 'cell'") if "method" in run.data.params]
     assert run.data.metrics == {"clean": 70.0, "pgd20": 20.5}
-    assert run.data.params == {"source": "l2_eps0_5", "target": "digits", "method": "lwf", "setting": "0.01", "seed": "0"}
+    assert run.data.params == {
+        "source": "l2_eps0_5",
+        "target": "digits",
+        "method": "learn_without_forgetting",
+        "setting": "0.01",
+        "seed": "0",
+    }
     track.main()
     assert len([run for run in runs("kind = 'cell'") if "method" in run.data.params]) == 1
 

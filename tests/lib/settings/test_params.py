@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 from stages.lib.datasets import catalog as datasets
 from stages.lib.datasets.kinds.procedural import Glyphs
 from stages.lib.errors import RunError
-from stages.lib.settings import catalog, fields, params, sections
+from stages.lib.settings import catalog, fields, params
+from stages.studies import registry
 
 ROOT = Path(__file__).resolve().parents[3]
 MISSING = object()
@@ -74,6 +75,7 @@ def refusal(read) -> str:
         ("source", [1], "dictionary"),
         ("evaluate_robustness.attacks.pgd20.step_ratio", 1, "greater than 1"),
         ("evaluate_robustness.linf", 0.3, "a valid list"),
+        ("evaluate_robustness.linf", None, "a valid list"),
         ("finetune.head_init", "zeros", "'normal' or 'default'"),
         ("upscale.image_size", 7, "greater than or equal to 8"),
         ("draw_subsets.n_images", [], "at least 1 item"),
@@ -87,7 +89,7 @@ def refusal(read) -> str:
 )
 def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(key, value, allowed):
     write_params(key, value)
-    line = refusal(params.load_params)
+    line = refusal(registry.load_params)
     assert line.startswith(f"params.yaml: {key} is {value!r}; allowed: ")
     assert allowed in line
 
@@ -108,7 +110,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(key, value, all
 )
 def test_a_wrong_item_of_a_list_is_named_with_its_position(key, position, value, allowed):
     write_params(key, value)
-    line = refusal(params.load_params)
+    line = refusal(registry.load_params)
     assert line.startswith(f"params.yaml: {key}.{position} is {value[position]!r}; allowed: ")
     assert allowed in line
 
@@ -116,7 +118,19 @@ def test_a_wrong_item_of_a_list_is_named_with_its_position(key, position, value,
 @pytest.mark.parametrize("key", ["sources", "finetune", "finetune.keep", "source.attack.steps", "report.headline.n_images"])
 def test_a_missing_key_is_named(key):
     write_params(key, MISSING)
-    assert refusal(params.load_params) == f"params.yaml: {key} is missing"
+    assert refusal(registry.load_params) == f"params.yaml: {key} is missing"
+
+
+def test_a_norm_without_its_list_of_radii_is_not_evaluated_and_none_at_all_is_refused():
+    write_params("evaluate_robustness.l2", MISSING)
+    settings = params.section("evaluate_robustness")
+    assert settings.norms == ["linf"]
+    assert len(settings.radii("linf")) == 3
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(changed(content, "evaluate_robustness.linf", MISSING)))
+    line = refusal(params.load_params)
+    assert line.startswith("params.yaml: evaluate_robustness is {")
+    assert line.endswith("allowed: a list of radii for one norm or more: l2, linf")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,7 @@ def test_a_missing_key_is_named(key):
 )
 def test_an_unknown_key_is_named_with_the_known_ones_and_the_nearest(key, meant):
     write_params(key, 1)
-    line = refusal(params.load_params)
+    line = refusal(registry.load_params)
     assert line.startswith(f"params.yaml: {key} is no known key; allowed: ")
     assert line.endswith(f"(did you mean {meant!r}?)")
 
@@ -139,7 +153,7 @@ def test_an_unknown_key_is_named_with_the_known_ones_and_the_nearest(key, meant)
 @pytest.mark.parametrize("key", ["glyphs", "textures", "random", "int", "source.trained", "blocks[0]", "finetune.keep.blocks[0]"])
 def test_an_unknown_key_is_named_also_when_it_is_called_like_a_kind_or_an_item(key):
     write_params(key, 1)
-    line = refusal(params.load_params)
+    line = refusal(registry.load_params)
     assert line.startswith(f"params.yaml: {key} is no known key; allowed: ")
 
 
@@ -147,7 +161,7 @@ def test_all_that_is_wrong_stands_in_one_line():
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content = changed(changed(content, "source.lr", -1), "finetune.epochs", MISSING)
     Path("params.yaml").write_text(yaml.safe_dump(content))
-    line = refusal(params.load_params)
+    line = refusal(registry.load_params)
     assert "params.yaml: source.lr is -1; allowed: greater than 0" in line
     assert "params.yaml: finetune.epochs is missing" in line
 
@@ -170,18 +184,18 @@ def test_all_that_is_wrong_stands_in_one_line():
 )
 def test_a_file_that_holds_no_settings_is_one_line(content):
     Path("params.yaml").write_bytes(content)
-    assert refusal(params.load_params).startswith("params.yaml: ")
-    assert refusal(lambda: params.section("blocks")).startswith("params.yaml: ")
+    assert refusal(registry.load_params).startswith("params.yaml: ")
+    assert refusal(lambda: registry.section("blocks")).startswith("params.yaml: ")
 
 
 def test_a_missing_file_is_one_line():
-    assert refusal(params.load_params) == "params.yaml: the file is missing"
+    assert refusal(registry.load_params) == "params.yaml: the file is missing"
     assert refusal(lambda: params.source_entry("natural")) == "models/catalog.yaml: the file is missing"
 
 
 def test_a_missing_section_is_named():
     write_params("blocks", MISSING)
-    assert refusal(lambda: params.section("blocks")) == "params.yaml: blocks is missing"
+    assert refusal(lambda: registry.section("blocks")) == "params.yaml: blocks is missing"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +211,7 @@ def test_a_missing_section_is_named():
 )
 def test_a_single_value_stands_for_a_list_of_one(key, value, found):
     write_params(key, value)
-    read = params.load_params()
+    read = registry.load_params()
     for part in key.split("."):
         read = getattr(read, part)
     assert read == found
@@ -207,19 +221,19 @@ def test_a_single_value_stands_for_a_list_of_one(key, value, found):
 def test_a_number_in_any_notation_of_yaml_is_the_number(written):
     text = (ROOT / "params.yaml").read_text().replace("weight_decay: 0.0005", f"weight_decay: {written}")
     Path("params.yaml").write_text(text)
-    assert params.section("finetune").weight_decay == 1e-4
+    assert registry.section("finetune").weight_decay == 1e-4
 
 
 def test_the_settings_of_the_repository_are_right():
-    for name in sections.Params.model_fields:
-        assert params.section(name, ROOT / params.PARAMS) == getattr(params.load_params(ROOT / params.PARAMS), name)
+    for name in params.read_yaml(ROOT / params.PARAMS):
+        assert registry.section(name, ROOT / params.PARAMS) == getattr(registry.load_params(ROOT / params.PARAMS), name)
     for path, entry in ((params.DATA_CATALOG, datasets.dataset_entry), (params.MODEL_CATALOG, params.source_entry)):
         for name in params.read_yaml(ROOT / path):
             assert entry(name, ROOT / path).kind
 
 
 def test_settings_do_not_change_once_read():
-    source = params.section("source", ROOT / params.PARAMS)
+    source = registry.section("source", ROOT / params.PARAMS)
     with pytest.raises(ValueError, match="frozen"):
         source.lr = 1.0
 
@@ -314,7 +328,7 @@ def test_an_entry_is_of_its_own_type():
 
 def test_no_word_that_tells_kinds_apart_is_a_key():
     """Pydantic puts both into the place of an error, and the one is dropped there."""
-    for kind, known in ((sections.Params, "n_images"), (datasets.AnyDataset, "mirrors"), (catalog.AnySource, "steps")):
+    for kind, known in ((registry.Params, "n_images"), (datasets.AnyDataset, "mirrors"), (catalog.AnySource, "steps")):
         schema = TypeAdapter(kind).json_schema()
         keys = {key for node in [schema, *schema["$defs"].values()] for key in node.get("properties", {})}
         assert known in keys
@@ -332,7 +346,7 @@ def test_no_word_that_tells_kinds_apart_is_a_key():
 )
 def test_a_value_holds_from_its_number_of_images_on(written, found):
     write_params("draw_subsets.n_seeds", written)
-    values = params.section("draw_subsets").n_seeds
+    values = registry.section("draw_subsets").n_seeds
     for size, value in found.items():
         assert fields.by_size(values, 2000 if size == "all" else size, whole=size == "all") == value
 
@@ -340,10 +354,10 @@ def test_a_value_holds_from_its_number_of_images_on(written, found):
 def test_a_size_below_every_number_of_images_has_no_value():
     write_params("finetune.epochs", {"from_100": 5})
     with pytest.raises(KeyError):
-        fields.by_size(params.section("finetune").epochs, 50, whole=False)
+        fields.by_size(registry.section("finetune").epochs, 50, whole=False)
 
 
 @pytest.mark.parametrize("value", [{}, {"all": 3}, {"from_0": 3}, {"100": 3}, {100: 3}, {"to_100": 3}])
 def test_values_by_size_that_hold_from_nowhere_are_refused(value):
     write_params("finetune.epochs", value)
-    assert "allowed: one value, or several as {from_100: 20, from_3200: 10, all: 1}" in refusal(params.load_params)
+    assert "allowed: one value, or several as {from_100: 20, from_3200: 10, all: 1}" in refusal(registry.load_params)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import processes
 import pytest
-from jobs import LOCAL, MANY, SUBSETS, make_job, three_epochs
+from jobs import LOCAL, MANY, SUBSETS, make_job, plan, three_epochs
 
 from stages.lib.errors import RunError
 from stages.lib.runs import computing, grid
-from stages.lib.runs.grid import Job
+from stages.lib.runs.jobs import Job
 from stages.lib.store import cells
 from stages.lib.workers import cluster, executors
 
@@ -75,7 +75,7 @@ def rows_of(planned):
 
 def computed(job, planned, settings, tick=lambda done: None) -> list:
     done = []
-    for cell, error in computing.compute(job, planned, grid.missing(planned, set()), SUBSETS | MANY, set(), settings):
+    for cell, error in computing.compute([(plan(job, planned, SUBSETS | MANY), grid.missing(planned, set()))], settings):
         assert error is None
         done.append(cell)
         tick(done)
