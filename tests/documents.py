@@ -1,12 +1,16 @@
-"""README.md and docs/ as data: their blocks, commands, links, tables, and what stands in backticks."""
+"""README.md and docs/ as data: their blocks, commands, links, tables, and what stands in backticks; and what they may name."""
 
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
 from repository import ROOT
+
+from stages.lib.settings import overlays, params
 
 FENCE = "```"
 PROGRAMS = ("dvc", "git", "make", "pip", "python", "ray", "rm", "sbatch", "torchrun")  # a command in backticks begins with one
@@ -88,6 +92,12 @@ class Page:
 
 PAGES = [Page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 BLOCKS = [block for page in PAGES for block in page.blocks]
+CODE = "\n".join(path.read_text() for path in sorted((ROOT / "stages").rglob("*.py")))
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+TRACKED += [page.name for page in PAGES if page.name not in TRACKED]  # a page that is not yet committed
+STAGES = params.read_yaml(ROOT / "dvc.yaml")["stages"]
+DATASETS, SOURCES = (params.read_yaml(ROOT / name) for name in ("data/catalog.yaml", "models/catalog.yaml"))
+PROFILES = overlays.available(ROOT / "profiles")
 
 
 def words_of(command: str) -> list[str]:
@@ -106,3 +116,15 @@ def bare(command: str) -> str:
 def names_in(cell: str) -> list[str]:
     """What stands in backticks in a cell of a table."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+def exists(text: str) -> bool:
+    pattern = re.sub(r"<\w+>", "*", text)
+    return any(fnmatch(name, pattern) or fnmatch(name, f"{pattern.rstrip('/')}/*") for name in TRACKED)
+
+
+def is_generated(text: str) -> bool:
+    """Git ignores it. A table or a figure of the report has its name in the code, too."""
+    path = Path(re.sub(r"<\w+>", "x", text))
+    ignored = subprocess.run(["git", "check-ignore", path, path / "x"], cwd=ROOT, capture_output=True, check=False).returncode == 0
+    return ignored and (path.suffix != ".csv" or f'"{path.stem}":' in CODE)
