@@ -50,6 +50,13 @@ def test_settings_in_backticks_are_keys_of_a_profile(page):
             assert any(has(settings, key[1].split(".")) for settings in SETTINGS), text
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_word_in_backticks_is_one_of_the_project(page):
+    read = [ROOT / name for name in TRACKED if name.endswith((".py", ".yaml", ".toml", "Makefile")) and not name.startswith("tests/")]
+    words = {word for path in read for word in re.findall(r"\w+", path.read_text())}
+    assert {text for text in page.in_backticks if text.isidentifier()} - words == set()
+
+
 def has(settings: object, keys: list[str]) -> bool:
     return not keys or (isinstance(settings, dict) and keys[0] in settings and has(settings[keys[0]], keys[1:]))
 
