@@ -130,12 +130,12 @@ def reduced(x: np.ndarray) -> np.ndarray:
 
 def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:
     """The arrays of one model and norm in examples.npz; none where the file has no such group."""
-    found = read_arrays(ATTACKED_MODELS / source / target / "examples.npz")
-    if f"{model}_{norm}_clean" not in found:
+    examples = read_arrays(ATTACKED_MODELS / source / target / "examples.npz")
+    if f"{model}_{norm}_clean" not in examples:
         return []
     names = ["clean", "adversarial", "label", "predicted_clean", "predicted_adversarial"]
-    arrays = {name: found[f"{model}_{norm}_{name}"] for name in names}
-    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(found[f"{model}_{norm}_eps"])), **arrays}]
+    arrays = {name: examples[f"{model}_{norm}_{name}"] for name in names}
+    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(examples[f"{model}_{norm}_eps"])), **arrays}]
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -145,8 +145,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         RunError: names the file, when it is missing or unreadable.
     """
     try:
-        with np.load(path) as found:
-            return dict(found)
+        with np.load(path) as file:
+            return dict(file)
     except FileNotFoundError:
         raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
     except (OSError, ValueError, KeyError, EOFError) as error:

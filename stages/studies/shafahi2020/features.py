@@ -39,7 +39,7 @@ class Features:
 
 
 def store(source: str, target: str, settings: GridSettings) -> None:
-    """Compute them where the store lacks them."""
+    """Compute the features of a source on a target where the store lacks them."""
     wanted = Features(source, target)
     if cells.load("features", wanted.key) is None:
         missing.compute(str(wanted), "features", {wanted.key: wanted}, compute, settings=settings, preload=[MODULE], unit="pass")
@@ -56,5 +56,5 @@ def compute(wanted: Features) -> None:
 
 
 def of(run: Any) -> "Tensor":
-    """Those of a run's source on its target."""
+    """The features of a run's source on its target."""
     return Features(run.source, run.target).load()
