@@ -27,7 +27,7 @@ from stages.lib.progress import bar
 from stages.lib.report import statistics
 from stages.lib.settings import params
 from stages.lib.store import code, files
-from stages.lib.store.tables import FINETUNED
+from stages.lib.store.tables import finetuned
 from stages.lib.workers import pool
 
 PEER = code.ROOT / ".peer/bin/python"
@@ -38,8 +38,8 @@ Accuracy = dict[tuple[str, int, int], float]  # after the last epoch, in percent
 
 def here(folder: Path, names: list[str]) -> tuple[float, Accuracy]:
     """Seconds of the whole grid, with the start of every process; and accuracies."""
-    seconds = sum(stage(folder, "finetune", name, TARGET)[0] for name in names)
-    runs = pd.concat(pd.read_parquet(folder / FINETUNED / name / TARGET / "runs.parquet") for name in names)
+    seconds = sum(stage(folder, "finetune", name)[0] for name in names)
+    runs = pd.concat(pd.read_parquet(folder / finetuned(name) / "runs.parquet") for name in names)
     last = runs[runs.epoch == FINETUNE["epochs"]]
     return seconds, dict(zip(zip(last.source, last.n_images, last.seed, strict=True), last.test_accuracy, strict=True))
 

@@ -91,7 +91,7 @@ def cell(blocks: int) -> tuple[float, float, float]:
     cached = finetuning.Inputs(held[0], inputs.train_y, held[1], inputs.test_y)
 
     def together(n: int) -> None:
-        runs = [finetuning.Run(parts(seed)[1], chosen, seed) for seed in range(n)]
+        runs = [finetuning.FineTuning(parts(seed)[1], chosen, seed) for seed in range(n)]
         list(finetuning.finetune_together(runs, cached, **SETTINGS))
 
     plain = seconds(lambda: list(finetuning.finetune(WholeNetwork(*parts(0)), inputs, chosen, seed=0, **SETTINGS)))

@@ -36,10 +36,12 @@ def main() -> None:
 
 
 def digests() -> dict[str, str]:
-    """The hash of the code of each stage, and of each experiment with the stage that runs it."""
+    """The hash of the code of each stage, of the report with its sections, and of each experiment with the stage that runs it."""
+    sections = {"report": [study.report for study in registry.STUDIES]}
     stages = [path.stem for path in sorted((code.ROOT / "stages").glob("[a-z]*.py"))]
-    of_stages = {stage: code.digest(f"stages.{stage}") for stage in stages}
-    return of_stages | {name: code.digest("stages.experiment", found.module) for name, found in registry.EXPERIMENTS.items()}
+    of_stages = {stage: code.digest(f"stages.{stage}", *sections.get(stage, []), choices=True) for stage in stages}
+    experiments = registry.EXPERIMENTS.values()
+    return of_stages | {each.name: code.digest("stages.experiment", each.module, choices=True) for each in experiments}
 
 
 def problems(settings: Params) -> list[str]:

@@ -4,7 +4,6 @@ Reads models/sources/, data/images/, params.yaml: the section of the experiment'
 a row for each run and measure, arrays.npz, what the report shows as pictures, and settings.json, what the experiment ran with.
 """
 
-from importlib import import_module
 from pathlib import Path
 
 from stages.lib import command
@@ -27,7 +26,7 @@ def main(experiment: str) -> None:
     with execution("experiment", experiment, settings=settings.model_dump(), inputs=inputs_of(runs), outputs=[out]) as journal:
         grid = params.section("grid")
         prepare = (lambda missing: chosen.prepare(missing, grid)) if chosen.prepare else None
-        experiments.compute(experiment, runs, compute, out, journal, prepare)
+        experiments.compute(experiment, runs, out, journal, prepare)
         files.write_npz(out / "arrays.npz", chosen.arrays(runs))
         files.write_json(out / "settings.json", settings.model_dump())
 
@@ -39,11 +38,6 @@ def inputs_of(runs: list[Run]) -> list[Path]:
         *(path for name in named for path in sources.paths(name)),
         *(IMAGES / name for name in dict.fromkeys(run.target for run in runs)),
     ]
-
-
-def compute(run: Run) -> None:
-    """In a worker."""
-    import_module(run.module).compute(run)
 
 
 if __name__ == "__main__":

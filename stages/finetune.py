@@ -1,95 +1,87 @@
-"""Fine-tuning of one source on one target: blocks x subset sizes x seeds, each run one cell of the store.
+"""Fine-tuning of one source on all targets: blocks x subset sizes x seeds, each run one cell of the store.
 
-Reads models/sources/<source>.*, data/images/<target>/, data/subsets/<target>.npz, params.yaml: blocks, finetune. Writes
-models/finetuned/<source>/<target>/: runs.parquet, one row per evaluated epoch of each run, and in weights/ those of the runs that
-`finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors beside settings.json. Computes the cells that the store does
-not hold.
+Reads models/sources/<source>.*, data/images/ and data/subsets/ of the targets, params.yaml: targets, blocks, finetune. Writes
+models/finetuned/<source>/: runs.parquet, one row per evaluated epoch of each run, and in weights/<target>/ those of the runs that
+`finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors; weights/settings.json says how they came about. Computes the cells
+that the store does not hold. With targets as further arguments it computes only their runs into the store, and writes none of
+these files: so a job of a cluster does a part of the work, and the stage finds it done.
 """
 
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from stages.lib import command
 from stages.lib.datasets import subsets
-from stages.lib.datasets.sets import IMAGES, card_of
-from stages.lib.errors import RunError
+from stages.lib.datasets.sets import IMAGES
 from stages.lib.networks import sources
-from stages.lib.progress import bar, log
-from stages.lib.runs import computing, grid
-from stages.lib.runs.grid import Cell, Job
+from stages.lib.progress import log
+from stages.lib.runs import computing, grid, missing
+from stages.lib.runs.grid import Cell, Plan
 from stages.lib.settings import params
-from stages.lib.store import cells, files
+from stages.lib.settings.sections import FinetuneSettings
+from stages.lib.store import cells, files, tables
 from stages.lib.store.journal import Journal, execution
-from stages.lib.store.tables import FINETUNED, RUNS, kept_weights
 
 
-def main(source: str, target: str) -> None:
-    settings, blocks = params.section("finetune"), params.section("blocks")
-    out = FINETUNED / source / target
-    inputs = [*sources.paths(source), IMAGES / target, subsets.path_of(target)]
-    with execution(
-        "finetune", source, target, settings=settings.model_dump() | {"blocks": blocks}, inputs=inputs, outputs=[out]
-    ) as journal:
-        drawn = subsets.load(target)
-        job = grid.job_of(sources.card_of(source), card_of(target), settings)
-        planned = grid.plan(job, blocks, drawn, partial(grid.schedule, settings, card_of(target).splits["train"].n))
-        kept = grid.kept(settings.keep, planned)
-        compute_missing(job, planned, kept, drawn, journal)
-        files.write_parquet(out / "runs.parquet", table(planned))
-        write_weights(kept_weights(source, target), kept)
-        files.write_json(kept_weights(source, target) / "settings.json", settings.model_dump())
+def main(source: str, targets: Sequence[str] = ()) -> None:
+    settings, blocks, wanted = params.section("finetune"), params.section("blocks"), list(targets) or params.section("targets")
+    inputs = [*sources.paths(source), *(path for target in wanted for path in (IMAGES / target, subsets.path_of(target)))]
+    shown = settings.model_dump() | {"blocks": blocks, "targets": wanted}
+    outputs = [] if targets else [tables.finetuned(source)]
+    with execution("finetune", source, *targets, settings=shown, inputs=inputs, outputs=outputs) as journal:
+        plans = [grid.plan_of(source, target, blocks, settings) for target in wanted]
+        compute_missing("-".join([f"finetune@{source}", *targets]), plans, journal)
+        if not targets:
+            save(source, plans, settings)
 
 
-def compute_missing(job: Job, planned: list[Cell], kept: list[Cell], drawn: dict[str, np.ndarray], journal: Journal) -> None:
+def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
     """Compute what the store does not hold; what fails is listed at the end, and stops nothing else.
 
     Raises:
         RunError: names each cell that failed, and why.
     """
-    keep = {cell.key for cell in kept}
-    absent = grid.missing(planned, keep, log)
-    journal.metrics({"cells": len(planned), "cells_from_store": len(planned) - len(absent)})
-    if not absent:
-        log(f"finetune@{job.source}-{job.target}: all {len(planned)} runs are in the store")
+    absent = [grid.missing(plan.cells, {cell.key for cell in plan.with_weights}, log) for plan in plans]
+    total, computed = sum(len(plan.cells) for plan in plans), sum(map(len, absent))
+    journal.metrics({"cells": total, "cells_from_store": total - computed})
+    if not computed:
+        log(f"{title}: all {total} runs are in the store")
         return
-    failed: dict[str, str] = {}
-    with bar(title=f"finetune@{job.source}-{job.target}", total=len(planned), unit="run") as progress:
-        progress.update(len(planned) - len(absent))
-        for cell, error in computing.compute(job, planned, absent, drawn, keep, params.section("grid")):
-            progress.update()
-            if error is None:
-                result = cells.load("finetune", cell.key)
-                journal.cell(cell.key, described(cell), [(row["epoch"], measured(row)) for row in result["rows"]])
-            else:
-                failed[cell.key] = f"blocks {cell.blocks}, n_images {cell.n_images}, seed {cell.seed}: {error}"
-    if failed:  # in the order of the runs, whichever ended first
-        told = "; ".join(failed[cell.key] for cell in planned if cell.key in failed)
-        raise RunError(f"{job.source} on {job.target}: {len(failed)} of {len(planned)} runs failed; the others are kept. {told}")
+
+    def ended(cell: Cell) -> None:
+        rows = cells.load("finetune", cell.key)["rows"]
+        history = [(row["epoch"], {name: value for name, value in row.items() if name != "epoch"}) for row in rows]
+        journal.cell(cell.key, columns_of(cell), history)
+
+    work = [(plan, part) for plan, part in zip(plans, absent, strict=True) if part]
+    outcomes = computing.compute(work, params.section("grid"))
+    missing.follow(title, total, [cell for part in absent for cell in part], outcomes, unit="run", ended=ended)
 
 
-def table(planned: list[Cell]) -> pd.DataFrame:
-    rows = [described(cell) | row | {"cell": cell.key[:16]} for cell in planned for row in cells.load("finetune", cell.key)["rows"]]
-    return pd.DataFrame(rows)[list(RUNS)].astype(RUNS)
-
-
-def write_weights(out: Path, kept: list[Cell]) -> None:
-    weights = {out / f"{cell.blocks}_{cell.subset}.safetensors": cell.key for cell in kept}
-    for path, key in weights.items():
+def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
+    """The table of all runs, and the weights that are kept."""
+    rows = [
+        columns_of(cell) | row | {"cell": cell.key[:16]}
+        for plan in plans
+        for cell in plan.cells
+        for row in cells.load("finetune", cell.key)["rows"]
+    ]
+    table = pd.DataFrame(rows, columns=list(tables.RUNS)).astype(tables.RUNS)
+    files.write_parquet(tables.finetuned(source) / "runs.parquet", table)
+    out = tables.kept_weights(source)
+    kept = {out / cell.target / f"{cell.blocks}_{cell.subset}.safetensors": cell.key for plan in plans for cell in plan.with_weights}
+    for path, key in kept.items():
         files.write_bytes(path, cells.path_of("finetune", key, ".safetensors").read_bytes())
-    for path in set(out.glob("*.safetensors")) - set(weights):
+    for path in set(out.glob("*/*.safetensors")) - set(kept):
         path.unlink()  # of an earlier run by hand; DVC begins with an empty folder
+    files.write_json(out / "settings.json", settings.model_dump())
 
 
-def described(cell: Cell) -> dict:
+def columns_of(cell: Cell) -> dict[str, str | int]:
+    """What tables say of a cell beside its accuracies."""
     return {"source": cell.source, "target": cell.target, "blocks": str(cell.blocks), "n_images": cell.n_images, "seed": cell.seed}
 
 
-def measured(row: dict) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "epoch"}
-
-
 if __name__ == "__main__":
-    command.run(main, __doc__, "source", "target")
+    command.run(main, __doc__, "source", "targets*")

@@ -36,19 +36,19 @@ CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
 
 @dataclass(frozen=True)
-class Task:
+class Transfer:
     """A source on a target: what is known of it, from its files or from the catalogs."""
 
     job: Job
-    n: dict[str, int]  # images of each part (train, test)
+    n: dict[str, int]  # images of each split
     stored_size: int  # pixels a side on disk
     drawn: dict[str, np.ndarray]  # subsets, by name
     exists: bool  # so that the store may hold runs
 
 
 @dataclass
-class Pair:
-    """What is to be done for a task."""
+class Outstanding:
+    """What is to be done for a transfer."""
 
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
@@ -56,57 +56,56 @@ class Pair:
 
 
 def main(named: list[str]) -> None:
-    title, settings = settings_of(named)
+    settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
         stage_s = seconds_of_a_stage(workers)
         rates = costs.measure(kinds, workers, progress.update)
         processes = workers.processes
-    print("\n".join(report(title, settings, pairs, rates, processes, stage_s)))
+    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, rates, processes, stage_s)))
 
 
-def settings_of(named: list[str]) -> tuple[str, Params]:
-    """The settings of params.yaml, of a file, or of profiles together, and what to call them."""
-    path = Path(named[0]) if len(named) == 1 else params.PARAMS
-    if not named or (path.suffix in (".yaml", ".yml") and path.parent != overlays.FOLDER):
-        return str(path), registry.load_params(path)
-    names = [name if name in overlays.available() else Path(name).stem for name in named]
-    return ", ".join(names), overlays.load(names, kind=registry.Params)
+def settings_of(named: list[str]) -> Params:
+    """The settings of params.yaml, of a file that is named by its path, or of profiles together."""
+    names = [Path(name).stem if Path(name).parent == overlays.FOLDER else name for name in named]
+    if not names or (len(names) == 1 and Path(names[0]).suffix):
+        return registry.load_params(Path(names[0]) if names else params.PARAMS)
+    return overlays.load(names, kind=registry.Params)
 
 
-def pair_of(settings: Params, source: str, target: str) -> Pair:
-    task = prepared(settings, source, target) or expected(settings, source, target)
-    planned = grid.plan(task.job, settings.blocks, task.drawn, partial(grid.schedule, settings.finetune, task.n["train"]))
+def pair_of(settings: Params, source: str, target: str) -> Outstanding:
+    transfer = prepared(settings, source, target) or expected(settings, source, target)
+    planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, partial(grid.schedule, settings.finetune, transfer.n["train"]))
     keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)}
-    absent = {cell.key for cell in grid.missing(planned, keep if task.exists else set())}
-    pair = Pair()
+    absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
+    pair = Outstanding()
     for batch in grid.batches(planned):
-        kind = costs.kind_of(task.job, batch[0].blocks, batch[0].together, task.stored_size)
-        costs.add(pair.work[kind], kind, batch, task.n["test"], sum(cell.key in absent for cell in batch))
+        kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size)
+        costs.add(pair.work[kind], kind, batch, transfer.n["test"], sum(cell.key in absent for cell in batch))
         pair.weights[kind] += sum(cell.key in keep for cell in batch)
     for blocks in {cell.blocks for cell in planned if cell.key in absent}:
         same = [cell for cell in planned if cell.blocks == blocks]
-        kind = costs.kind_of(task.job, blocks, same[0].together, task.stored_size)
-        for entry in computing.entries_of(task.job, blocks, planned, task.drawn, task.n):
-            seen = sum(cell.n_images if entry.part == "train" else task.n["test"] for cell in same if cell.key in absent)
-            pair.kept.append((kind, entry.n_rows(task.n[entry.part]), seen))
+        kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size)
+        for entry in computing.entries_of(transfer.job, blocks, planned, transfer.drawn, transfer.n):
+            seen = sum(cell.n_images if entry.split == "train" else transfer.n["test"] for cell in same if cell.key in absent)
+            pair.kept.append((kind, entry.n_rows(transfer.n[entry.split]), seen))
     return pair
 
 
-def prepared(settings: Params, source: str, target: str) -> Task | None:
-    """The task with its data, where these are there and of these settings."""
+def prepared(settings: Params, source: str, target: str) -> Transfer | None:
+    """The transfer with its data, where these are there and of these settings."""
     try:
         card, images, drawn = sources.card_of(source), sets.card_of(target), subsets.load(target)
     except (RunError, OSError, ValueError):
         return None
-    n = {part: split.n for part, split in images.splits.items()}
+    n = {name: split.n for name, split in images.splits.items()}
     if images.image_size != settings.upscale.image_size or list(drawn) != subsets.names(settings.draw_subsets, n["train"]):
         return None
-    return Task(grid.job_of(card, images, settings.finetune), n, images.stored_size, drawn, exists=True)
+    return Transfer(grid.job_of(card, images, settings.finetune), n, images.stored_size, drawn, exists=True)
 
 
-def expected(settings: Params, source: str, target: str) -> Task:
+def expected(settings: Params, source: str, target: str) -> Transfer:
     """The same from the catalogs alone, with subsets that nothing has been computed for."""
     images = catalog.dataset_entry(target)
     if images.train is None or images.test is None:
@@ -121,7 +120,7 @@ def expected(settings: Params, source: str, target: str) -> Task:
     names = subsets.names(settings.draw_subsets, images.train)
     drawn = {name: rng.permutation(images.train)[: subsets.size_and_seed_of(name)[0]] for name in names}
     n = {"train": images.train, "test": images.test}
-    return Task(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
+    return Transfer(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
 
 
 def expected_card(source: str) -> sources.SourceCard:
@@ -142,11 +141,11 @@ def seconds_of_a_stage(workers: executors.Workers) -> float:
     return time.perf_counter() - started
 
 
-def _nothing(task: int) -> int:
-    return task
+def _nothing(transfer: int) -> int:
+    return transfer
 
 
-def report(title: str, settings: Params, pairs: list[Pair], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
+def report(title: str, settings: Params, pairs: list[Outstanding], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
     total: dict[Kind, Work] = defaultdict(Work)
     for pair in pairs:
         for kind, work in pair.work.items():
@@ -183,7 +182,7 @@ def row(kind: Kind, work: Work, rate: Rates, processes: int) -> str:
     )
 
 
-def activations(pair: Pair, rates: dict[Kind, Rates], room: float) -> tuple[float, float]:
+def activations(pair: Outstanding, rates: dict[Kind, Rates], room: float) -> tuple[float, float]:
     """Seconds in the frozen parts, and bytes of the activations that find room; the smallest entries are kept first."""
     seconds, held = 0.0, 0.0
     for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * rates[kept[0]].activation_bytes):
@@ -203,7 +202,7 @@ def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
 
 def is_kept(run: Run) -> bool:
     try:
-        return cells.load(run.stage, run.key) is not None
+        return cells.load(run.experiment, run.key) is not None
     except (RunError, OSError, ValueError):  # its source or its target is not there yet
         return False
 
@@ -237,8 +236,8 @@ def duration(seconds: float) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile", nargs="*", help="names of profiles, or the path of a file")
+    parser.add_argument("named", nargs="*", metavar="PROFILE")
     try:
-        main(parser.parse_args().profile)
+        main(**vars(parser.parse_args()))
     except RunError as error:
         sys.exit(f"error: {error}")

@@ -22,7 +22,7 @@ from stages.lib.report.section import Section
 from stages.lib.settings import params
 from stages.lib.store import files
 from stages.lib.store.journal import execution
-from stages.lib.store.tables import ATTACKED_MODELS, FINETUNED, RESULTS
+from stages.lib.store.tables import RESULTS, finetuned, robustness
 from stages.studies import registry
 
 REPORTS = Path("reports")
@@ -60,9 +60,9 @@ def settings_of() -> dict[str, Any]:
 
 
 def inputs_of(settings: dict[str, Any]) -> list[Path]:
-    pairs = [Path(s) / t for s in settings["sources"] for t in settings["targets"]]
-    inputs = [*(FINETUNED / p / "runs.parquet" for p in pairs), *(ATTACKED_MODELS / p for p in pairs)]
-    inputs += [*(paths(name)[1] for name in settings["sources"]), *(RESULTS / name for name in settings["experiments"])]
+    names = settings["sources"]
+    inputs = [*(finetuned(name) / "runs.parquet" for name in names), *(robustness(name) for name in names)]
+    inputs += [*(paths(name)[1] for name in names), *(RESULTS / name for name in settings["experiments"])]
     return inputs + [IMAGES / name / "card.json" for name in settings["datasets"]]
 
 

@@ -84,13 +84,13 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
     if n_classes(part, card.classes) != network.head.out_features:
         return {}
     model = inference.CutNetwork(None, network.to(devices.best_device()), inference.View(card.image_size))
-    measured = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
+    percent = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
     network.cpu()
-    return measured
+    return percent
 
 
 def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> None:
-    """Say how far the accuracy measured here is from the published one."""
+    """Log how far the accuracy measured here is from the published one."""
     published, measured = getattr(entry, "published_accuracy", None), accuracy.get("test")
     if published is None or measured is None:
         return

@@ -8,7 +8,8 @@ import torch
 
 from stages.lib.datasets import sets
 from stages.lib.networks import units
-from stages.lib.runs.grid import Job
+from stages.lib.runs.grid import Cell, Plan
+from stages.lib.runs.jobs import Batch, Job, Request
 from stages.lib.settings.sections import GridSettings
 from stages.lib.store import files
 
@@ -49,3 +50,11 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         str(folder / "source.safetensors"),
         ("bb", "cc"),
     )
+
+
+def plan(job: Job, planned: list[Cell], drawn: dict[str, np.ndarray], keep: list[Cell] = ()) -> Plan:
+    return Plan(job, planned, drawn, list(keep))
+
+
+def batch(job: Job, members: list[Cell], drawn: dict[str, np.ndarray], stored: dict | None = None) -> Batch:
+    return Batch(job, [Request(cell, drawn[cell.subset]) for cell in members], stored or {})

@@ -136,10 +136,10 @@ def paper(folder: Path) -> None:
     for target, whole in WHOLE.items():
         channels = 3 if target in ("cifar10", "cifar100", "svhn") else 1
         images(folder / "data/images" / target, target, channels=channels, splits={"train": whole, "test": 10000})
-        for source in THREATS:
-            rows = paper_rows(source, target, published)
-            runs(rows, folder / "models/finetuned" / source / target / "runs.parquet")
-            no_attacks(folder / tables.ATTACKED_MODELS / source / target)
+    for source in THREATS:
+        rows = [row for target in WHOLE for row in paper_rows(source, target, published)]
+        runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        no_attacks(folder / tables.robustness(source))
     for source, threat in THREATS.items():
         kind = "random" if source == "random_resnet50" else "fetched"
         content = card(source, kind, threat, architecture="resnet50", published_accuracy=PUBLISHED_TOP1.get(source))

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from stages import evaluate_robustness, finetune, source
+from stages import draw_subsets, evaluate_robustness, finetune, source
 from stages.lib.datasets.sets import IMAGES, load
 from stages.lib.networks import inference, sources
 from stages.lib.runs import attacked, missing
+from stages.lib.runs.work.attacked import network_of
 from stages.lib.store import cells, tables
 from stages.lib.workers import executors, pool
 
@@ -22,14 +23,14 @@ def accuracy(network, x, y) -> float:
     return inference.accuracy(inference.CutNetwork(nn.Identity(), network, inference.View()), x, y)
 
 
-OUT = evaluate_robustness.ATTACKED_MODELS / "l2_eps0_5" / "digits"
+OUT = tables.robustness("l2_eps0_5")
 
 
 @pytest.fixture
 def ready(images_ready):
     source.main("l2_eps0_5")
-    finetune.main("l2_eps0_5", "digits")
-    evaluate_robustness.main("l2_eps0_5", "digits")
+    finetune.main("l2_eps0_5")
+    evaluate_robustness.main("l2_eps0_5")
     return images_ready
 
 
@@ -48,7 +49,7 @@ def test_every_model_norm_and_radius_has_a_row(ready):
 
 def test_accuracy_is_the_mean_over_images_and_the_worst_case_that_over_attacks(ready):
     ready.edit("params.yaml", evaluate_robustness__attacks__fgsm={"kind": "fgsm"})
-    evaluate_robustness.main("l2_eps0_5", "digits")
+    evaluate_robustness.main("l2_eps0_5")
     key = ["model", "norm", "attack", "eps"]
     images, table = pd.read_parquet(OUT / "images.parquet"), pd.read_parquet(OUT / "robustness.parquet")
     assert dict(images.dtypes.astype(str)) == tables.PER_IMAGE
@@ -76,8 +77,8 @@ def test_an_attack_that_is_added_leaves_what_the_others_found(ready, monkeypatch
     computed = []
     monkeypatch.setattr(missing.executors, "workers", counted(computed))
     ready.edit("params.yaml", evaluate_robustness__attacks__cw={"kind": "pgd", "loss": "margin", "steps": 1, "step_ratio": 2.0})
-    evaluate_robustness.main("l2_eps0_5", "digits")
-    assert sorted({task.attack for task in computed}) == ["cw"]
+    evaluate_robustness.main("l2_eps0_5")
+    assert sorted({task.name for task in computed}) == ["cw"]
     assert len(computed) == 2 * 2  # models x norms
 
 
@@ -97,21 +98,21 @@ def test_clean_accuracy_is_that_of_the_network(ready):
     table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2' and attack == 'pgd20'").set_index("model").accuracy
     x, y = (array[:16] for array in load("glyphs", "test"))
     assert table["source"] == accuracy(sources.load("l2_eps0_5"), x, y)
-    model = attacked.models_of("l2_eps0_5", "digits")[1]
+    model = attacked.networks_of("l2_eps0_5")[1]
     x, y = (array[:16] for array in load("digits", "test"))
-    assert table["finetuned"] == accuracy(model.network(), x, y)
+    assert table["finetuned"] == accuracy(network_of(model), x, y)
 
 
 def test_the_restored_network_has_the_accuracy_that_its_run_ended_with(ready):
-    model = attacked.models_of("l2_eps0_5", "digits")[1]
-    runs = pd.read_parquet(finetune.FINETUNED / "l2_eps0_5/digits/runs.parquet")
+    model = attacked.networks_of("l2_eps0_5")[1]
+    runs = pd.read_parquet(tables.finetuned("l2_eps0_5") / "runs.parquet")
     ended = runs.query(f"blocks == '{model.blocks}' and n_images == {model.n_images} and seed == {model.seed}").test_accuracy.iloc[-1]
-    assert accuracy(model.network(), *load("digits", "test")) == pytest.approx(ended)
+    assert accuracy(network_of(model), *load("digits", "test")) == pytest.approx(ended)
 
 
 def test_examples_stay_within_the_ball_and_the_pixel_range(ready):
     examples = np.load(OUT / "examples.npz")
-    for model in ("source", "finetuned"):
+    for model in ("source", "finetuned_digits"):
         for norm, radius in (("l2", 0.5), ("linf", 0.03)):
             clean, moved = examples[f"{model}_{norm}_clean"], examples[f"{model}_{norm}_adversarial"]
             assert clean.shape == (8, 16, 16, 3)
@@ -130,26 +131,42 @@ def test_a_second_run_attacks_nothing_and_writes_the_same(ready, monkeypatch):
         "run_all",
         lambda self, function, tasks: pytest.fail("attacked again") if tasks else iter(()),
     )
-    evaluate_robustness.main("l2_eps0_5", "digits")
+    evaluate_robustness.main("l2_eps0_5")
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
 
 
 def test_random_without_kept_weights_gives_an_empty_table(ready):
     ready.edit("params.yaml", finetune__keep__blocks=[1])
     source.main("random")
-    finetune.main("random", "digits")
-    evaluate_robustness.main("random", "digits")
-    assert pd.read_parquet(evaluate_robustness.ATTACKED_MODELS / "random/digits/robustness.parquet").empty
+    finetune.main("random")
+    evaluate_robustness.main("random")
+    assert pd.read_parquet(tables.robustness("random") / "robustness.parquet").empty
 
 
 def test_the_source_is_attacked_once_for_all_its_targets(ready):
     assert len(list(cells.folder("robustness").rglob("*.json"))) == 2 * 2 * 2  # models x norms x (attack, checks)
 
 
+def test_every_target_has_rows_checks_and_pictures_of_its_own(ready):
+    ready.edit("params.yaml", targets=["digits", "glyphs"])
+    draw_subsets.main("glyphs")
+    finetune.main("l2_eps0_5")
+    evaluate_robustness.main("l2_eps0_5")
+    models = {("source", "glyphs"), ("finetuned", "digits"), ("finetuned", "glyphs")}
+    for name in ("robustness", "images", "checks"):
+        table = pd.read_parquet(OUT / f"{name}.parquet")
+        assert set(zip(table.model, table.dataset, strict=True)) == models
+    pictures = np.load(OUT / "examples.npz")
+    assert {name.removesuffix("_l2_clean") for name in pictures if name.endswith("_l2_clean")} == {
+        "source", "finetuned_digits", "finetuned_glyphs"
+    }  # fmt: skip
+    assert not np.array_equal(pictures["finetuned_digits_l2_label"], pictures["finetuned_glyphs_l2_label"])
+
+
 def test_without_radii_there_is_clean_accuracy_alone_and_no_picture(ready):
     before = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0").reset_index(drop=True)
     ready.edit("params.yaml", evaluate_robustness__l2=[], evaluate_robustness__linf=[])
-    evaluate_robustness.main("l2_eps0_5", "digits")
+    evaluate_robustness.main("l2_eps0_5")
     pd.testing.assert_frame_equal(pd.read_parquet(OUT / "robustness.parquet"), before)
     assert not np.load(OUT / "examples.npz").files
 
@@ -168,8 +185,8 @@ def without_splits(folder) -> None:
 def test_a_source_whose_data_are_not_at_hand_is_left_out(lose, ready):
     lose(IMAGES / "glyphs")
     ready.edit("params.yaml", finetune__keep__n_seeds=0)
-    finetune.main("l2_eps0_5", "digits")
-    evaluate_robustness.main("l2_eps0_5", "digits")
+    finetune.main("l2_eps0_5")
+    evaluate_robustness.main("l2_eps0_5")
     table = pd.read_parquet(OUT / "robustness.parquet")
     assert table.empty
     assert dict(table.dtypes.astype(str)) == tables.ATTACKED

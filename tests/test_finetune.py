@@ -9,12 +9,14 @@ from stages import draw_subsets, finetune, source, upscale
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import inference, sources
-from stages.lib.runs import attacked, computing, grid
+from stages.lib.runs import attacked, grid
+from stages.lib.runs.jobs import Batch
+from stages.lib.runs.work.attacked import network_of
 from stages.lib.settings import params
 from stages.lib.store import cells, tables
 from stages.lib.workers import pool
 
-OUT = finetune.FINETUNED / "natural" / "digits"
+OUT = tables.finetuned("natural")
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def computed_cells() -> int:
 
 
 def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(ready):
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     table = pd.read_parquet(OUT / "runs.parquet")
     assert dict(table.dtypes.astype(str)) == {k: "string" if v == "string" else v for k, v in tables.RUNS.items()}
     assert len(table) == 2 * 2 * 2 * 2  # blocks x n_images x seeds x epochs
@@ -39,64 +41,78 @@ def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(ready):
 
 
 def test_random_is_trained_whole(ready):
-    finetune.main("random", "digits")
-    assert pd.read_parquet(finetune.FINETUNED / "random/digits/runs.parquet").blocks.unique().tolist() == ["all"]
+    finetune.main("random")
+    assert pd.read_parquet(tables.finetuned("random") / "runs.parquet").blocks.unique().tolist() == ["all"]
+
+
+def test_all_targets_are_in_one_table_and_one_of_them_can_be_computed_before(ready):
+    ready.edit("params.yaml", targets=["digits", "glyphs"], blocks=[1])
+    draw_subsets.main("glyphs")
+    finetune.main("natural", ["glyphs"])
+    assert not OUT.exists(), "a job of a cluster writes no results"
+    assert computed_cells() == 4
+    kept = {path: path.stat().st_mtime_ns for path in cells.folder("finetune").rglob("*.json")}
+    finetune.main("natural")
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert pd.read_parquet(OUT / "runs.parquet").target.tolist() == ["digits"] * 8 + ["glyphs"] * 8
+    files = {path.relative_to(OUT / "weights").as_posix() for path in OUT.glob("weights/**/*") if path.is_file()}
+    assert files == {"settings.json", "digits/1_40_20000000.safetensors", "glyphs/1_40_20000000.safetensors"}
 
 
 def test_weights_are_kept_where_the_settings_say_so(ready):
-    finetune.main("natural", "digits")
-    assert sorted(p.name for p in OUT.glob("weights/*.safetensors")) == ["1_40_20000000.safetensors"]
+    finetune.main("natural")
+    assert sorted(p.name for p in OUT.glob("weights/digits/*.safetensors")) == ["1_40_20000000.safetensors"]
 
 
 def test_weights_that_are_no_longer_kept_go(ready):
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     ready.edit("params.yaml", finetune__keep__n_images=[20])
-    finetune.main("natural", "digits")
-    assert sorted(p.name for p in OUT.glob("weights/*.safetensors")) == ["1_20_20000000.safetensors"]
+    finetune.main("natural")
+    assert sorted(p.name for p in OUT.glob("weights/digits/*.safetensors")) == ["1_20_20000000.safetensors"]
 
 
 def test_fewer_blocks_afterwards_compute_nothing_and_more_compute_the_new_ones_only(ready):
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     both = pd.read_parquet(OUT / "runs.parquet")
     assert computed_cells() == 8
     ready.edit("params.yaml", blocks=1)
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     assert computed_cells() == 8
     alone = pd.read_parquet(OUT / "runs.parquet")
     pd.testing.assert_frame_equal(alone, both[both.blocks == "1"].reset_index(drop=True))
     ready.edit("params.yaml", blocks=[1, 3])
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     assert computed_cells() == 12
 
 
 def test_a_damaged_cell_is_computed_again_to_the_same_table(ready, capsys):
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     before = (OUT / "runs.parquet").read_bytes()
     next(cells.folder("finetune").rglob("*.json")).write_text("{")
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     assert "damaged cell" in capsys.readouterr().err
     assert (OUT / "runs.parquet").read_bytes() == before
 
 
 def test_one_process_gives_the_table_that_several_give(ready, monkeypatch):
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     before = (OUT / "runs.parquet").read_bytes()
     for path in cells.folder("finetune").rglob("*.json"):
         path.unlink()
     monkeypatch.setattr(pool, "workers", lambda per_gpu: 1)
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     assert (OUT / "runs.parquet").read_bytes() == before
 
 
 def test_runs_that_diverge_are_listed_and_the_others_are_kept(ready, monkeypatch):
     ready.edit("params.yaml", finetune__lr=1.0e38, finetune__epochs=6, blocks=[0])
     with pytest.raises(
-        RunError, match=r"natural on digits: 4 of 4 runs failed; .*blocks 0, n_images 40, seed 20000000: the loss is (nan|inf)"
+        RunError, match=r"finetune@natural: 4 of 4 runs failed; .*digits, blocks 0, n_images 40, seed 20000000: the loss is (nan|inf)"
     ):
-        finetune.main("natural", "digits")
+        finetune.main("natural")
     assert not (OUT / "runs.parquet").exists()
     ready.edit("params.yaml", finetune__lr=0.1)
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     assert len(pd.read_parquet(OUT / "runs.parquet")) == 4 * 6
 
 
@@ -105,11 +121,11 @@ def test_longest_runs_come_first(ready, monkeypatch):
     original = pool.Pool.run_all
 
     def watched(self, function, tasks):
-        order.extend(task.requests[0].cell.n_images for task in tasks if isinstance(task, computing.Task))
+        order.extend(task.requests[0].cell.n_images for task in tasks if isinstance(task, Batch))
         return original(self, function, tasks)
 
     monkeypatch.setattr(pool.Pool, "run_all", watched)
-    finetune.main("random", "digits")
+    finetune.main("random")
     assert order
     assert order == sorted(order, reverse=True)
 
@@ -132,20 +148,25 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     """Whatever the run changed besides the trained weights: statistics of the frozen part, normalisation, resolution."""
     source_name, target, changes = POLICIES[name]
     draw_subsets.main(target)
-    ready.edit("params.yaml", blocks=changes.get("blocks", 1), **{f"finetune__{k}": v for k, v in changes.items() if k != "blocks"})
-    finetune.main(source_name, target)
-    table = pd.read_parquet(tables.FINETUNED / source_name / target / "runs.parquet")
-    [model] = [m for m in attacked.models_of(source_name, target) if m.kind == "finetuned"]
+    ready.edit(
+        "params.yaml",
+        targets=[target],
+        blocks=changes.get("blocks", 1),
+        **{f"finetune__{k}": v for k, v in changes.items() if k != "blocks"},
+    )
+    finetune.main(source_name)
+    table = pd.read_parquet(tables.finetuned(source_name) / "runs.parquet")
+    [model] = [m for m in attacked.networks_of(source_name) if m.kind == "finetuned"]
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
-    network = model.network()
-    seen = inference.CutNetwork(nn.Identity(), network, inference.View(16, model.resolution))
+    network = network_of(model)
+    seen = inference.Model(nn.Identity(), network, inference.View(16, model.resolution))
     assert inference.accuracy(seen, *sets.load(target, "test")) == pytest.approx(ended)
 
 
 def test_a_size_without_epochs_is_refused(ready):
     ready.edit("params.yaml", finetune__epochs={"from_30": 2, "all": 1})
     with pytest.raises(RunError, match=r"^params\.yaml: finetune\.epochs holds from 30 images on; allowed: from 20 or fewer"):
-        finetune.main("natural", "digits")
+        finetune.main("natural")
 
 
 def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_target(ready):
@@ -163,20 +184,20 @@ def test_epochs_follow_table_4(ready):
     ready.edit("params.yaml", finetune__epochs={"from_1": 2, "from_40": 3, "all": 1}, finetune__eval_every={"from_1": 1, "from_40": 2}, draw_subsets__n_images=[20, 40, "all"],
                draw_subsets__n_seeds={"from_1": 2, "all": 1}, blocks=0)  # fmt: skip
     draw_subsets.main("digits")
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     table = pd.read_parquet(OUT / "runs.parquet")
     assert table.groupby("n_images").epoch.unique().map(list).to_dict() == {20: [1, 2], 40: [1, 3], 1000: [1]}
     assert table.groupby("n_images").seed.nunique().to_dict() == {20: 2, 40: 2, 1000: 1}
 
 
 def test_images_stored_at_their_own_size_give_the_runs_of_up_scaled_ones(ready):
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     expected = pd.read_parquet(OUT / "runs.parquet")
     assert sets.load("digits", "train")[0].shape[1:] == (16, 16, 1)
     ready.edit("params.yaml", upscale__store="native")
     upscale.main("digits")
     assert sets.load("digits", "train")[0].shape[1:] == (8, 8, 1)
-    finetune.main("natural", "digits")
+    finetune.main("natural")
     found = pd.read_parquet(OUT / "runs.parquet")
     assert not set(found.cell) & set(expected.cell)
     np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=0.02)  # Pillow rounds a little otherwise

@@ -12,8 +12,8 @@ import pytest
 from repository import Repository
 
 KILLS = int(os.environ.get("KILLS", "1"))
-TABLE = "models/finetuned/natural/digits/runs.parquet"
-STAGE = [sys.executable, "-m", "stages.finetune", "natural", "digits"]
+TABLE = "models/finetuned/natural/runs.parquet"
+STAGE = [sys.executable, "-m", "stages.finetune", "natural"]
 
 
 def started(repository: Repository) -> psutil.Popen:
@@ -38,7 +38,7 @@ def kill(stage: psutil.Popen, victim: str, moments: random.Random) -> None:
 def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, victim, copy):
     copy.edit("params.yaml", draw_subsets__n_seeds=6, grid__executor=executor)
     copy.stage("draw_subsets", "digits")
-    copy.stage("finetune", "natural", "digits")
+    copy.stage("finetune", "natural")
     expected = (copy.folder / TABLE).read_bytes()
     moments = random.Random(f"{executor} {victim}")
     for _ in range(KILLS):
@@ -51,5 +51,5 @@ def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, v
         stage.wait(120)
         if stage.returncode:
             assert victim == "stage" or executor == "ray"  # Ray's own processes are the stage's as well
-            copy.stage("finetune", "natural", "digits")
+            copy.stage("finetune", "natural")
         assert (copy.folder / TABLE).read_bytes() == expected

@@ -22,8 +22,8 @@ STAGES = {
     "upscale": [f"upscale@{d}" for d in DATASETS],
     "draw_subsets": [f"draw_subsets@{t}" for t in TARGETS],
     "source": [f"source@{s}" for s in SOURCES],
-    "finetune": [f"finetune@{s}-{t}" for s in SOURCES for t in TARGETS],
-    "evaluate_robustness": [f"evaluate_robustness@{s}-{t}" for s in SOURCES for t in TARGETS],
+    "finetune": [f"finetune@{s}" for s in SOURCES],
+    "evaluate_robustness": [f"evaluate_robustness@{s}" for s in SOURCES],
     "report": ["report"],
     "track": ["track"],
 }
@@ -185,8 +185,8 @@ def test_runs_of_a_cluster_s_jobs_are_taken_from_the_store(copy):
     for source in ("natural", "l2_eps0_5", "random"):
         copy.stage("finetune", source, "digits")
     done = copy.dvc("repro")
-    assert {"finetune@natural-digits", "report"} <= set(ran(done.stdout))
-    assert "finetune@natural-digits: all 12 runs are in the store" in done.stdout + done.stderr
+    assert {"finetune@natural", "report"} <= set(ran(done.stdout))
+    assert "finetune@natural: all 12 runs are in the store" in done.stdout + done.stderr
 
 
 def test_the_report_needs_no_robust_source(copy):
@@ -199,8 +199,8 @@ def test_ray_gives_the_table_of_local_processes_and_no_run_is_stale_for_it(finis
     copy.edit("params.yaml", grid__executor="ray", track__experiment="over-ray")  # an empty one
     assert changed(copy) <= {"check", "track"}
     shutil.rmtree(copy.folder / ".cells/finetune")
-    copy.stage("finetune", "natural", "digits")
-    table = "models/finetuned/natural/digits/runs.parquet"
+    copy.stage("finetune", "natural")
+    table = "models/finetuned/natural/runs.parquet"
     assert (copy.folder / table).read_bytes() == (finished.folder / table).read_bytes()
     assert len(cells(copy)) == 8
     shutil.rmtree(copy.folder / "reports")  # so that no table is sent instead

@@ -7,6 +7,7 @@ import yaml
 from experiments import turn_on
 
 from stages import experiment, plan
+from stages.lib.errors import RunError
 from stages.lib.runs import costs
 from stages.lib.store import code
 from stages.studies import registry
@@ -63,7 +64,7 @@ def test_it_needs_nothing_but_settings_and_catalogs(empty):
 def test_the_study_of_the_paper_is_counted_in_full(monkeypatch):
     """By hand, from Table 4: runs, images trained on and tested on."""
     monkeypatch.chdir(code.ROOT)
-    _, settings = plan.settings_of(["paper"])
+    settings = plan.settings_of(["paper"])
     total = Counter()
     for source in settings.sources:
         for target in settings.targets:
@@ -82,6 +83,18 @@ def test_the_study_of_the_paper_is_counted_in_full(monkeypatch):
             tested += 17 * test[name] * seeds * len({*range(0, epochs, every), epochs - 1})
     assert total["trained"] == trained
     assert total["tested"] == tested
+
+
+def test_a_plan_is_of_profiles_of_a_file_or_of_params_yaml(tmp_path, monkeypatch):
+    monkeypatch.chdir(code.ROOT)
+    both = plan.settings_of(["embedded-utrera", "embedded-shafahi"])
+    assert both == plan.settings_of(["embedded-full"]) == plan.settings_of(["profiles/embedded-full.yaml"])
+    assert plan.settings_of([]) == plan.settings_of(["default"])
+    path = tmp_path / "mine.yaml"
+    path.write_text((code.ROOT / "params.yaml").read_text().replace("epochs: 30", "epochs: 7"))
+    assert plan.settings_of([str(path)]).finetune.epochs == {1: 7}
+    with pytest.raises(RunError, match=r"'papr' is no profile .*did you mean 'paper'"):
+        plan.settings_of(["papr"])
 
 
 def test_seconds_are_the_sum_of_their_parts():

@@ -64,12 +64,12 @@ def make(folder: Path) -> None:
         accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
         card = made.card(source, "random" if source == "random" else "trained", THREATS.get(source), accuracy)
         made.write_json(folder / "models/sources" / f"{source}.json", card)
-        for index, target in enumerate(settings["targets"]):
-            make_runs(folder / "models/finetuned" / source / target / "runs.parquet", source, target, BASE[source][index])
-            make_robustness(folder / tables.ATTACKED_MODELS / source / target, source, target)
+        rows = [row for index, target in enumerate(settings["targets"]) for row in rows_of(source, target, BASE[source][index])]
+        made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
+        make_robustness(folder / tables.robustness(source), source, settings["targets"])
 
 
-def make_runs(path: Path, source: str, target: str, base: float) -> None:
+def rows_of(source: str, target: str, base: float) -> list[tuple]:
     """Seed i adds i to every source alike, so that paired differences are exact; a robust source's lead halves from 50 to 200."""
     rows = []
     natural = BASE["natural"][["digits", "textures"].index(target)]
@@ -80,13 +80,13 @@ def make_runs(path: Path, source: str, target: str, base: float) -> None:
                     lead = (base - natural) * (1 - 0.25 * k)
                     accuracy = natural + lead + 4 * k + i + (2 if blocks == "1" else 0) - {1: 30, 11: 5, 20: 0}[epoch]
                     rows.append((source, target, blocks, n, seed, epoch, accuracy))
-    made.runs(rows, path)
+    return rows
 
 
-def make_robustness(folder: Path, source: str, target: str) -> None:
+def make_robustness(folder: Path, source: str, targets: list[str]) -> None:
     pretrained = source != "random"
     models = [("source", "glyphs", "", 0, 0)] if pretrained else []
-    models += [("finetuned", target, b, 200, SEEDS[0]) for b in (["0", "1"] if pretrained else ["all"])]
+    models += [("finetuned", target, b, 200, SEEDS[0]) for target in targets for b in (["0", "1"] if pretrained else ["all"])]
     radii = [("l2", e) for e in (0.0, 0.25, 0.5, 1.0)] + [("linf", e / 255) for e in (0, 2, 4, 8)]
     falls = 25.0 if source in THREATS else 85.0
     rows = [
@@ -111,12 +111,14 @@ def make_robustness(folder: Path, source: str, target: str) -> None:
         for norm in ("l2", "linf")
     ]
     pd.DataFrame(checks, columns=tables.CHECKS).to_parquet(folder / "checks.parquet")
-    np.savez(folder / "examples.npz", **make_examples(pretrained))
+    np.savez(
+        folder / "examples.npz", **make_examples([*(["source"] if pretrained else []), *(f"finetuned_{target}" for target in targets)])
+    )
 
 
-def make_examples(pretrained: bool) -> dict[str, np.ndarray]:
+def make_examples(models: list[str]) -> dict[str, np.ndarray]:
     random, arrays = np.random.default_rng(1), {}
-    for model in ("source", "finetuned")[0 if pretrained else 1 :]:
+    for model in models:
         for norm, eps in (("l2", 1.0), ("linf", 8 / 255)):
             clean = random.random((4, PIXELS, PIXELS, 3), dtype=np.float32)
             attacked = np.clip(clean + np.float32(0.03) * np.sign(random.standard_normal(clean.shape, dtype=np.float32)), 0, 1)
@@ -241,7 +243,7 @@ def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
     settings |= {"sources": ["natural"], "targets": ["digits"], "blocks": 0}
     settings["draw_subsets"]["n_images"] = 50
     Path("params.yaml").write_text(yaml.safe_dump(settings))
-    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path = Path("models/finetuned/natural/runs.parquet")
     runs = pd.read_parquet(path)
     runs[(runs["blocks"] == "0") & (runs["n_images"] == 50) & (runs["seed"] == SEEDS[0])].to_parquet(path)
     report.main()
@@ -250,7 +252,7 @@ def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
 
 
 def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
-    for path in tables.ATTACKED_MODELS.glob("*/*/robustness.parquet"):
+    for path in Path("models/robustness").glob("*/robustness.parquet"):
         table = pd.read_parquet(path)
         table[table["model"] == "source"].to_parquet(path)
         np.savez(path.with_name("examples.npz"))
@@ -263,8 +265,8 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
 
 @pytest.mark.parametrize(
     "missing",
-    [tables.FINETUNED / "natural/digits/runs.parquet", tables.ATTACKED_MODELS / "random/textures/robustness.parquet",
-     tables.ATTACKED_MODELS / "natural/digits/examples.npz", Path("models/sources/natural.json"), Path("data/images/glyphs/card.json")],
+    [tables.finetuned("natural") / "runs.parquet", tables.robustness("random") / "robustness.parquet",
+     tables.robustness("natural") / "examples.npz", Path("models/sources/natural.json"), Path("data/images/glyphs/card.json")],
     ids=str,
 )  # fmt: skip
 def test_a_missing_file_is_named_in_one_line(workspace, missing):
@@ -283,7 +285,7 @@ def test_an_experiment_that_has_not_run_is_named_in_one_line(workspace):
 
 
 def test_a_damaged_table_is_named_in_one_line(workspace):
-    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path = Path("models/finetuned/natural/runs.parquet")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises((RunError, SystemExit), match=str(path)) as caught:
         report.main()
@@ -291,7 +293,7 @@ def test_a_damaged_table_is_named_in_one_line(workspace):
 
 
 def test_a_table_without_a_column_names_it(workspace):
-    path = Path("models/finetuned/natural/digits/runs.parquet")
+    path = Path("models/finetuned/natural/runs.parquet")
     pd.read_parquet(path).drop(columns="seed").to_parquet(path)
     with pytest.raises((RunError, SystemExit), match="has no column 'seed'"):
         report.main()
@@ -308,9 +310,10 @@ def test_every_training_image_is_a_size_of_its_own_in_each_target(workspace):
         content = json.loads(card.read_text())
         content["splits"]["train"]["n"] = whole
         card.write_text(json.dumps(content))
-        for path in tables.FINETUNED.glob(f"*/{target}/runs.parquet"):
+        for path in Path("models/finetuned").glob("*/runs.parquet"):
             runs = pd.read_parquet(path)
-            runs[runs["n_images"].isin([50, whole]) & (runs["blocks"] == "1")].to_parquet(path)
+            of_target = runs["target"] == target
+            runs[~of_target | (runs["n_images"].isin([50, whole]) & (runs["blocks"] == "1"))].to_parquet(path)
     report.main()
     gaps = pd.read_csv("reports/tables/figure2.csv").set_index(["series", "target", "n_images"])
     assert gaps.loc[("robust minus natural", "digits", 100), "mean"] == 7.5

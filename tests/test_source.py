@@ -23,6 +23,7 @@ from stages.lib.errors import RunError
 from stages.lib.networks import sources, units
 from stages.lib.networks.families import small_resnet
 from stages.lib.runs import pretraining
+from stages.lib.runs.work import train_source
 from stages.lib.settings import params
 from stages.lib.settings.params import SettingsError
 from stages.lib.store import cells, files
@@ -109,7 +110,9 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, cap
 def test_eps_is_held_at_zero_and_then_rises_to_its_radius(glyphs, monkeypatch):
     seen = []
     monkeypatch.setattr(pgd, "make", lambda **settings: seen.append(settings["eps"]))
-    perturb_at = pretraining.adversary(params.source_entry("l2_eps0_5"), params.section("source"))
+    entry, settings = params.source_entry("l2_eps0_5"), params.section("source")
+    perturbation = pretraining.perturbation_of(entry, settings).model_dump()
+    perturb_at = train_source.adversary(entry, settings.attack.model_dump(), perturbation)
     for progress in (0.0, 0.1, 0.3, 0.5, 0.99):
         perturb_at(progress)
     assert seen == pytest.approx([0, 0, 0.25, 0.5, 0.5])

@@ -8,10 +8,14 @@ from stages.lib.errors import RunError
 
 
 def run(main: Callable[..., None], description: str, *items: str) -> None:
-    """Call `main` with the arguments named `items`; a RunError becomes one line and exit status 1."""
+    """Call `main` with the arguments named `items`; a RunError becomes one line and exit status 1.
+
+    Args:
+        items: names of arguments; one that ends with `*` takes any number of values.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for item in items:
-        parser.add_argument(item)
+        parser.add_argument(item.rstrip("*"), nargs="*" if item.endswith("*") else None)
     try:
         main(**vars(parser.parse_args()))
     except RunError as error:

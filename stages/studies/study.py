@@ -5,6 +5,7 @@ A study is a folder here, and a line in `registry`. What is declared is light: n
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Experiment:
     settings: type[Settings]
     runs: Callable[[Any, CardOf], list[Run]]  # of its settings, and of the cards of sources
     module: str  # dotted name of the one that computes a run, by `compute(run)`
-    prepare: Callable[[list[Run], GridSettings], None] | None = None  # computes what runs share, where one of them is missing
+    prepare: Callable[[list[Run], GridSettings], dict[str, Path]] | None = None  # computes what missing runs share; files by key
     arrays: Callable[[list[Run]], dict[str, np.ndarray]] = lambda runs: {}  # that the report shows, read from the finished runs
 
 

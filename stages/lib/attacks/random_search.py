@@ -18,7 +18,6 @@ def make(*, norm: str, eps: float, queries: int, bounds: tuple[float, float] = P
     """The attack of a radius.
 
     Args:
-        norm: a key of `NORMS`.
         norm: a name of `norms.table`.
         eps: radius in pixel units; 0 leaves the images as they are.
         queries: forward passes.

@@ -6,13 +6,16 @@ to `pixels.prepare`, which up-scales on the device images that are stored smalle
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib.errors import RunError
-from stages.lib.settings.catalog import Part
 from stages.lib.store import files
+
+if TYPE_CHECKING:  # what reads images needs no settings
+    from stages.lib.settings.catalog import Part
 
 RAW = Path("data/raw")
 IMAGES = Path("data/images")
@@ -62,18 +65,18 @@ def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.n
         raise RunError(f"{folder / name}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
 
 
-def classes_of(part: Part, classes: int) -> np.ndarray:  # int64, rising
+def classes_of(part: "Part", classes: int) -> np.ndarray:  # int64, rising
     """The classes of a part of a set, drawn from the part's seed."""
     order = np.random.default_rng(part.seed).permutation(classes)
     return np.sort(np.array_split(order, part.of)[part.number])
 
 
-def n_classes(part: Part | None, classes: int) -> int:
+def n_classes(part: "Part | None", classes: int) -> int:
     """Number of classes of a part of a set that has so many, or of the whole set where no part is given."""
     return classes if part is None else len(classes_of(part, classes))
 
 
-def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def only(part: "Part | None", classes: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the images whose class is in the part, and their labels, counted anew from 0; without a part, all images and labels."""
     if part is None:
         return np.arange(len(y)), y
@@ -82,7 +85,7 @@ def only(part: Part | None, classes: int, y: np.ndarray) -> tuple[np.ndarray, np
     return places, np.searchsorted(kept, y[places])
 
 
-def load_part(name: str, split: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
+def load_part(name: str, split: str, part: "Part | None") -> tuple[np.ndarray, np.ndarray]:
     """One split, as `load` gives it; with a part, only the images of its classes, in memory, with labels counted anew from 0."""
     x, y = load(name, split)
     if part is None:

@@ -24,3 +24,8 @@ def launched() -> bool:
 def local_rank() -> int:
     """Which of its machine's processes this is; in a process of its own, the number of the GPU that it uses already."""
     return int(os.environ.get("LOCAL_RANK", "0")) if launched() else torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+
+
+def precision(device: torch.device, mixed: bool) -> torch.dtype | None:
+    """What matrices are multiplied in, where not in float32: bfloat16 on a GPU that has it."""
+    return torch.bfloat16 if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported() else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib.errors import RunError
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.settings.catalog import Part
 from stages.lib.store import files
 
@@ -65,17 +66,16 @@ def card_of(name: str) -> SourceCard:
         raise RunError(f"{path}: no card of a source ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
 
+def pretrained_of(card: SourceCard) -> Pretrained:
+    """The source as a worker is told of it."""
+    weights = str(paths(card.name)[0])
+    return Pretrained(card.name, card.architecture, card.classes, tuple(card.mean), tuple(card.std), weights, card.sha256)
+
+
 def load(name: str) -> "nn.Sequential":
     """The source as a network in eval mode.
 
     Raises:
         RunError: when the weights are not those of the card.
     """
-    from stages.lib.networks import units  # here, as torch takes seconds to import and a card needs none of it
-
-    card, weights = card_of(name), paths(name)[0]
-    if not weights.is_file() or files.sha256_of(weights) != card.sha256:
-        raise RunError(f"{weights}: its sha256 is not that of its card; run `dvc repro source@{name}` to make it again")
-    network = units.build(card.architecture, card.classes, card.mean, card.std)
-    units.load(network, files.read_tensors(weights))
-    return network.eval()
+    return pretrained_of(card_of(name)).network()

@@ -15,7 +15,7 @@ from stages.lib.report.cards import labels_of
 from stages.lib.report.results import Results
 from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
 from stages.lib.store import files
-from stages.lib.store.tables import ATTACKED, ATTACKED_MODELS, CHECKS, EXPERIMENT_RUNS, FINETUNED, RESULTS, RUNS
+from stages.lib.store.tables import ATTACKED, CHECKS, EXPERIMENT_RUNS, RESULTS, RUNS, finetuned, robustness
 
 SAMPLES = 12  # pictures of a split
 SHOWN = 96  # pixels a side of a picture on the page, at most
@@ -55,10 +55,10 @@ def load_results(settings: dict[str, Any]) -> Results:
         settings: the sections of params.yaml by name.
     """
     sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
-    pairs = [(source, target) for source in sources for target in targets]
-    runs = pd.concat([read_table(FINETUNED / s / t / "runs.parquet", list(RUNS)) for s, t in pairs], ignore_index=True)
+    runs = pd.concat([read_table(finetuned(source) / "runs.parquet", list(RUNS)) for source in sources], ignore_index=True)
+    runs = runs[runs["target"].isin(targets)]
     attacked, checks = (
-        concatenated([read_table(ATTACKED_MODELS / s / t / f"{name}.parquet", list(columns)) for s, t in pairs])
+        concatenated([read_table(robustness(source) / f"{name}.parquet", list(columns)) for source in sources])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
     cards = {name: files.read_json(paths(name)[1]) for name in sources}
@@ -81,8 +81,8 @@ def load_results(settings: dict[str, Any]) -> Results:
 
 
 def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables below one another; a source that is evaluated with each of its targets is there once."""
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True).drop_duplicates(ignore_index=True)
+    """Tables below one another."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -130,12 +130,12 @@ def reduced(x: np.ndarray) -> np.ndarray:
 
 def example_group(source: str, target: str, model: str, norm: str) -> list[dict[str, Any]]:
     """The arrays of one model and norm in examples.npz; none where the file has no such group."""
-    examples = read_arrays(ATTACKED_MODELS / source / target / "examples.npz")
-    if f"{model}_{norm}_clean" not in examples:
+    arrays, group = read_arrays(robustness(source) / "examples.npz"), f"{model}_{norm}" if model == "source" else f"{model}_{target}_{norm}"
+    if f"{group}_clean" not in arrays:
         return []
     names = ["clean", "adversarial", "label", "predicted_clean", "predicted_adversarial"]
-    arrays = {name: examples[f"{model}_{norm}_{name}"] for name in names}
-    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(examples[f"{model}_{norm}_eps"])), **arrays}]
+    shown = {name: arrays[f"{group}_{name}"] for name in names}
+    return [{"source": source, "norm": norm, "radius": eps_text(norm, float(arrays[f"{group}_eps"])), **shown}]
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """The store of activations: what a frozen part makes of a target's images, computed once for every run and experiment that needs it.
 
 An entry is a .npy file, read as a memory map, so that all processes of a machine share what is in memory; it is kept in
-`.cells/activations/` under the hash of all that decides it, with its sha256 beside it. Where an entry finds no room, runs
-compute the frozen part's pass themselves.
+`.cells/activations/` under the hash of all that decides it, with its sha256 beside it. Where the limit leaves no space for an
+entry, runs compute the frozen part's pass themselves.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.lib.runs import deciding
+from stages.lib.runs.jobs import Job, Split, Stored
 from stages.lib.store import cells, files
 
 ABANDONED_S = 3600.0  # without a byte written to it, after which an unfinished file is nobody's
@@ -26,41 +28,49 @@ class Entry:
 
     key: str
     blocks: int  # that are not frozen
-    part: str  # train or test
-    rows: np.ndarray | None  # of the images, in their order; None: all
+    split: Split
+    rows: np.ndarray | None  # places of the images in the split, rising; None: all
 
     @property
     def path(self) -> Path:
         return cells.path_of("activations", self.key, ".npy")
 
+    @property
+    def stored(self) -> Stored:
+        """The entry as a worker is told of it."""
+        return Stored(self.path, self.rows)
+
     def n_rows(self, n: int) -> int:
-        """Of how many images; n: those of the part."""
+        """Number of images that the entry holds; n: those of the split."""
         return n if self.rows is None else len(self.rows)
 
-    def load(self) -> np.ndarray:
-        """Memory-mapped, float32 [rows, ..., C]; raises FileNotFoundError when it was removed meanwhile."""
-        return np.load(self.path, mmap_mode="r")
 
-    def places(self, subset: np.ndarray) -> np.ndarray:
-        """Where images stand in the entry, by their place in the target's images."""
-        return subset if self.rows is None else np.searchsorted(self.rows, subset)
-
-
-def entry(deciding: dict, blocks: int, part: str, n: int, needed: np.ndarray) -> Entry:
-    """The entry that holds some images of a part that has n; all of them, unless that is far more.
+def entry_of(job: Job, blocks: int, split: Split, n: int, needed: np.ndarray) -> Entry:
+    """The entry that holds some images of a target; it covers the whole split if a quarter or more of it is needed.
 
     Args:
-        deciding: what the activations of one image follow from, beside the image and the number of blocks.
-        needed: their places, in any order.
+        n: images of the split.
+        needed: their places in the split, in any order.
     """
+    made_from = {
+        "source": job.source_sha256, "architecture": job.architecture, "moments": job.moments,
+        "images": job.target_sha256[split == "test"], "image_size": job.image_size, "resolution": job.resolution,
+        "mixed_precision": job.mixed_precision,
+    }  # fmt: skip
+    made_by = deciding.code_of("stages.lib.runs.work.frozen", deciding.modules_of_architecture(job.architecture))
+    return entry(made_from | made_by, blocks, split, n, needed)
+
+
+def entry(deciding_values: dict, blocks: int, split: Split, n: int, needed: np.ndarray) -> Entry:
+    """As `entry_of`; deciding_values: what the activations of one image follow from, beside the image and the number of blocks."""
     rows = np.unique(needed)
     whole = 4 * len(rows) >= n
-    held = {"blocks": blocks, "part": part, "rows": None if whole else hashlib.sha256(rows.tobytes()).hexdigest()}
-    return Entry(files.digest_of(deciding | held), blocks, part, None if whole else rows)
+    held = {"blocks": blocks, "split": split, "rows": None if whole else hashlib.sha256(rows.tobytes()).hexdigest()}
+    return Entry(files.digest_of(deciding_values | held), blocks, split, None if whole else rows)
 
 
 def is_kept(wanted: Entry) -> bool:
-    """Whether the store holds it whole; it then counts as used now. What is damaged is removed."""
+    """Whether the store holds the entry whole; it then counts as used now. A damaged entry is removed."""
     record = cells.load("activations", wanted.key)
     if record is None:
         return False
@@ -72,34 +82,34 @@ def is_kept(wanted: Entry) -> bool:
 
 
 def keep(wanted: Entry, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
-    """Write it, with its hash; float32.
+    """Write an entry with its hash; float32.
 
     Raises:
-        RunError: when the disk is full; nothing of it is left.
+        RunError: when the disk is full; nothing of the entry is left.
     """
     cells.save("activations", wanted.key, {"sha256": files.write_array(wanted.path, shape, np.float32, chunks)})
 
 
 def make_room(needed: int, limit: int, but: Iterable[Entry]) -> bool:
-    """Remove what was not used for longest until `needed` bytes fit below the limit; False where they cannot.
+    """Remove the entries that were not used for longest until `needed` bytes fit below the limit; False where they cannot.
 
     Args:
         but: entries that stay.
     """
     staying = {wanted.path for wanted in but}
-    found = {}
+    sizes = {}
     for path in cells.folder("activations").rglob("*.npy"):
         with suppress(FileNotFoundError):  # another process makes room, too
-            found[path] = path.stat()
-    used = sum(stat.st_size for stat in found.values())
-    removable = sorted(found.keys() - staying, key=lambda path: found[path].st_mtime)
-    if used + needed - sum(found[path].st_size for path in removable) > limit:
+            sizes[path] = path.stat()
+    used = sum(stat.st_size for stat in sizes.values())
+    removable = sorted(sizes.keys() - staying, key=lambda path: sizes[path].st_mtime)
+    if used + needed - sum(sizes[path].st_size for path in removable) > limit:
         return False
     for path in removable:
         if used + needed <= limit:
             break
         cells.discard("activations", path.stem)
-        used -= found[path].st_size
+        used -= sizes[path].st_size
     return True
 
 

@@ -1,25 +1,28 @@
-"""What is attacked: a source on its own data, and the fine-tuned models whose weights were kept."""
+"""What is attacked: a source on its own data, and the fine-tuned networks whose weights were kept."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.lib.datasets import subsets
 from stages.lib.datasets.sets import IMAGES, card_of
 from stages.lib.networks import sources
+from stages.lib.networks.pretrained import Pretrained
+from stages.lib.runs import deciding
 from stages.lib.settings.catalog import Part
+from stages.lib.settings.robustness import EvaluateRobustnessSettings
 from stages.lib.store import files
 from stages.lib.store.tables import kept_weights
 
-if TYPE_CHECKING:  # torch takes seconds to import
-    from torch import nn
+CHECKING = "checks"  # in the place of an attack's name
+DEFAULT_PGD = {"kind": "pgd", "steps": 20, "step_ratio": 2.5}  # which is checked where the section names no PGD
 
 
 @dataclass(frozen=True)
-class Model:
-    """A source (weights None), or a source with the trained part that a cell kept."""
+class AttackedNetwork:
+    """A source (weights None), or a source with the trained part that a cell kept; small, as every worker is sent it."""
 
-    source: str
+    source: Pretrained
     dataset: str  # whose test images are attacked
     blocks: str = ""
     n_images: int = 0
@@ -30,52 +33,86 @@ class Model:
 
     @property
     def kind(self) -> str:
+        """As tables call it: `source` or `finetuned`."""
         return "finetuned" if self.weights else "source"
 
     @property
     def columns(self) -> dict[str, str | int]:
-        """What tables say of it."""
-        return {"model": self.kind, "source": self.source, "dataset": self.dataset, "blocks": self.blocks, "n_images": self.n_images,
-                "seed": self.seed}  # fmt: skip
+        """What tables say of the network."""
+        return {"model": self.kind, "source": self.source.name, "dataset": self.dataset, "blocks": self.blocks,
+                "n_images": self.n_images, "seed": self.seed}  # fmt: skip
 
-    @property
+    @cached_property
     def contents(self) -> dict:
-        """All that decides what it answers, for the key of a cell."""
+        """All that decides what the network answers to the images that it is attacked on, for the key of a cell."""
+        data = card_of(self.dataset)
         return {
-            "source": sources.card_of(self.source).sha256, "weights": self.weights and files.sha256_of(Path(self.weights)),
-            "data": card_of(self.dataset).splits["test"].sha256, "resolution": self.resolution,
-            "part": self.part and self.part.model_dump(),
+            "source": self.source.sha256, "architecture": self.source.architecture, "blocks": self.blocks,
+            "weights": self.weights and files.sha256_of(Path(self.weights)), "data": data.splits["test"].sha256,
+            "image_size": data.image_size, "resolution": self.resolution, "part": self.part and self.part.model_dump(),
         }  # fmt: skip
 
-    def network(self) -> "nn.Sequential":
-        """In eval mode, with the trained part of the cell in place where there is one."""
-        from stages.lib.networks import units
-        from stages.lib.training import finetuning  # here, as torch takes seconds to import
 
-        if self.weights is None:
-            return sources.load(self.source)
-        card = sources.card_of(self.source)
-        weights = files.read_tensors(sources.paths(self.source)[0]) if card.kind != "random" else None
-        network = finetuning.start(card.architecture, weights, card_of(self.dataset).classes, "default", seed=self.seed)
-        trained = network if self.blocks == "all" else units.split(network, int(self.blocks))[1]
-        kept = files.read_tensors(Path(self.weights))
-        units.load(trained, {name: kept[name] for name in trained.state_dict() if name in kept})  # none of them is missing
-        units.load(network, network.state_dict() | kept)
-        return network.eval()
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One attack on one network within one norm at every radius; or the checks of PGD there."""
+
+    network: AttackedNetwork
+    norm: str
+    name: str  # of the attack in params.yaml, or CHECKING
+    attack: dict  # its settings; of checks, those of the PGD that is checked
+    radii: list[float]  # rising, from 0
+    max_images: int  # of the test split, the first ones
+    check_images: int  # of these, the first that are labelled correctly; for checks
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.norm}, {self.network.kind} {self.network.source.name} on {self.network.dataset}"
+
+    @property
+    def module(self) -> str:
+        """The module that computes it, in a worker."""
+        return f"stages.lib.runs.work.{'check_attack' if self.name == CHECKING else 'attack'}"
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of all that decides the result; the attack's name decides nothing."""
+        check_images = self.check_images if self.name == CHECKING else None
+        made_by = deciding.code_of(
+            self.module, deciding.modules_of_architecture(self.network.source.architecture), deciding.modules_of_norm(self.norm),
+            deciding.modules_of_attack(self.attack),
+        )  # fmt: skip
+        return files.digest_of(self.network.contents | made_by | {
+            "norm": self.norm, "radii": self.radii, "attack": self.attack, "max_images": self.max_images, "check_images": check_images,
+        })  # fmt: skip
 
 
-def models_of(source: str, target: str) -> list[Model]:
-    """The source on its own data, where it has any, and every fine-tuned model whose weights were kept."""
+def networks_of(source: str) -> list[AttackedNetwork]:
+    """The source on its own data, where it has any, and every fine-tuned network whose weights were kept."""
     card = sources.card_of(source)
-    models = [Model(source, card.dataset, part=card.part)] if "test" in card.accuracy and at_hand(card.dataset) else []
-    kept = kept_weights(source, target)
+    pretrained = sources.pretrained_of(card)
+    networks = [AttackedNetwork(pretrained, card.dataset, part=card.part)] if "test" in card.accuracy and at_hand(card.dataset) else []
+    kept = kept_weights(source)
     resolution = files.read_json(kept / "settings.json")["resolution"]
-    for path in sorted(kept.glob("*.safetensors")):
+    for path in sorted(kept.glob("*/*.safetensors")):
         blocks, subset = path.stem.split("_", 1)
-        models.append(Model(source, target, blocks, *subsets.size_and_seed_of(subset), str(path), resolution))
-    return models
+        networks.append(AttackedNetwork(pretrained, path.parent.name, blocks, *subsets.size_and_seed_of(subset), str(path), resolution))
+    return networks
+
+
+def evaluations_of(networks: list[AttackedNetwork], norms: tuple[str, ...], settings: EvaluateRobustnessSettings) -> list[Evaluation]:
+    """Every network within every norm under every attack, and where the section asks for them the checks."""
+    attacks = {name: attack.model_dump() for name, attack in settings.attacks.items()}
+    if settings.check_images:
+        attacks |= {CHECKING: next((attack for attack in attacks.values() if attack["kind"] == "pgd"), DEFAULT_PGD)}
+    radii = {norm: sorted({0.0, *settings.radii(norm)}) for norm in norms}
+    return [
+        Evaluation(network, norm, name, attack, radii[norm], settings.max_images, settings.check_images)
+        for network in networks
+        for norm in norms
+        for name, attack in attacks.items()
+    ]
 
 
 def at_hand(dataset: str) -> bool:
-    """Whether its test images are: a set may be left out, or be a folder that is not on this machine."""
+    """Whether the test images of a dataset are there: a set may be left out, or be a folder that is not on this machine."""
     return (IMAGES / dataset / "card.json").is_file() and "test" in card_of(dataset).splits

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.runs.grid import Blocks, Cell, Job
+from stages.lib.runs.grid import Cell
+from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.workers import executors
 
 SECONDS = 0.5  # that a measurement takes at least
@@ -33,8 +34,8 @@ class Kind:
     resolution: int | None
     batch_size: int
     frozen_batchnorm: str
-    settled: frozenset[str]  # parts (train, test) of which the frozen activation is the same throughout a run ...
-    cached: frozenset[str]  # ... and of which it is the same in all runs
+    fixed_within_a_run: frozenset[str]  # splits whose frozen activations stay the same throughout a run ...
+    fixed_in_all_runs: frozenset[str]  # ... and splits whose frozen activations are identical in all runs
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Work:
 def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
     return Kind(
         job.architecture, blocks, together, job.augmented, job.mixed_precision, job.image_size, stored_size, job.resolution,
-        job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.settled(blocks)), frozenset(job.cached(blocks)),
+        job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
+        frozenset(job.fixed_in_all_runs(blocks)),
     )  # fmt: skip
 
 
@@ -92,22 +94,22 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
     work.steps += -(-cell.n_images // kind.batch_size) * cell.epochs
     work.trained += n * cell.n_images * cell.epochs
     work.tested += n * n_test * evaluations
-    if kind.settled > kind.cached:  # a pass to adapt the statistics, then one over what is the same from there on
-        work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.settled)))
+    if kind.fixed_within_a_run > kind.fixed_in_all_runs:  # a pass to adapt the statistics, then one over what is the same from there on
+        work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.fixed_within_a_run)))
 
 
 def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], None]) -> dict[Kind, Rates]:
     """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
-    found = {}
+    of_kinds = {}
     for kind in kinds:
         seen = []
         for _, rates, error in workers.run_all(_measure, [kind] * workers.processes):
             if error is not None:
                 raise error
             seen.append(rates)
-        found[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
+        of_kinds[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
         tick()
-    return found
+    return of_kinds
 
 
 def _measure(kind: Kind) -> Rates:
@@ -123,7 +125,7 @@ def _measure(kind: Kind) -> Rates:
     if frozen is not None:
         activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
         per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
-    one = {part: activation if part in kind.settled else stored[:1] for part in ("train", "test")}
+    one = {split: activation if split in kind.fixed_within_a_run else stored[:1] for split in ("train", "test")}
 
     def train(n: int, epochs: int, tested: int) -> None:
         _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
@@ -144,8 +146,8 @@ def _measure(kind: Kind) -> Rates:
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
     """A network of the kind, frozen and trained part."""
     from stages.lib.networks import units as networks
-    from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
-    from stages.lib.training import finetuning
+    from stages.lib.networks.devices import best_device
+    from stages.lib.training import finetuning  # here, as torch takes seconds to import
 
     network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device())
     return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
@@ -160,9 +162,9 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
 
     inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
     networks = [_parts(kind, seed) for seed in range(kind.together)]
-    runs = [finetuning.Run(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
+    runs = [finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
     view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
-    policy = "source" if kind.settled else kind.frozen_batchnorm  # what is adapted once is counted with the frozen parts
+    policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # what is adapted once is counted with the frozen parts
     schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
     list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))
     if torch.cuda.is_available():

@@ -1,39 +1,37 @@
-"""Runs of the experiments of papers: what decides one, its place in the cell store, and the table that they make."""
+"""Runs of the experiments of papers: what decides a run, its place in the cell store, and the table that the runs make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from stages.lib.datasets.sets import card_of
-from stages.lib.networks import sources
-from stages.lib.runs import missing
+from stages.lib.networks.pretrained import Pretrained
+from stages.lib.networks.sources import card_of as card_of_source
+from stages.lib.networks.sources import pretrained_of
+from stages.lib.runs import deciding, missing
 from stages.lib.settings import params
 from stages.lib.settings.catalog import Part
-from stages.lib.store import cells, code, files
+from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
 from stages.lib.store.tables import EXPERIMENT_RUNS
-
-LOOP = "stages.lib.training.descent"
-EXPERIMENTS = tuple(
-    f"stages.studies.shafahi2020.{name}" for name in ("retrain", "train_heads", "harden", "learn_without_forgetting")
-)  # which use one another
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
     """One training and the test after it."""
 
-    stage: str
+    experiment: str
     source: str
     target: str  # whose images are trained and tested on
     method: str
     setting: float  # what is varied: pieces, hidden layers, images of a class, lambda_d
     seed: int
     how: dict[str, Any]  # settings of the training
-    measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`
-    module: str  # that computes it
+    measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`; empty where no robustness is measured
+    module: str  # dotted name; its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None
     part: Part | None = None  # of the target's classes
 
     def __str__(self) -> str:
@@ -41,50 +39,77 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        return files.digest_of({
-            "stage": self.stage, "source": sources.card_of(self.source).sha256, "method": self.method, "setting": self.setting,
-            "target": {split: card.sha256 for split, card in card_of(self.target).splits.items()},
+        """The hash of all that decides the result."""
+        source, target = card_of_source(self.source), card_of(self.target)
+        return files.digest_of(self._made_by(source.architecture) | {
+            "experiment": self.experiment, "source": source.sha256, "architecture": source.architecture, "method": self.method,
+            "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size"}),
             "part": self.part and self.part.model_dump(), "seed": self.seed, "how": self.how, "measured": self.measured,
-            "code": [code.digest(LOOP), code.digest_alone(*EXPERIMENTS)], "torch": code.torch_version(),
         })  # fmt: skip
+
+    def _made_by(self, architecture: str) -> dict[str, str]:
+        """The code: of the run's own module, and of the architecture, the norms and the attacks that it names."""
+        attacks = list(self.measured.get("attacks", {}).values())
+        norms = [self.measured["norm"]] if "norm" in self.measured else []
+        if "attack" in self.how:  # that it trains with
+            attacks.append(self.how["attack"])
+            norms.append(self.how["attack"]["norm"])
+        chosen = [deciding.modules_of_attack(attack) for attack in attacks] + [deciding.modules_of_norm(norm) for norm in norms]
+        return deciding.code_of(self.module, deciding.modules_of_architecture(architecture), *chosen)
 
     @property
     def columns(self) -> dict[str, Any]:
+        """What tables say of the run."""
         return {"source": self.source, "target": self.target, "method": self.method, "setting": float(self.setting), "seed": self.seed}
 
-    def keep(self, values: dict[str, float], tensors: dict | None = None) -> None:
-        """What the run ends with, by name; accuracies in percent."""
-        cells.save(self.stage, self.key, {"values": values}, tensors)
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """A run as a worker is sent it."""
+
+    run: Run
+    source: Pretrained
+    stored: Path | None  # what the run needs of that which `prepare` of `compute` has left
+
+    def __str__(self) -> str:
+        return str(self.run)
 
 
 def compute(
-    title: str, runs: list[Run], function: Callable[[Run], None], out: Path, journal: Journal,
-    prepare: Callable[[list[Run]], None] | None = None,
-) -> None:  # fmt: skip
+    experiment: str, runs: list[Run], out: Path, journal: Journal, prepare: Callable[[list[Run]], dict[str, Path]] | None = None
+) -> None:
     """Compute the runs that the store lacks, several at once, and write the table of all: a row for each run and measure.
 
     Args:
-        title: of the experiment, which its cells are kept under.
-        function: computes one, in a worker, and keeps it.
-        prepare: computes what runs share; called first, with the runs that are lacking, where there are any.
+        prepare: computes what runs share; called first, with the runs that are lacking, where there are any; returns by the key of a
+            run where that is which it needs.
 
     Raises:
         RunError: lists the runs that failed; the others are kept.
     """
-    tasks = {run.key: run for run in runs}
-    lacking = [run for key, run in tasks.items() if cells.load(title, key) is None]
-    if prepare is not None and lacking:
-        prepare(lacking)
+    lacking = [run for run in runs if cells.load(experiment, run.key) is None]
+    stored = prepare(lacking) if lacking and prepare is not None else {}
+    sources = {name: pretrained_of(card_of_source(name)) for name in dict.fromkeys(run.source for run in runs)}
+    tasks = {run.key: Assignment(run, sources[run.source], stored.get(run.key)) for run in runs}
 
-    def ended(run: Run) -> None:
-        journal.cell(run.key, {name: str(value) for name, value in run.columns.items()}, [(0, cells.load(title, run.key)["values"])])
+    def ended(done: Assignment) -> None:
+        run = done.run
+        journal.cell(run.key, {name: str(value) for name, value in run.columns.items()}, [(0, cells.load(experiment, run.key)["values"])])
 
     preload = sorted({run.module for run in runs})
-    missing.compute(title, title, tasks, function, settings=params.section("grid"), preload=preload, unit="run", ended=ended)
+    missing.compute(
+        f"experiment@{experiment}", experiment, tasks, _work, settings=params.section("grid"), preload=preload, unit="run", ended=ended
+    )
     rows = []
     for run in runs:
-        values = cells.load(title, run.key)["values"]
+        values = cells.load(experiment, run.key)["values"]
         rows += [run.columns | {"measure": name, "value": value, "cell": run.key[:16]} for name, value in values.items()]
     import pandas as pd  # here, as it takes a second to import, and plans need none of it
 
     files.write_parquet(out / "runs.parquet", pd.DataFrame(rows)[[*EXPERIMENT_RUNS]].astype(EXPERIMENT_RUNS))
+
+
+def _work(assigned: Assignment) -> None:
+    """In a worker: compute a run and keep what it ends with."""
+    values, tensors = import_module(assigned.run.module).compute(assigned.run, assigned.source, assigned.stored)
+    cells.save(assigned.run.experiment, assigned.run.key, {"values": values}, tensors)

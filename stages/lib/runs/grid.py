@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal
 
 import numpy as np
 
@@ -20,14 +19,13 @@ from stages.lib.choice import module_of
 from stages.lib.datasets import sets, subsets
 from stages.lib.networks import sources
 from stages.lib.networks.families.table import FAMILIES
-from stages.lib.runs import activations
-from stages.lib.runs.activations import Entry
+from stages.lib.runs import deciding
+from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.settings import params
 from stages.lib.settings.sections import FinetuneSettings, KeptWeights
-from stages.lib.store import cells, code, files
+from stages.lib.store import cells, files
 
 TOGETHER = 5  # runs, where they are trained together: more gain little
-Blocks = int | Literal["all"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,9 @@ class Cell:
     together: int = 1  # how many runs are trained at once with this one: rounding depends on it
     key: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.target}, blocks {self.blocks}, n_images {self.n_images}, seed {self.seed}"
+
     @property
     def subset(self) -> str:
         """The name of the images that it trains on."""
@@ -51,57 +52,31 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the cells of one (source, target) have in common; small, as every worker is sent it."""
+class Plan:
+    """The runs of one (source, target)."""
 
-    source: str
-    target: str
-    architecture: str
-    classes: int  # of the target
-    head_init: str
-    training: dict[str, Any]  # keywords of `finetuning.finetune`
-    image_size: int
-    resolution: int | None
-    augmented: bool
-    mixed_precision: bool
-    moments: tuple[list[float], list[float]] | None  # mean and std to normalise with; None: the source's
-    source_sha256: str | None  # None: no pre-training
-    weights: str | None  # path of the source's weights
-    target_sha256: tuple[str, str]  # of its training and test images
+    job: Job
+    cells: list[Cell]  # in the order of the table; those of a batch follow one another
+    drawn: dict[str, np.ndarray]  # the subsets, by name
+    with_weights: list[Cell]  # those whose weights are kept
 
-    def key(self, cell: Cell, subset: np.ndarray) -> str:
-        deciding = asdict(self) | asdict(cell) | {"code": code.digest("stages.lib.training.finetuning"), "torch": code.torch_version()}
-        undecided = {"key": None, "weights": None, "source": None, "target": None}  # names and places
-        return files.digest_of(deciding | undecided | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
 
-    def settled(self, blocks: Blocks) -> set[str]:
-        """The parts (train, test) of which an image has the same frozen activation throughout a run."""
-        if blocks == "all" or self.training["frozen_batchnorm"] == "batch":
-            return set()
-        return {"test"} if self.augmented else {"train", "test"}
+def key_of(job: Job, cell: Cell, subset: np.ndarray) -> str:
+    """The hash of all that decides the result of a cell; names and places decide nothing."""
+    deciding_values = asdict(job) | asdict(cell) | {"key": None, "weights": None, "source": None, "target": None}
+    made_by = deciding.code_of("stages.lib.runs.work.finetune", deciding.modules_of_architecture(job.architecture))
+    return files.digest_of(deciding_values | made_by | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
 
-    def cached(self, blocks: Blocks) -> set[str]:
-        """The parts of which it has the same in all runs, so that it is computed once."""
-        return self.settled(blocks) if self.training["frozen_batchnorm"] == "source" else set()
 
-    def together(self, blocks: Blocks) -> int:
-        """How many runs are trained at once, where that many differ by seed alone: as the family of the architecture says."""
-        most = module_of(FAMILIES, self.architecture, "architecture").STACKED_BLOCKS
-        few = most is not None and blocks != "all" and blocks <= most
-        return TOGETHER if few and "train" in self.cached(blocks) else 1
-
-    def entry(self, blocks: int, part: str, n: int, needed: np.ndarray) -> Entry:
-        """The kept activations of some images, by their places among the n of that part."""
-        deciding = {
-            "source": self.source_sha256, "architecture": self.architecture, "moments": self.moments,
-            "images": self.target_sha256[part == "test"], "image_size": self.image_size, "resolution": self.resolution,
-            "mixed_precision": self.mixed_precision,
-            "code": code.digest("stages.lib.training.finetuning"), "torch": code.torch_version(),
-        }  # fmt: skip
-        return activations.entry(deciding, blocks, part, n, needed)
+def together(job: Job, blocks: Blocks) -> int:
+    """How many runs are trained at once, where that many differ by seed alone: as the family of the architecture says."""
+    most = module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS
+    few = most is not None and blocks != "all" and blocks <= most
+    return TOGETHER if few and "train" in job.fixed_in_all_runs(blocks) else 1
 
 
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
+    """What the runs of a source on a target have in common."""
     pretrained, normalisation = card.kind != "random", settings.normalisation
     if isinstance(normalisation, dict):
         normalisation = normalisation.get(card.name, "source")
@@ -136,31 +111,39 @@ def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule:
     for b in blocks if job.source_sha256 else ["all"]:
         for n_images, group in groupby(map(subsets.size_and_seed_of, drawn), key=itemgetter(0)):
             seeds = [seed for _, seed in group]
-            size = job.together(b)
+            size = together(job, b)
             for i, seed in enumerate(seeds):
-                together = size if i < len(seeds) // size * size else 1
-                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), together)
-                planned.append(replace(cell, key=job.key(cell, drawn[cell.subset])))
+                company = size if i < len(seeds) // size * size else 1
+                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), company)
+                planned.append(replace(cell, key=key_of(job, cell, drawn[cell.subset])))
     return planned
+
+
+def plan_of(source: str, target: str, blocks: list[Blocks], settings: FinetuneSettings) -> Plan:
+    """The plan of what is on disk and in the settings."""
+    images, drawn = sets.card_of(target), subsets.load(target)
+    job = job_of(sources.card_of(source), images, settings)
+    planned = plan(job, blocks, drawn, partial(schedule, settings, images.splits["train"].n))
+    return Plan(job, planned, drawn, kept(settings.keep, planned))
 
 
 def batches(planned: list[Cell]) -> list[list[Cell]]:
     """The cells that are computed at once, in the order of the plan."""
-    found, i = [], 0
+    cut, i = [], 0
     while i < len(planned):
-        found.append(planned[i : i + planned[i].together])
+        cut.append(planned[i : i + planned[i].together])
         i += planned[i].together
-    return found
+    return cut
 
 
 def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:
     """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`."""
-    seen, found = Counter(), []
+    seen, chosen = Counter(), []
     for cell in planned:
         if cell.blocks in keep.blocks and cell.n_images in keep.n_images and seen[cell.blocks, cell.n_images] < keep.n_seeds:
-            found.append(cell)
+            chosen.append(cell)
             seen[cell.blocks, cell.n_images] += 1
-    return found
+    return chosen
 
 
 def missing(planned: list[Cell], keep: set[str], log: Callable[[str], None] | None = None) -> list[Cell]:
@@ -169,5 +152,5 @@ def missing(planned: list[Cell], keep: set[str], log: Callable[[str], None] | No
     Args:
         keep: keys of the cells that must hold their weights as well.
     """
-    found = {cell.key: cells.load("finetune", cell.key, log) for cell in planned}
-    return [c for c in planned if found[c.key] is None or (c.key in keep and "weights_sha256" not in found[c.key])]
+    results = {cell.key: cells.load("finetune", cell.key, log) for cell in planned}
+    return [c for c in planned if results[c.key] is None or (c.key in keep and "weights_sha256" not in results[c.key])]

@@ -1,6 +1,6 @@
 """Pieces of work that the cell store does not hold, computed by all workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from stages.lib.errors import RunError
@@ -14,11 +14,11 @@ def compute(
     title: str, kind: str, tasks: dict[str, Any], function: Callable[[Any], None], *, settings: GridSettings, preload: Sequence[str],
     unit: str, ended: Callable[[Any], None] = lambda task: None,
 ) -> None:  # fmt: skip
-    """Run `function` on each task whose key the store lacks; what fails is listed at the end, and stops nothing else.
+    """Run `function` on each task whose key the store lacks.
 
     Args:
         kind: of the cells.
-        tasks: by their keys; `str` of one says in an error which it is. The first ones are begun first.
+        tasks: by their keys; the first ones are begun first.
         function: keeps its result under the key.
         preload: modules that the workers need.
         ended: called with each task as it ends well.
@@ -27,16 +27,35 @@ def compute(
         RunError: names each task that failed, and why.
     """
     absent = [task for key, task in tasks.items() if cells.load(kind, key, log) is None]
-    failed: dict[Any, str] = {}
-    with bar(title=title, total=len(tasks), unit=unit) as progress:
-        progress.update(len(tasks) - len(absent))
-        with executors.workers(settings, preload) as workers:
-            for task, _, error in workers.run_all(function, absent):
-                progress.update()
-                if error is None:
-                    ended(task)
-                else:
-                    failed[task] = f"{task}: {error}"
-    if failed:  # in the order of the tasks, whichever ended first
-        told = "; ".join(failed[task] for task in absent if task in failed)
-        raise RunError(f"{title}: {len(failed)} of {len(tasks)} failed; the others are kept. {told}")
+    with executors.workers(settings, preload) as workers:
+        outcomes = ((task, error) for task, _, error in workers.run_all(function, absent))
+        follow(title, len(tasks), absent, outcomes, unit=unit, ended=ended)
+
+
+def follow(
+    title: str, total: int, absent: Sequence[Any], outcomes: Iterable[tuple[Any, Exception | None]], *, unit: str,
+    ended: Callable[[Any], None],
+) -> None:  # fmt: skip
+    """Show how far a piece of work is while it goes on; what fails is listed at the end, and stops nothing else.
+
+    Args:
+        total: pieces, with those that the store held before.
+        absent: pieces that are computed; `str` of one says in an error which it is.
+        outcomes: each of them as it ends, with what went wrong, if anything.
+        ended: called with each piece as it ends well.
+
+    Raises:
+        RunError: names each piece that failed, and why.
+    """
+    failed: dict[Any, Exception] = {}
+    with bar(title=title, total=total, unit=unit) as progress:
+        progress.update(total - len(absent))
+        for piece, error in outcomes:
+            progress.update()
+            if error is None:
+                ended(piece)
+            else:
+                failed[piece] = error
+    if failed:  # in the order of the pieces, whichever ended first
+        told = "; ".join(f"{piece}: {failed[piece]}" for piece in absent if piece in failed)
+        raise RunError(f"{title}: {len(failed)} of {total} {unit}s failed; the others are kept. {told}")

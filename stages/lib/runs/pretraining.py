@@ -1,31 +1,24 @@
 """Training a source as models/catalog.yaml and params.yaml say, with what is finished or half-finished kept in the cell store."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import torch
 from torch import nn
 
-from stages.lib.attacks import table
-from stages.lib.attacks.attack import Perturb, ramped
-from stages.lib.datasets.sets import card_of, load_part, n_classes
+from stages.lib.datasets.sets import card_of
 from stages.lib.errors import RunError
 from stages.lib.networks import devices, units
-from stages.lib.norms.table import norm_of
 from stages.lib.progress import bar, log
+from stages.lib.runs import deciding
+from stages.lib.runs.work import train_source
 from stages.lib.settings.attacks import AnyPerturbation, TrainingPgd
-from stages.lib.settings.catalog import Part, Trained
+from stages.lib.settings.catalog import Trained
 from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import SourceSettings
-from stages.lib.store import cells, code, files
+from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
 from stages.lib.training import loop, parallel
-
-MODULES = ("stages.lib.training.loop", "stages.lib.attacks.table", "stages.lib.networks.units")
 
 
 def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journal | None = None) -> nn.Sequential:
@@ -33,35 +26,44 @@ def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journa
 
     The number of processes decides nothing but rounding, so that weights trained on a cluster are taken up here.
     """
-    data = card_of(settings.dataset)
-    if "train" not in data.splits:
+    if "train" not in card_of(settings.dataset).splits:
         raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and {name} is to be trained on them")
-    torch.manual_seed(entry.seed)
-    network = units.build(entry.architecture, n_classes(entry.part, data.classes), data.mean, data.std)
-    key = files.digest_of({
-        "code": code.digest(*MODULES), "torch": torch.__version__, "data": data.splits["train"].sha256, "image_size": data.image_size,
-        "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
-    })  # fmt: skip
-    found = cells.load("source", key, log)
-    if found is None and (count := processes(settings)) > 1 and not devices.launched():
+    network = train_source.start(entry, settings.dataset)
+    key = key_of(entry, settings)
+    finished = cells.load("source", key, log)
+    if finished is None and (count := processes(settings)) > 1 and not devices.launched():
         parallel.launch(count, "stages.source", name)
-        found = cells.load("source", key, log)
-        for i, values in enumerate(found["history"], start=1):
+        finished = cells.load("source", key, log)
+        for i, values in enumerate(finished["history"], start=1):
             journal.metrics(values, i)
-    elif found is None:
+    elif finished is None:
         history = train(name, network, entry, settings, cells.path_of("source", key, ".checkpoint"), journal)
         if parallel.is_first():
             cells.save("source", key, {"history": history}, network.state_dict())
             cells.path_of("source", key, ".checkpoint").unlink(missing_ok=True)
         return network.eval()
     else:
-        log(f"source@{name}: trained before with the same settings, data and code ({len(found['history'])} epochs)")
+        log(f"source@{name}: trained before with the same settings, data and code ({len(finished['history'])} epochs)")
     units.load(network, cells.tensors("source", key))
     return network.eval()
 
 
+def key_of(entry: Trained, settings: SourceSettings) -> str:
+    """The hash of all that decides the weights."""
+    data, perturbation = card_of(settings.dataset), perturbation_of(entry, settings)
+    made_by = deciding.code_of(
+        "stages.lib.runs.work.train_source", deciding.modules_of_architecture(entry.architecture),
+        deciding.modules_of_norm(entry.threat.norm) if perturbation else (),
+        deciding.modules_of_attack(perturbation.model_dump()) if perturbation else (),
+    )  # fmt: skip
+    return files.digest_of(made_by | {
+        "data": data.model_dump(exclude={"name", "splits"}), "images": data.splits["train"].sha256,
+        "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
+    })  # fmt: skip
+
+
 def processes(settings: SourceSettings) -> int:
-    """How many train together.
+    """How many processes train together.
 
     Raises:
         RunError: when there are not as many GPUs, or not as many images in a batch.
@@ -80,15 +82,13 @@ def train(
     name: str, network: nn.Sequential, entry: Trained, settings: SourceSettings, checkpoint: Path, journal: Journal | None
 ) -> list[dict]:
     """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
-    device = devices.best_device()
-    network.to(device)
-    x, y = images_of(settings.dataset, entry.part)
     state = files.read_checkpoint(checkpoint, log)
     history: list[dict[str, float]] = state["history"] if state else []
     if state:
         log(f"source@{name}: goes on after epoch {state['epoch']}")
-    replayed = free(entry, settings)
-    with bar(title=f"source@{name}", total=loop.passes(settings.epochs, replayed), unit="epoch") as progress:
+    perturbation, plain = perturbation_of(entry, settings), settings.model_dump()
+    perturbation = perturbation and perturbation.model_dump()
+    with bar(title=f"source@{name}", total=train_source.n_epochs(plain, perturbation), unit="epoch") as progress:
         progress.update(len(history))
 
         def after_epoch(done: loop.Epoch, state: dict[str, Any]) -> None:
@@ -101,32 +101,10 @@ def train(
             progress.update()
 
         try:
-            loop.train(
-                network, x, torch.from_numpy(y), epochs=settings.epochs, batch_size=settings.batch_size, lr=settings.lr,
-                momentum=settings.momentum, weight_decay=settings.weight_decay, schedule=schedule_of(settings), seed=entry.seed,
-                image_size=card_of(settings.dataset).image_size, augmentation=settings.augmentation,
-                lower_precision=loop.precision(device, settings.mixed_precision),
-                perturb_at=adversary(entry, settings), free=replayed, start_from=state, after_epoch=after_epoch,
-            )  # fmt: skip
+            train_source.train(network, entry, plain, perturbation, start_from=state, after_epoch=after_epoch)
         except FloatingPointError as error:
             raise RunError(f"{PARAMS}: source.lr: {name}: {error}") from None
-    network.cpu()
     return history
-
-
-def images_of(dataset: str, part: Part | None) -> tuple[np.ndarray, np.ndarray]:
-    """Training images in memory, as a batch in random order reads a page an image from a map; a set that is large stays a map."""
-    x, y = load_part(dataset, "train", part)
-    return (x.copy() if x.nbytes < psutil.virtual_memory().available // 4 else x), y
-
-
-def schedule_of(settings: SourceSettings) -> Callable[[float], float]:
-    """Factor of the learning rate at a fraction of the training."""
-    if settings.schedule.kind == "one_cycle":
-        return partial(loop.one_cycle, warmup=settings.schedule.warmup)
-    if settings.schedule.kind == "piecewise":
-        return partial(loop.at_drops, drops=settings.schedule.drops)
-    return partial(loop.stepwise, decays=settings.schedule.decays)
 
 
 def perturbation_of(entry: Trained, settings: SourceSettings) -> AnyPerturbation | None:
@@ -134,24 +112,3 @@ def perturbation_of(entry: Trained, settings: SourceSettings) -> AnyPerturbation
     if entry.threat is None or entry.threat.eps == 0:
         return None
     return entry.threat.perturbation or TrainingPgd(kind="pgd", steps=settings.attack.steps, step_ratio=settings.attack.step_ratio)
-
-
-def adversary(entry: Trained, settings: SourceSettings) -> loop.PerturbAt | None:
-    """The perturbation, whose eps is 0 at first and then rises to its radius; None for natural training."""
-    perturbation, attack = perturbation_of(entry, settings), settings.attack
-    if perturbation is None or perturbation.kind == "free":
-        return None
-
-    def make(eps: float) -> Perturb:
-        return table.make(**perturbation.model_dump(), norm=entry.threat.norm, eps=eps)
-
-    return ramped(make, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
-
-
-def free(entry: Trained, settings: SourceSettings) -> loop.Free | None:
-    """What replays each batch, where the entry is trained so; the ball grows as that of other attacks."""
-    perturbation, attack = perturbation_of(entry, settings), settings.attack
-    if perturbation is None or perturbation.kind != "free":
-        return None
-    grown = ramped(lambda eps: eps, eps=entry.threat.eps, hold=attack.eps_hold, ramp=attack.eps_ramp)
-    return loop.Free(perturbation.replay, norm_of(entry.threat.norm), grown)

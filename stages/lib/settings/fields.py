@@ -40,7 +40,16 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no 
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
 Size = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]  # images of a subset; all: the whole training set
 T = TypeVar("T")
-OneOrMore = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1), AfterValidator(unique)]
+
+
+def _as_list(value: object) -> object:
+    """A single value, and several in one text with commas between them, as a list: `0,1,3` takes one line of params.yaml."""
+    if isinstance(value, str) and "," in value:
+        return [int(item) if item.strip().isdecimal() else item.strip() for item in value.split(",")]
+    return value if isinstance(value, list) else [value]
+
+
+OneOrMore = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(unique)]
 
 
 def _sizes(value: object) -> object:

@@ -9,11 +9,11 @@ from stages.lib.settings.attacks import AnyAttack, NormName, radii_of
 from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, Positive, Real, Settings, Whole
 
 
-class TestedImages(Settings):
+class EvaluatedImages(Settings):
     max_images: Count
 
 
-Radii = create_model("Radii", __base__=TestedImages, **{norm.name: (radii_of(norm), None) for norm in all_norms()})
+Radii = create_model("Radii", __base__=EvaluatedImages, **{norm.name: (radii_of(norm), None) for norm in all_norms()})
 """A list of radii for each norm, below its name; a norm that is not there is not evaluated."""
 
 

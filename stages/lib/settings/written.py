@@ -2,8 +2,9 @@
 
 DVC writes lists over several lines, nothing in the place of `null`, and it keeps mappings in braces, comments at the end of a line and
 lines of comments above a key. What stands between the last item of a list and the next key is lost: so nothing is written there. And
-where a list becomes empty, it joins the next key that has lines below it and no comment with the first of these lines, which no reader
-understands: so each such key gets a comment, an empty one where no file says any.
+where a list that has a comment becomes empty, it runs the next line that has none into the line below, which no reader understands.
+So each key with lines below it gets a comment, an empty one where no file says any; and what follows a list that may be empty, up to
+the next list, has comments in the profiles.
 """
 
 import io

@@ -16,15 +16,17 @@ from stages.lib.store import files
 
 
 def folder(kind: str) -> Path:
+    """The folder of all cells of a kind."""
     return files.state_folder() / ".cells" / kind
 
 
 def path_of(kind: str, key: str, suffix: str = ".json") -> Path:
+    """A file of a cell: the result, or with another suffix what is kept beside it."""
     return folder(kind) / key[:2] / f"{key}{suffix}"
 
 
 def save(kind: str, key: str, result: dict[str, Any], tensors: dict[str, Any] | None = None) -> None:
-    """Keep a result; with tensors, those first, so that a cell that is there always has them."""
+    """Keep a result. Tensors are written before it, so that a cell that is there always has them."""
     if tensors is not None:
         weights = path_of(kind, key, ".safetensors")
         files.write_tensors(weights, tensors)
@@ -36,10 +38,10 @@ def load(kind: str, key: str, log: Callable[[str], None] | None = None) -> dict[
     """The result kept under a key, or None. A damaged cell counts as absent, with a warning."""
     path = path_of(kind, key)
     try:
-        found = json.loads(path.read_text())
-        if found["digest"] != files.digest_of(found["result"]):
+        cell = json.loads(path.read_text())
+        if cell["digest"] != files.digest_of(cell["result"]):
             raise ValueError("its digest does not fit")
-        weights = found["result"].get("weights_sha256")
+        weights = cell["result"].get("weights_sha256")
         if weights is not None and files.sha256_of(path.with_suffix(".safetensors")) != weights:
             raise ValueError("its weights do not have the hash that they were written with")
     except FileNotFoundError as error:
@@ -49,20 +51,22 @@ def load(kind: str, key: str, log: Callable[[str], None] | None = None) -> dict[
     except (ValueError, KeyError, TypeError, OSError) as error:
         _warn(log, f"{path}: a damaged cell ({error}); computed again")
     else:
-        return found["result"]
+        return cell["result"]
     return None
 
 
 def arrays(kind: str, key: str) -> dict[str, np.ndarray]:
-    """What was kept beside a result, without importing torch."""
+    """The tensors that were kept beside a result, as NumPy arrays and without importing torch."""
     return files.read_arrays(path_of(kind, key, ".safetensors"))
 
 
 def tensors(kind: str, key: str) -> dict[str, Any]:
+    """The tensors that were kept beside a result."""
     return files.read_tensors(path_of(kind, key, ".safetensors"))
 
 
 def discard(kind: str, key: str) -> None:
+    """Remove a cell and all that is kept beside it."""
     for path in path_of(kind, key).parent.glob(f"{key}.*"):
         path.unlink(missing_ok=True)
 

@@ -2,14 +2,22 @@
 
 from pathlib import Path
 
-FINETUNED = Path("models/finetuned")
-ATTACKED_MODELS = Path("models/robustness")
 RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet, arrays.npz, settings.json
 
 
-def kept_weights(source: str, target: str) -> Path:
-    """The folder of <blocks>_<subset>.safetensors, of the runs whose weights are kept, and of settings.json, how they came about."""
-    return FINETUNED / source / target / "weights"
+def finetuned(source: str) -> Path:
+    """The folder of runs.parquet, of all targets, and of weights/."""
+    return Path("models/finetuned") / source
+
+
+def kept_weights(source: str) -> Path:
+    """The folder of <target>/<blocks>_<subset>.safetensors, of the runs whose weights are kept, and of settings.json, which they had."""
+    return finetuned(source) / "weights"
+
+
+def robustness(source: str) -> Path:
+    """The folder of robustness.parquet, images.parquet, checks.parquet and examples.npz of a source and of what is fine-tuned from it."""
+    return Path("models/robustness") / source
 
 
 RUNS = {

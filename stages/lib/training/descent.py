@@ -5,8 +5,7 @@ augmented images, and whole networks on adversarial examples or under a penalty.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -14,19 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks import evaluation
-from stages.lib.attacks.attack import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.networks import inference
 from stages.lib.networks import units as networks
 from stages.lib.networks.devices import device_of
-from stages.lib.networks.inference import CutNetwork, View
-from stages.lib.training import finetuning, loop
+from stages.lib.networks.inference import View
+from stages.lib.training import finetuning
 from stages.lib.training.finetuning import Rows
+from stages.lib.training.free import Free, Moved
+from stages.lib.training.schedules import at_drops
+from stages.lib.training.sgd import Sgd, endless_batches
 
 LOOK_EVERY = 50  # steps between two looks at the loss, which wait for the device
-SEED = 0  # of the random draws of attacks in a test
+Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def descend(
@@ -45,28 +45,18 @@ def descend(
     Raises:
         FloatingPointError: when the loss is no longer finite.
     """
-    optimiser = torch.optim.SGD(list(weights), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    learner = Sgd(weights, momentum, weight_decay)
     torch.manual_seed((seed << 1) + 1)  # of dropout and attacks
     last, trained_on = steps if last is None else last, 0
-    batches = (rows for rows in orders(n, batch_size, seed) for _ in range(replay))
+    batches = (rows for rows in endless_batches(n, batch_size, seed) for _ in range(replay))
     for step, rows in islice(enumerate(batches), first, last):
-        loop.set_lr(optimiser, lr * loop.at_drops(step / steps, drops))
         loss = loss_of(rows)
         if (step % LOOK_EVERY == 0 or step + 1 == last) and not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1}: try a smaller lr than {lr}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        loss.backward()  # which may also leave the gradient of the images
+        learner.step(learner.gradients(), lr * at_drops(step / steps, drops))
         trained_on += len(rows)
     return trained_on
-
-
-def orders(n: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Batches without end: all images in a new order, again and again; a last batch that is not full is left out, if not the only one."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        order = torch.randperm(n, generator=generator)
-        yield from order[: n - n % batch_size].split(batch_size) if n >= batch_size else [order]
 
 
 class Images:
@@ -88,18 +78,18 @@ class Images:
 
 def train(
     network: nn.Sequential, trained: list[str], data: Images, how: dict[str, Any], seed: int,
-    perturb: evaluation.Perturb | None = None, free: loop.Free | None = None,
+    perturb: Perturb | None = None, free: Free | None = None,
 ) -> int:  # fmt: skip
     """Train some units on the cross-entropy, the others as they are in eval mode; returns the number of images trained on.
 
     Args:
         trained: names of units.
-        how: settings of `robustness_settings.Descent`.
+        how: settings of `settings.robustness.Descent`.
         perturb: what each batch is changed by first.
         free: trains on each batch several times instead, and lets the gradient of each step move the images.
     """
     weights = only_these_learn(network, [network.get_submodule(name) for name in trained])
-    moved, x = loop.Moved(free) if free else None, None
+    moved, x = Moved(free) if free else None, None
 
     def loss_of(rows: Tensor) -> Tensor:
         nonlocal x
@@ -107,7 +97,8 @@ def train(
             moved.follow(x.grad, 0.0)  # which the step before has left
         x, y = data[rows]
         x = moved.images(x) if moved else x
-        return cross_entropy(network(x if perturb is None else perturb(network, x, y)), y).mean()
+        logits = network(x if perturb is None else perturb(network, x, y))
+        return nn.functional.cross_entropy(logits, y, reduction="none").mean()
 
     done = descend(weights, loss_of, len(data), seed=seed, replay=free.replay if free else 1, **steps_of(how))
     network.eval()
@@ -124,18 +115,18 @@ def only_these_learn(network: nn.Module, units: Iterable[nn.Module]) -> list[nn.
 
 
 def steps_of(how: dict[str, Any]) -> dict[str, Any]:
-    """Of the settings of `robustness_settings.Descent`, what `descend` takes."""
+    """Of the settings of `settings.robustness.Descent`, what `descend` takes."""
     return {name: value for name, value in how.items() if name != "augmentation"}
 
 
-def begin(card: Any, weights: dict[str, Tensor], classes: int, seed: int, fresh: int | str = 1) -> nn.Sequential:
+def begin(architecture: str, weights: dict[str, Tensor], classes: int, seed: int, fresh: int | str = 1) -> nn.Sequential:
     """A source's network with its last pieces drawn anew from the seed.
 
     Args:
-        card: the source's (`sources.SourceCard`); weights: its own.
+        architecture, weights: those of the source.
         fresh: how many pieces (`networks.pieces`): 1 is the head; or `all`.
     """
-    network = finetuning.start(card.architecture, None, classes, "default", seed)
+    network = finetuning.start(architecture, None, classes, "default", seed)
     drawn = networks.last_pieces(network, fresh)
     kept = {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in drawn}
     networks.load(network, network.state_dict() | kept)
@@ -143,28 +134,7 @@ def begin(card: Any, weights: dict[str, Tensor], classes: int, seed: int, fresh:
 
 
 def features_of(network: nn.Sequential, x: np.ndarray, size: int) -> Tensor:
-    """What the head is given, of images as they are: float [n, width]."""
+    """What the head is given of images that are not augmented: float [n, width]."""
     body, _ = networks.split(network, 0)
-    found = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
-    return torch.from_numpy(found).to(device_of(network))
-
-
-Split = tuple[np.ndarray, np.ndarray]  # x, uint8 [n, H, W, 1 or 3], and y, int64 [n]
-
-
-def tested(network: nn.Sequential, trained_on: Split, test: Split, size: int, measured: dict[str, Any]) -> dict[str, float]:
-    """Percent of the first images that are labelled correctly: `train`, `clean` of the test, and its after each attack within the ball.
-
-    Args:
-        measured: settings of `robustness_settings.RobustTransferSettings`.
-    """
-    (train_x, train_y), (x, y) = ([part[: measured["max_images"]] for part in split] for split in (trained_on, test))
-    see = partial(pixels.prepare, device=device_of(network), size=size)
-    found = {"train": inference.accuracy(CutNetwork(None, network.eval(), View(size)), train_x, train_y)}
-    for name, attack in measured["attacks"].items():
-        at, aim = partial(evaluation.perturbation, attack, measured["norm"]), evaluation.aim_of(attack)
-        standing = [
-            s for _, s in evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=[measured["eps"]], seed=SEED, aim=aim)
-        ]
-        found |= {"clean": 100 * standing[0].mean(), name: 100 * standing[-1].mean()}
-    return {name: float(value) for name, value in found.items()}
+    features = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
+    return torch.from_numpy(features).to(device_of(network))

@@ -9,18 +9,19 @@ Runs on as many images that differ in subset and seed alone can be trained toget
 all (`stacking`): each goes its own way, and a small network costs a processor less in company.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.sgd import sgd  # the function: the class imports a compiler, which takes two seconds
 
 from stages.lib.datasets import augmentation
 from stages.lib.networks import inference, stacking, units
 from stages.lib.networks.inference import AS_STORED, CutNetwork, View
+from stages.lib.training.sgd import Sgd, batches
+
+LEAST = 2  # images of a batch, as batch norm needs two values
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class EvaluatedEpoch:
 
 
 @dataclass(frozen=True)
-class Run:
-    """What differs between runs that are trained together."""
+class FineTuning:
+    """What differs between fine-tunings that are trained together."""
 
     network: nn.Module  # the part that is trained; its batch norm uses batch statistics while it trains
     chosen: np.ndarray  # int64 [n_images], the subset, as rows of `Inputs.train_x`
@@ -82,19 +83,19 @@ def start(
 def finetune(
     network: nn.Module, inputs: Inputs, chosen: np.ndarray, *, seed: int, frozen: nn.Module | None = None, **settings
 ) -> Iterator[EvaluatedEpoch]:
-    """One run alone (`Run`), with the settings of `finetune_together`.
+    """One fine-tuning alone, with the settings of `finetune_together`.
 
     Raises:
         FloatingPointError: when the loss is no longer finite.
     """
-    for (row,) in finetune_together([Run(network, chosen, seed, frozen)], inputs, **settings):
+    for (row,) in finetune_together([FineTuning(network, chosen, seed, frozen)], inputs, **settings):
         if isinstance(row, FloatingPointError):
             raise row
         yield row
 
 
 def finetune_together(
-    runs: Sequence[Run],
+    runs: Sequence[FineTuning],
     inputs: Inputs,
     *,
     epochs: int,
@@ -119,63 +120,63 @@ def finetune_together(
         not finite in some epoch, from there on an error that says so.
     """
     torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
-    students = [Student(run, inputs, view, frozen_batchnorm, batch_size, len(runs)) for run in runs]
-    network = stacking.stack([student.model.trained for student in students])
-    learner = Sgd(network, momentum, weight_decay)
-    first_bad, bad_loss = torch.zeros(2, len(runs), device=students[0].model.device)  # epoch from 1, and its loss
+    states = [State(run, inputs, view, frozen_batchnorm, batch_size, len(runs)) for run in runs]
+    network = stacking.stack([state.model.trained for state in states])
+    learner = Sgd((weight for weight in network.parameters() if weight.requires_grad), momentum, weight_decay)
+    first_bad, bad_loss = torch.zeros(2, len(runs), device=states[0].model.device)  # epoch from 1, and its loss
     for epoch in range(epochs):
         cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
-        train_accuracy, train_loss = train_epoch(network, students, epoch, batch_size, partial(learner.step, lr=lr * 0.1**cuts))
+        train_accuracy, train_loss = train_epoch(network, states, epoch, batch_size, learner, lr * 0.1**cuts)
         bad = ~torch.isfinite(train_loss) & (first_bad == 0)
         first_bad, bad_loss = torch.where(bad, epoch + 1, first_bad), torch.where(bad, train_loss, bad_loss)
         if epoch % eval_every == 0 or epoch + 1 == epochs:
             bad_epochs = zip(first_bad.tolist(), bad_loss.tolist(), strict=True)
             failed = [FloatingPointError(f"the loss is {loss} in epoch {number:.0f}") if number else None for number, loss in bad_epochs]
             yield [
-                error or EvaluatedEpoch(epoch + 1, inference.accuracy(student.model, student.test_x, inputs.test_y), *learned)
-                for error, student, *learned in zip(failed, students, train_accuracy.tolist(), train_loss.tolist(), strict=True)
+                error or EvaluatedEpoch(epoch + 1, inference.accuracy(state.model, state.test_x, inputs.test_y), *learned)
+                for error, state, *learned in zip(failed, states, train_accuracy.tolist(), train_loss.tolist(), strict=True)
             ]
             if all(failed):
                 return
 
 
 def train_epoch(
-    network: nn.Module, students: Sequence["Student"], epoch: int, batch_size: int, step: Callable[[Tensor], None]
+    network: nn.Module, states: Sequence["State"], epoch: int, batch_size: int, learner: Sgd, lr: float
 ) -> tuple[Tensor, Tensor]:
     """Train all runs for an epoch: their accuracies in percent and mean losses while the weights still move, both [runs].
 
     Args:
-        network: the stack of what the students train.
-        step: follows the gradient of a loss, which is the sum over runs.
+        network: the stack of the networks that are trained.
+        learner: of its weights.
     """
     network.train()
-    orders = torch.stack([student.begin(epoch) for student in students])
+    orders = torch.stack([state.begin(epoch) for state in states])
     n_runs, n = orders.shape
-    labels = torch.stack([student.y for student in students])  # [runs, n]
+    labels = torch.stack([state.y for state in states])  # [runs, n]
     total_loss, correct = torch.zeros(2, n_runs, device=labels.device)
-    for batch in batches(orders, batch_size):  # [runs, batch]
-        features = [student.features(rows) for student, rows in zip(students, batch, strict=True)]
-        with students[0].model.view.precision(labels.device):
+    for batch in batches(orders, batch_size, LEAST):  # [runs, batch]
+        features = [state.features(rows) for state, rows in zip(states, batch, strict=True)]
+        with states[0].model.view.precision(labels.device):
             logits = inference.widened(network(features[0] if n_runs == 1 else torch.cat(features, 1)))
         logits = logits.unflatten(1, (n_runs, -1)).transpose(0, 1).flatten(0, 1)  # [runs * batch, classes]
         y = labels.gather(1, batch.to(labels.device)).flatten()
         losses = nn.functional.cross_entropy(logits, y, reduction="none").unflatten(0, (n_runs, -1)).mean(1)
-        step(losses.sum())
+        learner.step(torch.autograd.grad(losses.sum(), learner.weights), lr)  # the loss is the sum over runs
         total_loss += losses.detach() * batch.shape[1]
         correct += (logits.argmax(1) == y).unflatten(0, (n_runs, -1)).sum(1)
     return 100 * correct / n, total_loss / n
 
 
-class Student:
-    """A run while it is trained: its network, and the images or activations that this sees."""
+class State:
+    """A fine-tuning while it is trained: its network, and the images or activations that this network sees."""
 
-    def __init__(self, run: Run, inputs: Inputs, view: View, frozen_batchnorm: str, batch_size: int, n_runs: int):
+    def __init__(self, run: FineTuning, inputs: Inputs, view: View, frozen_batchnorm: str, batch_size: int, n_runs: int):
         self.model = CutNetwork(run.frozen, run.network.to(memory_format=torch.channels_last), view)
         self.model.eval()
         self.seed, self.order, self.drawn = run.seed, torch.Generator().manual_seed(run.seed), None
         self.frozen_learns = frozen_batchnorm == "batch"  # the statistics of its batch norm
         if frozen_batchnorm == "adapted":
-            rows = [run.chosen[batch.numpy()] for batch in batches(torch.arange(len(run.chosen)), batch_size)]
+            rows = [run.chosen[batch.numpy()] for batch in batches(torch.arange(len(run.chosen)), batch_size, LEAST)]
             inference.adapt(self.model.frozen, inputs.train_x, rows, view)
         train_x, rows, self.test_x = inputs.train_x, run.chosen, inputs.test_x
         if run.frozen is not None and not self.frozen_learns:  # then the frozen part stays as it is from here on
@@ -196,20 +197,6 @@ class Student:
         return self.model.features(self.x[rows], self.drawn and self.drawn[rows])
 
 
-class Sgd:
-    """Steps of stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD` takes them."""
-
-    def __init__(self, network: nn.Module, momentum: float, weight_decay: float):
-        self.weights = [weight for weight in network.parameters() if weight.requires_grad]
-        self.velocities: list[Tensor | None] = [None] * len(self.weights)
-        self.constants = {"momentum": momentum, "weight_decay": weight_decay, "dampening": 0.0, "nesterov": False, "maximize": False}
-
-    def step(self, loss: Tensor, lr: float) -> None:
-        gradients = list(torch.autograd.grad(loss, self.weights))
-        with torch.no_grad():
-            sgd(self.weights, gradients, self.velocities, foreach=True, lr=lr, **self.constants)
-
-
 class Rows:
     """Some rows of an array, held on the device where they find room, else read from the array as they are asked for."""
 
@@ -220,10 +207,3 @@ class Rows:
 
     def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor:  # int64 [batch], counted in `rows`
         return self.x[batch] if self.rows is None else self.x[self.rows[batch.numpy()]]
-
-
-def batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """An order, or several at once ([..., n]), in parts of `batch_size`; a last part of one image joins the one before, as batch
-    norm needs two values."""
-    parts = list(order.split(batch_size, -1))
-    return [*parts[:-2], torch.cat(parts[-2:], -1)] if len(parts) > 1 and parts[-1].shape[-1] == 1 else parts

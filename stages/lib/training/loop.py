@@ -6,7 +6,6 @@ with its part of every batch, train as one would with the whole (`parallel`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,28 +13,10 @@ from torch import Tensor, nn
 
 from stages.lib.datasets import cropping, pixels
 from stages.lib.training import parallel
+from stages.lib.training.free import Free, Moved, passes
+from stages.lib.training.sgd import Sgd, batches
 
 PerturbAt = Callable[[float], Callable[[nn.Module, Tensor, Tensor], Tensor]]
-
-
-@dataclass(frozen=True)
-class Free:
-    """Adversarial training at the price of natural training (Shafahi et al. 2019b, Algorithm 1).
-
-    A batch is trained on `replay` times. The backward pass of each time gives the gradient of the images as well, along which the
-    perturbation takes a step as long as the radius; it goes on from one batch to the next, and begins at zero in each epoch.
-    """
-
-    replay: int  # m
-    ball: "Ball"
-    eps_at: Callable[[float], float]  # radius at a fraction of the training
-
-
-class Ball(Protocol):
-    """A norm, as `norms.norm.Norm` describes it."""
-
-    step: Callable[[Tensor], Tensor]
-    project: Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,11 +26,6 @@ class Epoch:
     number: int  # from 1
     loss: float
     train_accuracy: float  # percent
-
-
-def precision(device: torch.device, mixed: bool) -> torch.dtype | None:
-    """What matrices are multiplied in, where not in float32: bfloat16 on a GPU that has it."""
-    return torch.bfloat16 if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported() else None
 
 
 def train(
@@ -95,98 +71,71 @@ def train(
     network.to(memory_format=torch.channels_last)
     if start_from is not None:
         network.load_state_dict(start_from["network"])
-    network, learner = parallel.share(network)
-    optimiser = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
-    first = 0
+    steps, first = Steps(network, lr, momentum, weight_decay, schedule, lower_precision, perturb_at, free), 0
+    network = steps.network
     if start_from is not None:
-        optimiser.load_state_dict(start_from["optimiser"])
+        steps.sgd.go_on_from(start_from["velocities"])
         first = start_from["epoch"]
-    epochs, replays, steps_per_epoch = passes(epochs, free), free.replay if free else 1, -(-len(x) // batch_size)
+    replays, steps_per_epoch = free.replay if free else 1, -(-len(x) // batch_size)
+    epochs = passes(epochs, replays)
     for epoch in range(first, epochs):
-        network.train()
-        moved = Moved(free) if free else None
+        steps.begin_epoch()
         torch.manual_seed((seed << 16) + epoch)
-        batches = _shuffled(len(x), batch_size)
+        drawn = batches(torch.randperm(len(x)), batch_size, least=parallel.processes())
         if parallel.rank():
             torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
         crops = cropping.draw(augmentation, len(x), seed, epoch)
-        total_loss = torch.zeros((), device=device)
-        correct = torch.zeros((), device=device)
-        for i, batch in enumerate(batches):
+        total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+        for i, batch in enumerate(drawn):
             own = parallel.own_part(batch)
             clean = pixels.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
-            clean, yb = clean if crops is None else crops[own].apply(clean), y[own].to(device)
+            clean, labels = clean if crops is None else crops[own].apply(clean), y[own].to(device)
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
-                set_lr(optimiser, lr * schedule(progress))
-                xb = moved.images(clean) if moved else clean
-                with torch.autocast(device.type, lower_precision, enabled=lower_precision is not None):
-                    if perturb_at is not None:
-                        xb = perturb_at(progress)(network, xb, yb)
-                    logits = learner(xb)
-                    loss = nn.functional.cross_entropy(logits, yb, reduction="sum") / len(batch)
-                optimiser.zero_grad(set_to_none=True)
-                (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged
-                optimiser.step()
-                if moved:
-                    moved.follow(xb.grad, progress)
-                total_loss += loss.detach() * len(batch)
-                correct += (logits.argmax(1) == yb).sum()
+                loss, right = steps.take(clean, labels, len(batch), progress)
+                total_loss += loss
+                correct += right
         parallel.add_up(total_loss, correct)
         done = Epoch(epoch + 1, (total_loss / (replays * len(x))).item(), (100 * correct / (replays * len(x))).item())
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {done.loss} in epoch {done.number}: try a smaller learning rate than {lr}")
         if parallel.is_first():
-            after_epoch(done, {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": done.number})
+            after_epoch(done, {"network": network.state_dict(), "velocities": steps.sgd.velocities, "epoch": done.number})
     network.eval()
 
 
-def passes(epochs: int, free: Free | None) -> int:
-    """How often every image is drawn: in free training as often fewer as it is replayed."""
-    return -(-epochs // free.replay) if free else epochs
+class Steps:
+    """Steps of a training, each on a batch of images that are perturbed first; arguments as those of `train`."""
 
+    def __init__(
+        self, network: nn.Module, lr: float, momentum: float, weight_decay: float, schedule: Callable[[float], float],
+        lower_precision: torch.dtype | None, perturb_at: PerturbAt | None, free: Free | None,
+    ):  # fmt: skip
+        self.network, self.wrapper = parallel.share(network)
+        self.sgd = Sgd(self.network.parameters(), momentum, weight_decay, nesterov=momentum > 0)
+        self.lr, self.schedule, self.lower_precision = lr, schedule, lower_precision
+        self.perturb_at, self.free, self.moved = perturb_at, free, None
 
-class Moved:
-    """The perturbation of free training, which one batch leaves to the next."""
+    def begin_epoch(self) -> None:
+        self.network.train()
+        self.moved = Moved(self.free) if self.free else None
 
-    def __init__(self, free: Free):
-        self.free, self.delta = free, None
+    def take(self, clean: Tensor, y: Tensor, n: int, progress: float) -> tuple[Tensor, Tensor]:
+        """One step; returns the sum of the losses, and the number of images that were labelled correctly.
 
-    def images(self, x: Tensor) -> Tensor:
-        """x, moved; with a gradient to come."""
-        if self.delta is None or len(self.delta) < len(x):
-            self.delta = torch.zeros_like(x)
-        return (x + self.delta[: len(x)]).clamp_(0, 1).requires_grad_()
-
-    def follow(self, gradient: Tensor, progress: float) -> None:
-        """A step along the gradient of the images that were trained on."""
-        ball, eps, moved = self.free.ball, self.free.eps_at(progress), self.delta[: len(gradient)]
-        moved.copy_(ball.project(moved + eps * ball.step(gradient), eps))
-
-
-def one_cycle(progress: float, warmup: float) -> float:
-    """Factor of the learning rate at a fraction of the training: linear from 0 to 1 over `warmup`, then linear to 0."""
-    return progress / warmup if progress < warmup else (1 - progress) / (1 - warmup)
-
-
-def stepwise(progress: float, decays: int) -> float:
-    """Factor of the learning rate at a fraction of the training: a tenth after each of `decays` equal distances."""
-    return 0.1 ** int(progress * (decays + 1))
-
-
-def at_drops(progress: float, drops: list[float]) -> float:
-    """Factor of the learning rate at a fraction of the training: a tenth after each of these fractions."""
-    return 0.1 ** sum(progress >= drop for drop in drops)
-
-
-def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = lr
-
-
-def _shuffled(n: int, batch_size: int) -> list[Tensor]:
-    """Batches of an epoch; of a last one with fewer images than processes nothing is left out, it joins the one before."""
-    parts = list(torch.randperm(n).split(batch_size))
-    if len(parts) > 1 and len(parts[-1]) < parallel.processes():
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+        Args:
+            clean: this process's part of a batch, float [batch, 3, size, size] in [0, 1]; y: its labels.
+            n: images in the whole batch.
+            progress: fraction of the training in [0, 1).
+        """
+        x = self.moved.images(clean) if self.moved else clean
+        with torch.autocast(x.device.type, self.lower_precision, enabled=self.lower_precision is not None):
+            if self.perturb_at is not None:
+                x = self.perturb_at(progress)(self.network, x, y)
+            logits = self.wrapper(x)
+            loss = nn.functional.cross_entropy(logits, y, reduction="sum") / n
+        (loss * parallel.processes()).backward()  # as the gradients of all processes are averaged, which needs a backward pass
+        self.sgd.step(self.sgd.gradients(), self.lr * self.schedule(progress))
+        if self.moved:
+            self.moved.follow(x.grad, progress)
+        return loss.detach() * n, (logits.argmax(1) == y).sum()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells
-from stages.studies.shafahi2020 import features
+from stages.studies.shafahi2020.experiments import features
 from stages.studies.shafahi2020.settings import (
     HardenSettings,
     LearnWithoutForgettingSettings,
@@ -22,7 +23,7 @@ from stages.studies.study import CardOf
 
 RETRAIN, TRAIN_HEADS, HARDEN = "retrain", "train_heads", "harden"
 LEARN_WITHOUT_FORGETTING = "learn_without_forgetting"
-FOLDER = "stages.studies.shafahi2020"
+FOLDER = "stages.studies.shafahi2020.experiments"
 
 
 def retrain(settings: RetrainSettings, card_of: CardOf) -> list[Run]:
@@ -30,7 +31,7 @@ def retrain(settings: RetrainSettings, card_of: CardOf) -> list[Run]:
     runs = []
     for card in map(card_of, settings.sources):
         run = partial(
-            Run, stage=RETRAIN, module=f"{FOLDER}.retrain", source=card.name, target=card.dataset, part=card.part,
+            Run, experiment=RETRAIN, module=f"{FOLDER}.retrain", source=card.name, target=card.dataset, part=card.part,
             how=settings.training.model_dump(), measured=settings.measured.model_dump(),
         )  # fmt: skip
         runs.append(run(method="source", setting=0, seed=0))
@@ -90,17 +91,20 @@ def _on_targets(experiment: str, settings: OnTargets) -> Iterable[partial]:
 
 def _on_target(experiment: str, settings: OnTargets, source: str, target: str) -> partial:
     module, measured = f"{FOLDER}.{experiment}", settings.measured.model_dump()
-    return partial(Run, stage=experiment, module=module, source=source, target=target, measured=measured)
+    return partial(Run, experiment=experiment, module=module, source=source, target=target, measured=measured)
 
 
-def store_features(runs: list[Run], grid: GridSettings) -> None:
-    """What the sources make of the targets' training images, where runs learn from stored features."""
+def store_features(runs: list[Run], grid: GridSettings) -> dict[str, Path]:
+    """What the sources make of the targets' training images, for the runs that learn from it: files by the keys of these runs."""
     on_features = ("transferred", "frozen", LEARN_WITHOUT_FORGETTING)
-    stored = [
-        run for run in runs if run.method in on_features or (run.stage == TRAIN_HEADS and run.how["training"]["augmentation"] == "none")
+    learning = [
+        run
+        for run in runs
+        if run.method in on_features or (run.experiment == TRAIN_HEADS and run.how["training"]["augmentation"] == "none")
     ]
-    for source, target in dict.fromkeys((run.source, run.target) for run in stored):
-        features.store(source, target, grid)
+    pairs = dict.fromkeys((run.source, run.target) for run in learning)
+    stored = {pair: features.store(*pair, grid) for pair in pairs}
+    return {run.key: stored[run.source, run.target] for run in learning}
 
 
 def gradients(runs: list[Run]) -> dict[str, np.ndarray]:
@@ -116,5 +120,7 @@ def distances(runs: list[Run]) -> dict[str, np.ndarray]:
 
 def _arrays(runs: list[Run], name_of: Any) -> dict[str, np.ndarray]:
     return {
-        f"{run.source}/{run.target}/{name_of(run, name)}": array for run in runs for name, array in cells.arrays(run.stage, run.key).items()
+        f"{run.source}/{run.target}/{name_of(run, name)}": array
+        for run in runs
+        for name, array in cells.arrays(run.experiment, run.key).items()
     }

@@ -30,8 +30,8 @@ def workspace(tmp_path, monkeypatch):
         made.images(tmp_path / "data/images" / name, name, splits={"train": 200, "test": 30})
     for source, threat in (("natural", None), ("l2", {"norm": "l2", "eps": 0.5}), ("other", None)):
         made.write_json(tmp_path / f"models/sources/{source}.json", made.card(source, "trained", threat))
-        made.runs([(source, "digits", *row, 50.0) for row in ROWS], tmp_path / tables.FINETUNED / source / "digits/runs.parquet")
-        made.no_attacks(tmp_path / tables.ATTACKED_MODELS / source / "digits")
+        made.runs([(source, "digits", *row, 50.0) for row in ROWS], tmp_path / tables.finetuned(source) / "runs.parquet")
+        made.no_attacks(tmp_path / tables.robustness(source))
     return tmp_path
 
 
@@ -110,7 +110,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
 
 def test_examples_are_of_one_model_and_norm(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = tables.ATTACKED_MODELS / "l2/digits"
+    folder = tables.robustness("l2")
     folder.mkdir(parents=True)
     names = ("clean", "adversarial", "label", "predicted_clean", "predicted_adversarial")
     np.savez(folder / "examples.npz", source_l2_eps=0.5, **{f"source_l2_{name}": np.arange(2) for name in names})

@@ -27,8 +27,8 @@ def kept(name: str, n: int = 10, used: int = 0) -> activations.Entry:
 def test_an_entry_comes_back_as_it_was_written_and_its_key_follows_from_all_that_decides_it():
     entry = kept("a")
     assert activations.is_kept(entry)
-    assert np.array_equal(entry.load(), np.arange(10, dtype=np.float32))
-    assert isinstance(entry.load(), np.memmap)
+    assert np.array_equal(entry.stored.load(), np.arange(10, dtype=np.float32))
+    assert isinstance(entry.stored.load(), np.memmap)
     changes = [({"source": "b"}, 1, "train", 10), ({"source": "a"}, 2, "train", 10), ({"source": "a"}, 1, "test", 10)]
     others = [activations.entry(*change, np.arange(10)) for change in changes]
     assert len({entry.key, *(other.key for other in others)}) == 4
@@ -39,11 +39,11 @@ def test_an_entry_of_few_images_holds_these_alone_and_one_of_many_holds_all():
     few = activations.entry({}, 0, "train", 100, np.array([70, 3, 3, 21]))
     assert few.rows.tolist() == [3, 21, 70]
     assert few.n_rows(100) == 3
-    assert few.places(np.array([70, 3])).tolist() == [2, 0]
+    assert few.stored.places(np.array([70, 3])).tolist() == [2, 0]
     many = activations.entry({}, 0, "train", 100, np.arange(25))
     assert many.rows is None
     assert many.n_rows(100) == 100
-    assert many.places(np.array([70, 3])).tolist() == [70, 3]
+    assert many.stored.places(np.array([70, 3])).tolist() == [70, 3]
     assert few.key != many.key != activations.entry({}, 0, "train", 100, np.array([70, 3, 22])).key
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from jobs import LOCAL, MANY, SUBSETS, TRAINING, make_job, three_epochs
+from jobs import LOCAL, MANY, SUBSETS, TRAINING, batch, make_job, plan, three_epochs
 
 from stages.lib.datasets import sets
-from stages.lib.networks import inference, units
+from stages.lib.networks import units
 from stages.lib.runs import activations, computing, grid
-from stages.lib.runs.grid import Job
+from stages.lib.runs.jobs import Job
+from stages.lib.runs.work import finetune, frozen
 from stages.lib.store import cells, files
 from stages.lib.training import finetuning
 
@@ -23,10 +24,8 @@ def job(tmp_path, monkeypatch) -> Job:
 
 def computed(job, blocks, settings=LOCAL):
     planned = grid.plan(job, blocks, SUBSETS, three_epochs)
-    failed = [
-        (cell, error) for cell, error in computing.compute(job, planned, grid.missing(planned, set()), SUBSETS, set(), settings) if error
-    ]
-    assert not failed
+    work = [(plan(job, planned, SUBSETS), grid.missing(planned, set()))]
+    assert not [(cell, error) for cell, error in computing.compute(work, settings) if error]
     return planned
 
 
@@ -63,7 +62,7 @@ def uncached(job, cell):
         def forward(self, x):
             return self.trained(self.frozen(x))
 
-    (train_x, train_y), (test_x, test_y) = (sets.load("noise", part) for part in ("train", "test"))
+    (train_x, train_y), (test_x, test_y) = (sets.load("noise", split) for split in ("train", "test"))
     inputs = finetuning.Inputs(np.array(train_x), train_y, np.array(test_x), test_y)
     subset = SUBSETS[cell.subset]
     return list(finetuning.finetune(Whole(), inputs, subset, epochs=3, eval_every=1, seed=cell.seed, **job.training))
@@ -85,7 +84,7 @@ def test_a_finished_cell_is_not_missing_and_a_damaged_one_is(job):
 def test_a_cell_that_must_hold_weights_and_does_not_is_missing(job):
     planned = computed(job, [0])
     assert grid.missing(planned, {planned[2].key}) == [planned[2]]
-    assert not [error for _, error in computing.compute(job, planned, [planned[2]], SUBSETS, {planned[2].key}, LOCAL) if error]
+    assert not [error for _, error in computing.compute([(plan(job, planned, SUBSETS, [planned[2]]), [planned[2]])], LOCAL) if error]
     assert grid.missing(planned, {planned[2].key}) == []
     assert {"head.weight", "head.bias", "normalise.mean"} <= set(cells.tensors("finetune", planned[2].key))
 
@@ -93,7 +92,7 @@ def test_a_cell_that_must_hold_weights_and_does_not_is_missing(job):
 def test_a_cell_that_fails_stops_no_other(job):
     diverging = replace(job, training=TRAINING | {"lr": 1e30})
     planned = grid.plan(diverging, [0, 1], {"20_1": SUBSETS["20_1"]}, lambda n: (4, 1))
-    outcomes = dict(computing.compute(diverging, planned, planned, SUBSETS, set(), LOCAL))
+    outcomes = dict(computing.compute([(plan(diverging, planned, SUBSETS), planned)], LOCAL))
     assert len(outcomes) == 2
     assert all(isinstance(error, FloatingPointError) for error in outcomes.values())
 
@@ -104,12 +103,11 @@ def test_a_cell_that_fails_stops_no_other(job):
 @pytest.mark.parametrize("blocks", [0, 1, 3])
 def test_a_run_in_company_is_the_run_alone(job, blocks, monkeypatch):
     planned = grid.plan(job, [blocks], MANY, three_epochs)
-    keep = {cell.key for cell in planned}
-    assert not [error for _, error in computing.compute(job, planned, planned, MANY, keep, LOCAL) if error]
+    assert not [error for _, error in computing.compute([(plan(job, planned, MANY, planned), planned)], LOCAL) if error]
     monkeypatch.setattr(grid, "TOGETHER", 1)
     alone = grid.plan(job, [blocks], MANY, three_epochs)
     assert {cell.together for cell in alone} == {1}
-    assert not [error for _, error in computing.compute(job, alone, alone, MANY, {cell.key for cell in alone}, LOCAL) if error]
+    assert not [error for _, error in computing.compute([(plan(job, alone, MANY, alone), alone)], LOCAL) if error]
     for one, other in zip(planned, alone, strict=True):
         found, expected = (cells.load("finetune", cell.key)["rows"] for cell in (one, other))
         assert [row["epoch"] for row in found] == [row["epoch"] for row in expected] == [1, 2, 3]
@@ -125,9 +123,9 @@ def test_a_run_is_the_same_to_the_bit_in_whatever_company_and_place(job):
     found = {}
     for subsets in (MANY, shifted):
         planned = grid.plan(job, [0, 1, 3], subsets, three_epochs)
-        tasks = [computing.Task(job, [computing.Request(c, subsets[c.subset]) for c in batch], {}) for batch in grid.batches(planned)]
-        for task in tasks:
-            for request, (rows, _) in zip(task.requests, computing.run(task), strict=True):
+        for members in grid.batches(planned):
+            task = batch(job, members, subsets)
+            for request, (rows, _) in zip(task.requests, finetune.run(task), strict=True):
                 cell = request.cell
                 found.setdefault((cell.key, cell.blocks, cell.seed), []).append(rows)
     twice = {place[1:]: rows for place, rows in found.items() if len(rows) == 2}
@@ -137,11 +135,11 @@ def test_a_run_is_the_same_to_the_bit_in_whatever_company_and_place(job):
 
 def test_a_batch_is_computed_as_a_whole_and_only_what_is_absent_is_kept(job):
     planned = grid.plan(job, [1], MANY, three_epochs)
-    list(computing.compute(job, planned, planned, MANY, set(), LOCAL))
+    list(computing.compute([(plan(job, planned, MANY), planned)], LOCAL))
     before = {cell.key: cells.path_of("finetune", cell.key).read_bytes() for cell in planned}
     cells.discard("finetune", planned[3].key)
     times = {cell.key: cells.path_of("finetune", cell.key).stat().st_mtime_ns for cell in planned if cell != planned[3]}
-    assert [cell for cell, _ in computing.compute(job, planned, grid.missing(planned, set()), MANY, set(), LOCAL)] == [planned[3]]
+    assert [cell for cell, _ in computing.compute([(plan(job, planned, MANY), grid.missing(planned, set()))], LOCAL)] == [planned[3]]
     rows = [cells.load("finetune", cell.key)["rows"] for cell in planned]
     assert rows[3] == files.json.loads(before[planned[3].key])["result"]["rows"]
     assert {key: cells.path_of("finetune", key).stat().st_mtime_ns for key in times} == times
@@ -150,10 +148,8 @@ def test_a_batch_is_computed_as_a_whole_and_only_what_is_absent_is_kept(job):
 def test_a_run_that_fails_leaves_its_company_alone(job):
     """A subset whose images make the loss infinite: its cell fails, and those that were trained with it end as they do alone."""
     planned = grid.plan(job, [1], MANY, three_epochs)
-    good = computing.run(computing.Task(job, [computing.Request(cell, MANY[cell.subset]) for cell in planned[:5]], {}))
-    x = np.array(sets.load("noise", "train")[0])
-    frozen = computing._frozen(job, job.entry(1, "train", 40, np.arange(40)))
-    held = np.concatenate(list(inference.frozen_activations(frozen[0], x, frozen[2])))
+    good = finetune.run(batch(job, planned[:5], MANY))
+    held = np.concatenate(list(frozen.activations(job, 1, "train", None)))
     inputs = finetuning.Inputs(held, sets.load("noise", "train")[1], *sets.load("noise", "test"))
     spoilt = np.concatenate([held, np.full_like(held[:1], np.inf)])
     inputs = replace(inputs, train_x=spoilt, train_y=np.append(inputs.train_y, 0), test_x=held[:20])
@@ -161,7 +157,7 @@ def test_a_run_that_fails_leaves_its_company_alone(job):
     for cell in planned[:5]:
         network = finetuning.start("small_resnet", files.read_tensors(job_path(job)), 4, "default", cell.seed)
         rows = MANY[cell.subset] if cell.seed != 2 else np.append(MANY["16_2"][:-1], 40)
-        runs.append(finetuning.Run(units.split(network, 1)[1], rows, cell.seed))
+        runs.append(finetuning.FineTuning(units.split(network, 1)[1], rows, cell.seed))
     *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, **TRAINING)
     assert isinstance(last[2], FloatingPointError)
     assert "in epoch 1" in str(last[2])
@@ -173,7 +169,7 @@ def test_a_run_that_fails_leaves_its_company_alone(job):
 
 
 def entries(job, blocks):
-    return {(b, part): job.entry(b, part, n, np.arange(n)) for b in blocks for part, n in (("train", 40), ("test", 20))}
+    return {(b, split): activations.entry_of(job, b, split, n, np.arange(n)) for b in blocks for split, n in (("train", 40), ("test", 20))}
 
 
 def test_activations_are_kept_and_computed_once(job):
@@ -202,8 +198,8 @@ def test_damaged_activations_are_computed_again(job, damage):
 
 def test_the_most_expensive_batches_come_first(job):
     planned = grid.plan(job, [0, "all", 3], SUBSETS, three_epochs)
-    tasks = [computing.Task(job, [computing.Request(cell, SUBSETS[cell.subset]) for cell in batch], {}) for batch in grid.batches(planned)]
-    order = [(t.requests[0].cell.blocks, t.requests[0].cell.n_images) for t in sorted(tasks, key=lambda task: task.cost, reverse=True)]
+    tasks = [batch(job, members, SUBSETS) for members in grid.batches(planned)]
+    order = [(t.requests[0].cell.blocks, t.requests[0].cell.n_images) for t in sorted(tasks, key=computing.cost, reverse=True)]
     assert order == [("all", 30), ("all", 20), ("all", 20), (3, 30), (3, 20), (3, 20), (0, 30), (0, 20), (0, 20)]
 
 
@@ -226,6 +222,6 @@ def test_activations_that_do_not_fit_are_computed_again_to_the_same_rows(job):
 def test_activations_that_were_removed_while_the_grid_runs_are_missed_by_no_one(job):
     planned = grid.plan(job, [1], SUBSETS, three_epochs)
     gone = entries(job, [1])
-    task = computing.Task(job, [computing.Request(planned[0], SUBSETS["20_1"])], {part: gone[1, part] for part in ("train", "test")})
-    [(rows, _)] = computing.run(task)
+    stored = {split: gone[1, split].stored for split in ("train", "test")}
+    [(rows, _)] = finetune.run(batch(job, planned[:1], SUBSETS, stored))
     assert rows[-1]["train_loss"] == pytest.approx(uncached(job, planned[0])[-1].train_loss, abs=1e-5)

@@ -6,7 +6,8 @@ import pytest
 from jobs import MANY, SUBSETS, TRAINING, make_job, three_epochs
 
 from stages.lib.runs import grid
-from stages.lib.runs.grid import Cell, Job
+from stages.lib.runs.grid import Cell
+from stages.lib.runs.jobs import Job
 
 
 @pytest.fixture
@@ -46,17 +47,17 @@ CELL = Cell("src", "noise", 1, 20, 1, epochs=2, eval_every=1)
 )
 def test_the_key_changes_with_all_that_decides_the_result(job, change):
     subset = SUBSETS["20_1"]
-    assert replace(job, **change).key(CELL, subset) != job.key(CELL, subset)
-    assert job.key(replace(CELL, seed=2), subset) != job.key(CELL, subset)
-    assert job.key(replace(CELL, epochs=3), subset) != job.key(CELL, subset)
-    assert job.key(replace(CELL, blocks=2), subset) != job.key(CELL, subset)
-    assert job.key(CELL, subset[::-1]) != job.key(CELL, subset)
+    assert grid.key_of(replace(job, **change), CELL, subset) != grid.key_of(job, CELL, subset)
+    assert grid.key_of(job, replace(CELL, seed=2), subset) != grid.key_of(job, CELL, subset)
+    assert grid.key_of(job, replace(CELL, epochs=3), subset) != grid.key_of(job, CELL, subset)
+    assert grid.key_of(job, replace(CELL, blocks=2), subset) != grid.key_of(job, CELL, subset)
+    assert grid.key_of(job, CELL, subset[::-1]) != grid.key_of(job, CELL, subset)
 
 
 def test_names_and_places_decide_nothing(job):
     subset = SUBSETS["20_1"]
     moved = replace(job, source="other", target="elsewhere", weights="/other/path")
-    assert moved.key(replace(CELL, source="other", target="elsewhere"), subset) == job.key(CELL, subset)
+    assert grid.key_of(moved, replace(CELL, source="other", target="elsewhere"), subset) == grid.key_of(job, CELL, subset)
 
 
 def test_whole_batches_of_seeds_are_trained_together_where_that_is_faster(job):
@@ -72,7 +73,7 @@ def test_whole_batches_of_seeds_are_trained_together_where_that_is_faster(job):
 
 def test_the_key_holds_how_many_runs_are_trained_together(job):
     planned = grid.plan(job, [0], MANY, three_epochs)
-    assert planned[0].key != replace(job).key(replace(planned[0], together=1), MANY["16_0"])
+    assert planned[0].key != grid.key_of(job, replace(planned[0], together=1), MANY["16_0"])
     fewer = grid.plan(job, [0], {name: MANY[name] for name in list(MANY)[:6]}, three_epochs)
     assert [cell.key for cell in fewer] == [cell.key for cell in planned[:6]]
 
@@ -87,5 +88,5 @@ def test_the_key_holds_how_many_runs_are_trained_together(job):
     ],
 )
 def test_what_is_not_always_the_same_is_not_cached(job, change, cached):
-    assert replace(job, **change).cached(1) == cached
-    assert replace(job, **change).cached("all") == set()
+    assert replace(job, **change).fixed_in_all_runs(1) == cached
+    assert replace(job, **change).fixed_in_all_runs("all") == set()

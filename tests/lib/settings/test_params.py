@@ -75,6 +75,7 @@ def refusal(read) -> str:
         ("source", [1], "dictionary"),
         ("evaluate_robustness.attacks.pgd20.step_ratio", 1, "greater than 1"),
         ("evaluate_robustness.linf", 0.3, "a valid list"),
+        ("evaluate_robustness.linf", None, "a valid list"),
         ("finetune.head_init", "zeros", "'normal' or 'default'"),
         ("upscale.image_size", 7, "greater than or equal to 8"),
         ("draw_subsets.n_images", [], "at least 1 item"),
@@ -118,6 +119,18 @@ def test_a_wrong_item_of_a_list_is_named_with_its_position(key, position, value,
 def test_a_missing_key_is_named(key):
     write_params(key, MISSING)
     assert refusal(registry.load_params) == f"params.yaml: {key} is missing"
+
+
+def test_a_norm_without_its_list_of_radii_is_not_evaluated_and_none_at_all_is_refused():
+    write_params("evaluate_robustness.l2", MISSING)
+    settings = params.section("evaluate_robustness")
+    assert settings.norms == ["linf"]
+    assert len(settings.radii("linf")) == 3
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(changed(content, "evaluate_robustness.linf", MISSING)))
+    line = refusal(params.load_params)
+    assert line.startswith("params.yaml: evaluate_robustness is {")
+    assert line.endswith("allowed: a list of radii for one norm or more: l2, linf")
 
 
 @pytest.mark.parametrize(

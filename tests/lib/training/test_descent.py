@@ -10,9 +10,11 @@ from torch import nn
 from stages.lib.attacks import pgd
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
-from stages.lib.networks import sources, units
+from stages.lib.networks import units
 from stages.lib.norms.table import norm_of
-from stages.lib.training import descent, loop
+from stages.lib.training import descent
+from stages.lib.training.free import Free
+from stages.lib.training.sgd import endless_batches
 
 HOW = {"steps": 12, "batch_size": 4, "lr": 0.1, "drops": [0.5], "momentum": 0.9, "weight_decay": 0.01}
 N = 10
@@ -41,30 +43,20 @@ def by_hand(layer: nn.Linear, x, y, batches: list[torch.Tensor], first: int = 0)
 
 def test_descent_is_the_loop_by_hand_and_counts_its_images():
     layer, x, y = problem()
-    expected = by_hand(layer, x, y, list(islice(descent.orders(N, 4, seed=3), 12)))
+    expected = by_hand(layer, x, y, list(islice(endless_batches(N, 4, seed=3), 12)))
     assert descent.descend(layer.parameters(), losses(layer, x, y), N, seed=3, **HOW) == 12 * 4
     assert torch.allclose(layer.weight, expected, atol=1e-12)
 
 
 def test_a_later_phase_goes_on_with_the_steps_and_a_velocity_of_its_own():
     layer, x, y = problem()
-    batches = list(islice(descent.orders(N, 4, seed=3), 12))
+    batches = list(islice(endless_batches(N, 4, seed=3), 12))
     middle = by_hand(layer, x, y, batches[:5])
     descent.descend(layer.parameters(), losses(layer, x, y), N, seed=3, last=5, **HOW)
     assert torch.allclose(layer.weight, middle, atol=1e-12)
     expected = by_hand(layer, x, y, batches[5:], first=5)
     descent.descend(layer.parameters(), losses(layer, x, y), N, seed=3, first=5, **HOW)
     assert torch.allclose(layer.weight, expected, atol=1e-12)
-
-
-def test_every_image_is_drawn_once_before_one_is_drawn_again():
-    for _ in range(2):
-        batches = list(islice(descent.orders(N, 4, seed=1), 4))
-        assert [len(batch) for batch in batches] == [4, 4, 4, 4], "a batch that is not full is left out"
-        for pair in (batches[:2], batches[2:]):
-            assert len(set(torch.cat(pair).tolist())) == 8
-    assert sorted(next(descent.orders(3, 8, seed=1)).tolist()) == [0, 1, 2], "fewer images than a batch are one"
-    assert not torch.equal(next(descent.orders(N, 4, seed=1)), next(descent.orders(N, 4, seed=2)))
 
 
 def test_a_loss_that_is_no_number_is_said_with_its_step():
@@ -113,10 +105,10 @@ def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
     network.normalise.register_forward_pre_hook(
         lambda module, inputs: seen.append(inputs[0].detach().clone()) if len(inputs[0]) == 4 else None
     )
-    free = loop.Free(3, norm_of("linf"), lambda progress: 0.02)
+    free = Free(3, norm_of("linf"), lambda progress: 0.02)
     names = [name for name, _ in network.named_children() if name != "normalise"]
     assert descent.train(network, names, data(), HOW, seed=2, free=free) == 12 * 4
-    batches = list(islice(descent.orders(24, 4, seed=2), 4))
+    batches = list(islice(endless_batches(24, 4, seed=2), 4))
     clean = [data()[rows][0] for rows in batches for _ in range(3)]
     moved = [s - c for s, c in zip(seen[:12], clean, strict=True)]
     assert moved[0].abs().max() == 0
@@ -139,11 +131,6 @@ def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
     assert len(kinds) > 80
 
 
-def card(network: nn.Sequential) -> sources.SourceCard:
-    return sources.SourceCard(name="s", kind="trained", architecture="small_resnet", classes=4, dataset="glyphs", threat=None, origin="", sha256="",
-                        mean=[0.5] * 3, std=[0.25] * 3, accuracy={})  # fmt: skip
-
-
 def test_what_is_fresh_is_drawn_from_the_seed_and_the_rest_is_the_source_s(network):
     weights = network.state_dict()
     for k, fresh in {
@@ -152,30 +139,12 @@ def test_what_is_fresh_is_drawn_from_the_seed_and_the_rest_is_the_source_s(netwo
         0: set(),
         "all": {name.split(".")[0] for name in weights} - {"normalise"},
     }.items():
-        begun = descent.begin(card(network), weights, 4, seed=1, fresh=k).state_dict()
+        begun = descent.begin("small_resnet", weights, 4, seed=1, fresh=k).state_dict()
         changed = {name.split(".")[0] for name in weights if not torch.equal(begun[name], weights[name]) and "num_batches" not in name}
         assert changed == fresh
-    first, other = (descent.begin(card(network), weights, 7, seed=seed).head for seed in (1, 2))
+    first, other = (descent.begin("small_resnet", weights, 7, seed=seed).head for seed in (1, 2))
     assert first.out_features == 7
     assert not torch.equal(first.weight, other.weight)
-
-
-def test_accuracies_are_those_of_the_first_test_images(network):
-    x, _ = pictures(40)
-    y = inference_labels(network, x)
-    y[::4] = (y[::4] + 1) % 4
-    measured = {"norm": "linf", "eps": 0.05, "max_images": 16,
-                "attacks": {"pgd20": {"kind": "pgd", "steps": 5, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
-    found = descent.tested(network, (x[1:], y[1:]), (x, y), 16, measured)
-    assert found["clean"] == 75.0
-    assert 0 <= found["pgd20"] < 75.0
-    assert found["train"] == 100 * 12 / 16
-    assert descent.tested(network, (x[:3], y[:3]), (x, y), 16, measured)["train"] == pytest.approx(100 * 2 / 3)
-
-
-def inference_labels(network: nn.Sequential, x: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        return network.eval()(pixels.prepare(x)).argmax(1).numpy()
 
 
 def test_features_are_what_the_head_is_given(network):

@@ -335,12 +335,6 @@ def test_a_knob_is_the_plain_loop_of_its_protocol_and_changes_the_result(name, s
         assert found != pytest.approx(losses_of(source, colours, {}, monkeypatch)[0], rel=1e-4)
 
 
-def test_a_last_batch_of_one_image_joins_the_one_before():
-    assert [len(part) for part in finetuning.batches(torch.arange(17), 8)] == [8, 9]
-    assert [len(part) for part in finetuning.batches(torch.arange(18), 8)] == [8, 8, 2]
-    assert [len(part) for part in finetuning.batches(torch.arange(1), 8)] == [1]
-
-
 @pytest.mark.parametrize("name", ["nothing", "as released", "augmentation", "frozen statistics of the subset", "whole network"])
 def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colours, monkeypatch):
     losses, accuracy = losses_of(source, colours, KNOBS[name], monkeypatch)

@@ -4,34 +4,69 @@ import math
 import os
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
+import processes
 import pytest
-import ray
-from jobs import LOCAL, MANY, SUBSETS, make_job, three_epochs
-from ray.cluster_utils import Cluster as Nodes
+from jobs import LOCAL, MANY, SUBSETS, make_job, plan, three_epochs
 
 from stages.lib.errors import RunError
 from stages.lib.runs import computing, grid
-from stages.lib.runs.grid import Job
-from stages.lib.store import cells, code
+from stages.lib.runs.jobs import Job
+from stages.lib.store import cells
 from stages.lib.workers import cluster, executors
+
+TOKEN = "ab" * 32
+
+
+class Node:
+    """A machine of one core in a cluster, as `ray start` makes it with the cluster's token. Without `head` it is a cluster of its own."""
+
+    def __init__(self, folder: Path, stack: ExitStack, head: "Node | None" = None):
+        self.log = folder / f"{'node' if head else 'head'}.log"
+        self.environment = stack.enter_context(processes.family())
+        stack.callback(self.kill)
+        self.address = head.address if head else f"127.0.0.1:{free_port()}"
+        where = [f"--address={self.address}"] if head else ["--head", f"--port={self.address.split(':')[1]}", "--include-dashboard=false"]
+        environment = os.environ | self.environment | {"RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+        environment.pop("RAY_AUTH_MODE", None)
+        if head:  # `ray start` brings the token to a cluster that it joins only when it is told to
+            environment["RAY_AUTH_MODE"] = "token"
+        with open(self.log, "w") as log:
+            self.running = subprocess.Popen(["ray", "start", "--block", "--num-cpus=1", *where], env=environment, stdout=log, stderr=log)
+        while "Ray runtime started" not in self.log.read_text():
+            assert self.running.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        processes.kill(self.environment[processes.MARK])
+        self.running.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory) -> Iterator[list[Node]]:
+    """Two, whose cluster asks for a token, which this process has."""
+    folder = tmp_path_factory.mktemp("ray")
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        patch.setenv("RAY_AUTH_MODE", "")
+        patch.delenv("RAY_AUTH_MODE")  # `Cluster` sets it; the patch takes it back
+        head = Node(folder, stack)
+        yield [head, Node(folder, stack, head)]
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch) -> Job:
     return make_job(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def nodes():
-    """Two, of one core each."""
-    found = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    found.add_node(num_cpus=1)
-    yield found
-    ray.shutdown()
-    found.shutdown()
 
 
 def rows_of(planned):
@@ -40,7 +75,7 @@ def rows_of(planned):
 
 def computed(job, planned, settings, tick=lambda done: None) -> list:
     done = []
-    for cell, error in computing.compute(job, planned, grid.missing(planned, set()), SUBSETS | MANY, set(), settings):
+    for cell, error in computing.compute([(plan(job, planned, SUBSETS | MANY), grid.missing(planned, set()))], settings):
         assert error is None
         done.append(cell)
         tick(done)
@@ -48,7 +83,17 @@ def computed(job, planned, settings, tick=lambda done: None) -> list:
 
 
 def planned_of(job):
-    return grid.plan(job, [0, 1, 9, "all"], SUBSETS | MANY, three_epochs)
+    return grid.plan(job, [1, "all"], SUBSETS | MANY, three_epochs)
+
+
+def test_an_error_stops_no_other_task_and_is_the_task_s_own(nodes, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", nodes[0].address)
+    settings = LOCAL.model_copy(update={"executor": "ray"})
+    with executors.workers(settings, []) as workers:
+        assert workers.processes == 2
+        found = {task: (result, error) for task, result, error in workers.run_all(math.sqrt, [4.0, -1.0, 9.0])}
+    assert [found[4.0], found[9.0]] == [(2.0, None), (3.0, None)]
+    assert isinstance(found[-1.0][1], ValueError)
 
 
 def test_two_nodes_give_what_local_processes_give_also_when_one_is_killed(job, nodes):
@@ -61,53 +106,13 @@ def test_two_nodes_give_what_local_processes_give_also_when_one_is_killed(job, n
 
     def kill(done: list) -> None:
         if len(done) == 3:
-            [node] = nodes.worker_nodes
-            lost.append(node)
-            nodes.remove_node(node, allow_graceful=False)
+            lost.append(nodes[1])
+            nodes[1].kill()
 
-    done = computed(job, planned, LOCAL.model_copy(update={"executor": "ray", "address": nodes.address}), kill)
+    done = computed(job, planned, LOCAL.model_copy(update={"executor": "ray", "address": nodes[0].address}), kill)
     assert lost
     assert sorted(cell.key for cell in done) == sorted(cell.key for cell in planned)  # each once
     assert rows_of(planned) == expected
-
-
-def test_an_error_stops_no_other_task_and_is_the_task_s_own(nodes, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
-    settings = LOCAL.model_copy(update={"executor": "ray"})
-    with executors.workers(settings, []) as workers:
-        assert workers.processes == 2
-        found = {task: (result, error) for task, result, error in workers.run_all(math.sqrt, [4.0, -1.0, 9.0])}
-    assert [found[4.0], found[9.0]] == [(2.0, None), (3.0, None)]
-    assert isinstance(found[-1.0][1], ValueError)
-
-
-DRIVER = """
-import math, sys
-from stages.lib.workers.cluster import Cluster
-with Cluster(sys.argv[1], 1) as workers:
-    print([result for _, result, _ in workers.run_all(math.sqrt, [16.0])])
-"""
-
-
-def test_a_cluster_that_ray_start_made_asks_for_its_token_and_gets_it(tmp_path):
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"RAY_AUTH_TOKEN": "ab" * 32, "RAY_USAGE_STATS_ENABLED": "0"}
-    environment.pop("RAY_AUTH_MODE", None)
-    start = ["ray", "start", "--block", "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
-    with open(tmp_path / "head.log", "w") as log:
-        head = subprocess.Popen(start, env=environment, stdout=log, stderr=log)
-    try:
-        while "Ray runtime started" not in (tmp_path / "head.log").read_text():
-            assert head.poll() is None, (tmp_path / "head.log").read_text()
-            time.sleep(0.2)
-        driver = [sys.executable, "-c", DRIVER, f"127.0.0.1:{port}"]
-        done = subprocess.run(driver, env=environment, cwd=code.ROOT, capture_output=True, text=True, check=False)
-        assert done.stdout.strip() == "[4.0]", done.stderr
-    finally:
-        head.terminate()
-        head.wait(60)
 
 
 def test_an_address_without_a_cluster_is_a_clear_error(monkeypatch):

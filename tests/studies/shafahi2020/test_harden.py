@@ -12,7 +12,7 @@ from stages import experiment
 from stages.lib.datasets import sets as datasets
 from stages.lib.errors import RunError
 from stages.lib.store import tables
-from stages.studies.shafahi2020 import harden
+from stages.studies.shafahi2020.experiments import harden
 
 OUT = tables.RESULTS / "harden" / "runs.parquet"
 

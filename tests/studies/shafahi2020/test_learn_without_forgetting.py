@@ -10,7 +10,7 @@ from stages import experiment
 from stages.lib.networks import units as networks
 from stages.lib.store import tables
 from stages.lib.training import descent
-from stages.studies.shafahi2020 import learn_without_forgetting as forgetting
+from stages.studies.shafahi2020.experiments import learn_without_forgetting as forgetting
 
 OUT = tables.RESULTS / "learn_without_forgetting"
 

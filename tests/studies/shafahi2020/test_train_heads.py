@@ -16,9 +16,10 @@ from stages.lib.datasets import pixels as images
 from stages.lib.datasets import sets as datasets
 from stages.lib.networks import sources
 from stages.lib.networks import units as networks
+from stages.lib.settings import params
 from stages.lib.store import cells, tables
-from stages.studies.shafahi2020 import features
-from stages.studies.shafahi2020 import train_heads as heads
+from stages.studies.shafahi2020.experiments import features, penultimate
+from stages.studies.shafahi2020.experiments import train_heads as heads
 
 OUT = tables.RESULTS / "train_heads"
 
@@ -62,7 +63,7 @@ def test_gradients_are_of_the_first_image_of_each_class(ready):
 
 
 def test_stored_features_are_those_of_the_source(ready):
-    kept = features.Features("l2_eps0_5", "digits").load()
+    kept = penultimate.stored(features.store("l2_eps0_5", "digits", params.section("grid")))
     x, _ = datasets.load("digits", "train")
     body, _ = networks.split(sources.load("l2_eps0_5"), 0)
     with torch.no_grad():

@@ -1,5 +1,8 @@
 """Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -7,32 +10,36 @@ from torch import Tensor, nn
 from stages.lib.attacks.attack import cross_entropy, loss_gradient
 from stages.lib.datasets import pixels
 from stages.lib.datasets.sets import card_of, load
-from stages.lib.networks import sources
 from stages.lib.networks.devices import best_device, device_of
-from stages.lib.runs.experiments import Run
-from stages.lib.store import files
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
-from stages.studies.shafahi2020 import features
+from stages.studies.shafahi2020.experiments import penultimate
+from stages.studies.shafahi2020.experiments.testing import tested
+
+if TYPE_CHECKING:
+    from stages.lib.runs.experiments import Run
 
 
-def compute(run: Run) -> None:
-    """In a worker: train the head, test, keep; and the gradients of the first image of each class, where the run asks for them."""
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+    """In a worker: train the head and test; and the gradients of the first image of each class, where the run asks for them."""
     size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
-    network = with_head(run).to(device)
+    network = with_head(run, source).to(device)
     if run.how["training"]["augmentation"] == "none":
-        train_on_features(network.head, features.of(run).to(device), torch.from_numpy(y).to(device), run.how["training"], run.seed)
+        train_on_features(
+            network.head, penultimate.stored(stored).to(device), torch.from_numpy(y).to(device), run.how["training"], run.seed
+        )
     else:
         data = descent.Images(x, y, device, size, True, run.seed)
         descent.train(network, ["head"], data, run.how["training"], run.seed)
     network.eval()
-    run.keep(descent.tested(network, (x, y), test, size, run.measured), gradients(network, *test, size, run.how["gradients"]))
+    return tested(network, (x, y), test, size, run.measured), gradients(network, *test, size, run.how["gradients"])
 
 
-def with_head(run: Run) -> nn.Sequential:
+def with_head(run: "Run", source: Pretrained) -> nn.Sequential:
     """The source with a new head, drawn from the seed."""
-    card, classes = sources.card_of(run.source), card_of(run.target).classes
-    network = descent.begin(card, files.read_tensors(sources.paths(run.source)[0]), classes, run.seed)
+    classes = card_of(run.target).classes
+    network = descent.begin(source.architecture, source.tensors(), classes, run.seed)
     torch.manual_seed(run.seed)
     network.head = perceptron(network.head.in_features, classes, int(run.setting), run.how["dropout"], run.how["batchnorm"])
     return network
@@ -57,27 +64,28 @@ def perceptron(width: int, classes: int, hidden: int = 0, dropout: float = 0.0, 
 
 
 def train_on_features(head: nn.Module, z: Tensor, y: Tensor, how: dict, seed: int, last: int | None = None) -> int:
-    """Train a head on what the frozen part makes of images (z: [n, width]), up to a step."""
+    """Train a head on the features of images (z: [n, width]), up to a step."""
     weights = descent.only_these_learn(head, [head])
     loss_of = lambda rows: cross_entropy(head(z[rows]), y[rows]).mean()  # noqa: E731
     return descent.descend(weights, loss_of, len(y), seed=seed, last=last, **descent.steps_of(how))
 
 
 def log_odds(logits: Tensor, y: Tensor) -> Tensor:  # [batch, classes], [batch] -> [batch]
+    """The logarithm of the odds against the label."""
     return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - logits.gather(1, y[:, None]).squeeze(1)
 
 
 def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, count: int) -> dict[str, Tensor] | None:
-    """The gradient of the loss by the first image of each of the first classes, and the image; [k, H, W, 3] (Figure 5).
+    """The gradient of the log odds by the first image of each of the first classes, and the image; [k, H, W, 3] (Figure 5).
 
-    Of the log odds against the label, of which the gradient of the cross-entropy is a multiple that vanishes where the softmax saturates.
+    The gradient of the cross-entropy is a multiple of it, which vanishes where the softmax saturates.
     """
     if not count:
         return None
     chosen = np.sort(np.unique(y, return_index=True)[1][:count])
     seen = pixels.prepare(x[chosen], device_of(network), size)
     labels = torch.from_numpy(y[chosen]).to(seen.device)
-    found = loss_gradient(network, seen, labels, log_odds)
-    return {name: part.permute(0, 2, 3, 1).contiguous().cpu() for name, part in (("image", seen), ("gradient", found))} | {
+    gradient = loss_gradient(network, seen, labels, log_odds)
+    return {name: part.permute(0, 2, 3, 1).contiguous().cpu() for name, part in (("image", seen), ("gradient", gradient))} | {
         "label": labels.cpu()
     }

@@ -5,31 +5,38 @@ source, of which the head or more learns from the target's adversarial examples.
 source, trained on the target's images as they are.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from stages.lib.attacks import pgd
 from stages.lib.attacks.attack import Perturb
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
-from stages.lib.networks import sources
 from stages.lib.networks import units as networks
 from stages.lib.networks.devices import best_device
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.norms.table import norm_of
-from stages.lib.runs.experiments import Run
-from stages.lib.store import files
-from stages.lib.training import descent, loop
-from stages.studies.shafahi2020 import features, train_heads
+from stages.lib.training import descent
+from stages.lib.training.free import Free
+from stages.studies.shafahi2020.experiments import penultimate, train_heads
+from stages.studies.shafahi2020.experiments.testing import tested
+
+if TYPE_CHECKING:
+    from stages.lib.runs.experiments import Run
 
 
-def compute(run: Run) -> None:
-    """In a worker: draw the images, train, test, keep; `passes`: how many images went forth and back through the network."""
-    card, target, device = sources.card_of(run.source), card_of(run.target), best_device()
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+    """In a worker: draw the images, train and test; `passes`: how many images went forth and back through the network."""
+    target, device = card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     rows = few(y, int(run.setting), run.seed, run.target)
     few_x, few_y = x[rows], y[rows]
-    weights = files.read_tensors(sources.paths(run.source)[0])
-    network = descent.begin(card, weights, target.classes, run.seed, "all" if run.method == "adversarial" else 1).to(device)
+    fresh = "all" if run.method == "adversarial" else 1
+    network = descent.begin(source.architecture, source.tensors(), target.classes, run.seed, fresh).to(device)
     how = run.how["training"]
     data = descent.Images(few_x, few_y, device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
     if run.method == "adversarial":
@@ -39,21 +46,22 @@ def compute(run: Run) -> None:
         trained = networks.last_pieces(network, run.how["pieces"])
         passes = descent.train(network, trained, data, how, run.seed, attack_of(run)) * (run.how["attack"]["steps"] + 1)
     else:
-        train_heads.train_on_features(network.head, features.of(run)[rows].to(device), data.y, how, run.seed)
+        train_heads.train_on_features(network.head, penultimate.stored(stored)[rows].to(device), data.y, how, run.seed)
         passes = len(rows)
-    run.keep({"passes": passes} | descent.tested(network, (few_x, few_y), test, target.image_size, run.measured))
+    return {"passes": passes} | tested(network, (few_x, few_y), test, target.image_size, run.measured), None
 
 
-def adversarial(run: Run, network: torch.nn.Sequential, data: descent.Images) -> int:
+def adversarial(run: "Run", network: torch.nn.Sequential, data: descent.Images) -> int:
     """Train every unit on adversarial examples; a batch `replay` times where the section says so, else each after PGD."""
     attack, units = run.how["attack"], [name for name, _ in network.named_children() if name != "normalise"]
     if attack["replay"] is None:
         return descent.train(network, units, data, run.how["training"], run.seed, attack_of(run)) * (attack["steps"] + 1)
-    free = loop.Free(attack["replay"], norm_of(attack["norm"]), lambda progress: attack["eps"])
+    free = Free(attack["replay"], norm_of(attack["norm"]), lambda progress: attack["eps"])
     return descent.train(network, units, data, run.how["training"], run.seed, free=free)
 
 
-def attack_of(run: Run) -> Perturb:
+def attack_of(run: "Run") -> Perturb:
+    """The attack that the run trains with."""
     return pgd.make(**{name: value for name, value in run.how["attack"].items() if name != "replay"}, random_start=True)
 
 

@@ -4,6 +4,9 @@ The loss is the cross-entropy plus lambda_d times the distance in L2 of the feat
 once. The head alone learns for the first part of the steps; then all does, but for batch norm, which stays as the source has it.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,33 +15,35 @@ from stages.lib.attacks.attack import cross_entropy
 from stages.lib.datasets import pixels
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.datasets.sets import card_of, load
-from stages.lib.networks import sources, units
+from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.inference import BATCH
-from stages.lib.runs.experiments import Run
-from stages.lib.store import files
+from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
-from stages.studies.shafahi2020 import features, train_heads
+from stages.studies.shafahi2020.experiments import penultimate, train_heads
+from stages.studies.shafahi2020.experiments.testing import tested
+
+if TYPE_CHECKING:
+    from stages.lib.runs.experiments import Run
 
 
-def compute(run: Run) -> None:
-    """In a worker: train as the method says, test, keep."""
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+    """In a worker: train as the method says, and test."""
     if run.method == "distance":
-        distances(run)
-        return
-    card, target, device = sources.card_of(run.source), card_of(run.target), best_device()
+        return distances(run, source)
+    target, device = card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
-    weights = files.read_tensors(sources.paths(run.source)[0])
-    network = descent.begin(card, weights, target.classes, run.seed, fresh=0 if run.method == "source" else 1).to(device)
+    fresh = 0 if run.method == "source" else 1
+    network = descent.begin(source.architecture, source.tensors(), target.classes, run.seed, fresh).to(device)
     if run.method != "source":
         data = descent.Images(x, y, device, target.image_size, False, run.seed)
-        kept, how = features.of(run).to(device), run.how["training"]
+        kept, how = penultimate.stored(stored).to(device), run.how["training"]
         warm = how["steps"] if run.method == "frozen" else round(run.how["warm_start"] * how["steps"])
         if warm:
             train_heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
         if warm < how["steps"]:
             train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
-    run.keep(descent.tested(network, (x, y), test, target.image_size, run.measured))
+    return tested(network, (x, y), test, target.image_size, run.measured), None
 
 
 def train_without_forgetting(
@@ -58,16 +63,16 @@ def train_without_forgetting(
     network.eval()
 
 
-def distances(run: Run) -> None:
+def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[str, Tensor]]:
     """How far the features of an image are from those of its augmentation, for the first images of each split (Figure 7)."""
     target, device = card_of(run.target), best_device()
-    body, _ = units.split(sources.load(run.source).to(device), 0)
-    found = {}
+    body, _ = units.split(source.network().to(device), 0)
+    lengths = {}
     for split in ("train", "test"):
         x, generator = load(run.target, split)[0][: run.how["images"]], torch.Generator().manual_seed(run.seed)
         parts = [pixels.prepare(x[i : i + BATCH], device, target.image_size) for i in range(0, len(x), BATCH)]
         with torch.no_grad():
-            found[split] = torch.cat(
+            lengths[split] = torch.cat(
                 [(body(part) - body(Shifts.drawn(len(part), generator).apply(part))).norm(dim=1) for part in parts]
             ).cpu()
-    run.keep({f"{split} distance": float(np.mean(values.numpy())) for split, values in found.items()}, found)
+    return {f"{split} distance": float(np.mean(values.numpy())) for split, values in lengths.items()}, lengths

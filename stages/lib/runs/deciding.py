@@ -1,0 +1,34 @@
+"""The code that decides a result, for its key: what computes it, and of the choices that it is made with the chosen modules alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.lib.attacks.table import ATTACKS
+from stages.lib.networks.families.table import FAMILIES
+from stages.lib.norms.table import NORMS
+from stages.lib.store import code
+
+
+def code_of(module: str, *chosen: tuple[str, ...]) -> dict[str, str]:
+    """Part of a key.
+
+    Args:
+        module: dotted name of what computes the result in a worker.
+        chosen: modules of the choices, as the functions below give them.
+    """
+    return {"code": code.digest(module, *(name for names in chosen for name in names)), "torch": code.torch_version()}
+
+
+def modules_of_architecture(name: str) -> tuple[str, ...]:
+    """The family that builds networks of this architecture."""
+    return (FAMILIES[name],)
+
+
+def modules_of_norm(name: str) -> tuple[str, ...]:
+    """The norm of this name."""
+    return (NORMS[name],)
+
+
+def modules_of_attack(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The attack or other perturbation of a section with its `kind`; free training is in the loop itself."""
+    return () if settings["kind"] == "free" else (ATTACKS[settings["kind"]],)

@@ -1,0 +1,35 @@
+"""Accuracy of one network under one attack, image by image, and pictures of what the attack does. All of it is in the key."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.lib.attacks import evaluation
+from stages.lib.datasets import pixels
+from stages.lib.datasets.sets import card_of
+from stages.lib.networks.devices import best_device
+from stages.lib.runs.work.attacked import images_of, network_of
+
+if TYPE_CHECKING:
+    from stages.lib.runs.attacked import Evaluation
+
+SEED = 0  # of the attacks' random starts
+EXAMPLES = 8  # images of which there are pictures
+
+
+def compute(asked: "Evaluation") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The radii, and beside them which images stand at each (bool [radii, images]) and pictures at the largest."""
+    device = best_device()
+    network = network_of(asked.network).to(device)
+    x, y = images_of(asked.network, asked.max_images)
+    see = partial(pixels.prepare, device=device, size=card_of(asked.network.dataset).image_size, resolution=asked.network.resolution)
+    at, aim = partial(evaluation.perturbation, asked.attack, asked.norm), evaluation.aim_of(asked.attack)
+    standing = dict(evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=asked.radii, seed=SEED, aim=aim))
+    arrays = {"standing": np.stack(list(standing.values()))}
+    if (eps := max(asked.radii)) > 0:
+        arrays |= asdict(evaluation.examples(network, x[:EXAMPLES], y[:EXAMPLES], see=see, perturb=at(eps), eps=eps, seed=SEED, aim=aim))
+    return {"radii": list(standing)}, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

@@ -1,0 +1,36 @@
+"""The network and the images of an evaluation, in the worker that computes it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from stages.lib.datasets.sets import card_of, load_part
+from stages.lib.networks import units
+from stages.lib.networks.pretrained import Pretrained  # for type checkers, and for the key: its methods run here
+from stages.lib.store import files
+from stages.lib.training import finetuning
+
+if TYPE_CHECKING:
+    from stages.lib.runs.attacked import AttackedNetwork
+
+
+def network_of(attacked: "AttackedNetwork") -> nn.Sequential:
+    """The network in eval mode, with the trained part of the cell in place where there is one."""
+    source: Pretrained = attacked.source
+    if attacked.weights is None:
+        return source.network()
+    weights = source.tensors() if source.classes is not None else None
+    network = finetuning.start(source.architecture, weights, card_of(attacked.dataset).classes, "default", seed=attacked.seed)
+    trained = network if attacked.blocks == "all" else units.split(network, int(attacked.blocks))[1]
+    kept = files.read_tensors(Path(attacked.weights))
+    units.load(trained, {name: kept[name] for name in trained.state_dict() if name in kept})  # none of them is missing
+    units.load(network, network.state_dict() | kept)
+    return network.eval()
+
+
+def images_of(attacked: "AttackedNetwork", most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images, at most so many: uint8 [n, H, W, 1 or 3], and their labels."""
+    x, y = load_part(attacked.dataset, "test", attacked.part)
+    return np.array(x[:most]), np.array(y[:most])

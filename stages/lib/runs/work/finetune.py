@@ -1,0 +1,51 @@
+"""Fine-tuning a batch of cells, from images, subsets and weights to accuracies. All of it is in their keys."""
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from stages.lib.datasets import sets
+from stages.lib.networks import units
+from stages.lib.networks.devices import best_device
+from stages.lib.runs.jobs import Batch
+from stages.lib.runs.work import frozen as frozen_parts
+from stages.lib.store import files
+from stages.lib.training import finetuning
+
+
+def run(batch: Batch) -> list[tuple[list[dict[str, Any]] | Exception, dict[str, Tensor]]]:
+    """The result of each cell: its evaluated epochs, or what went wrong; and what of its network is no longer the source's, which
+    are the trained weights and all statistics."""
+    job, first = batch.job, batch.requests[0].cell
+    weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
+    inputs, chosen = inputs_of(batch)
+    networks, runs = [], []
+    for request, rows in zip(batch.requests, chosen, strict=True):
+        seed = request.cell.seed
+        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(best_device())
+        frozen, trained = (None, network) if first.blocks == "all" else units.split(network, first.blocks)
+        networks.append(network)
+        runs.append(finetuning.FineTuning(trained, rows, seed, frozen))
+    schedule = {"epochs": first.epochs, "eval_every": first.eval_every}
+    view = replace(frozen_parts.view_of(job), augmented=job.augmented)
+    evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
+    results = [rows[-1] if isinstance(rows[-1], Exception) else [asdict(row) for row in rows] for rows in evaluated]
+    changed = [dict(network.named_buffers()) | run.network.state_dict() for network, run in zip(networks, runs, strict=True)]
+    return list(zip(results, changed, strict=True))
+
+
+def inputs_of(batch: Batch) -> tuple[finetuning.Inputs, list[np.ndarray]]:
+    """What a batch trains and tests on, activations where they are kept and images elsewhere; and the rows of the former of each cell."""
+    (train_x, train_y), (test_x, test_y) = (sets.load(batch.job.target, split) for split in ("train", "test"))
+    chosen = [request.subset for request in batch.requests]
+    with suppress(KeyError, FileNotFoundError):  # not kept, or removed since
+        test_x = batch.stored["test"].load()
+    with suppress(KeyError, FileNotFoundError):
+        stored = batch.stored["train"]
+        train_x, chosen = stored.load(), [stored.places(subset) for subset in chosen]
+        train_y = train_y if stored.rows is None else train_y[stored.rows]
+    return finetuning.Inputs(train_x, train_y, test_x, test_y), chosen

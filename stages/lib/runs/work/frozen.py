@@ -1,0 +1,36 @@
+"""Frozen activations: what the part of a source that is not trained makes of a target's images. All of it is in their key."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from stages.lib.datasets import sets
+from stages.lib.networks import inference, units
+from stages.lib.networks.devices import best_device
+from stages.lib.runs.jobs import Job, Split
+from stages.lib.store import files
+from stages.lib.training import finetuning
+
+
+def view_of(job: Job) -> inference.View:
+    """How networks see the images of the target where nothing is augmented."""
+    return inference.View(job.image_size, job.resolution, mixed_precision=job.mixed_precision)
+
+
+def part_of(job: Job, blocks: int) -> nn.Sequential:
+    """The frozen part, on its device."""
+    weights = files.read_tensors(Path(job.weights))
+    network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed=0, moments=job.moments)
+    return units.split(network, blocks)[0].to(best_device())
+
+
+def shape_of_one(job: Job, blocks: int, split: Split) -> tuple[int, ...]:
+    """Of the activation of one image."""
+    return inference.activation_shape(part_of(job, blocks), sets.load(job.target, split)[0], view_of(job))
+
+
+def activations(job: Job, blocks: int, split: Split, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Float32 [batch, ..., C], batch by batch; rows: places of the images in the split, or None for all."""
+    return inference.frozen_activations(part_of(job, blocks), sets.load(job.target, split)[0], view_of(job), rows)

@@ -1,0 +1,92 @@
+"""Keys cannot lie: all that computes a cell is in its key, to the last constant, and no word about it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kinds
+import pytest
+
+from stages.lib.store import code, syntax
+
+TRACED = Path(kinds.__file__).with_name("traced.py")
+NOT_ALLOWED = ("stages/lib/settings/", "stages/lib/workers/", "stages/lib/report/", "stages/lib/progress.py", "stages/lib/store/journal.py",
+               "stages/lib/store/tracking.py", "stages/lib/store/cells.py", "stages/lib/runs/grid.py")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory) -> dict[str, dict]:
+    """Of each kind of cell: the files that ran or were loaded for it in a fresh process, and the modules that its key holds."""
+    folder = tmp_path_factory.mktemp("traced")
+    paths = os.pathsep.join(map(str, (code.ROOT, TRACED.parent)))
+    environment = os.environ | {"PYTHONPATH": paths, "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, TRACED], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_what_runs_while_a_cell_is_computed_is_in_its_key(kind, traces):
+    [held] = traces[kind]["held"]
+    in_key = {path.as_posix() for path in code.closure(*held)}
+    ran = set(traces[kind]["files"])
+    assert len(ran) > 5, "the trace saw nothing"
+    assert not ran - in_key
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_what_plans_stores_and_shows_is_in_no_key(kind, traces):
+    [held] = traces[kind]["held"]
+    assert not [path for path in code.closure(*held) if path.as_posix().startswith(NOT_ALLOWED)]
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch):
+    """A copy of the modules, and a function that gives the key of each kind of cell by the code of this copy."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    kinds.prepare(tmp_path)
+    shutil.copytree(code.ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    known = syntax.Known()
+    works = {kind: make() for kind, (_, make) in kinds.KINDS.items()}
+
+    def current() -> dict[str, str]:
+        tree = code.Tree(tmp_path, known)
+        monkeypatch.setattr(code, "tree", lambda: tree)
+        return {kind: work.key() for kind, work in works.items()}
+
+    return current
+
+
+def test_each_constant_of_what_computes_a_cell_is_in_its_key_and_no_word_is(keys, traces):
+    before = keys()
+    closures = {kind: set(code.closure(*traces[kind]["held"][0])) for kind in kinds.KINDS}
+    every = set().union(*closures.values())
+    assert len(every) > 30
+    for path in sorted(every):
+        text = path.read_text()
+        path.write_text(text.replace('"""', '"""In other words: ', 1) + '\n# a comment\n"""A string that documents."""\n')
+        assert keys() == before, f"a word in {path}"
+        path.write_text(f"{text}\n_MUTATION = 1\n")
+        after = keys()
+        assert {kind for kind in after if after[kind] != before[kind]} == {kind for kind in closures if path in closures[kind]}, path
+        path.write_text(text)
+    assert keys() == before
+
+
+def test_a_number_deep_inside_a_function_is_in_the_key(keys):
+    before = keys()
+    for name, number, other, changed in (
+        ("stages/lib/training/finetuning.py", "lr * 0.1**cuts", "lr * 0.2**cuts", set(kinds.KINDS) - {"source"}),
+        ("stages/lib/runs/work/finetune.py", "batch.requests[0]", "batch.requests[-1]", {"finetune"}),
+        ("stages/lib/runs/work/attacked.py", "x[:most]", "x[1:most]", {"attack", "checks"}),
+    ):
+        text = Path(name).read_text()
+        assert number in text
+        Path(name).write_text(text.replace(number, other))
+        after = keys()
+        assert {kind for kind in after if after[kind] != before[kind]} == changed, name
+        Path(name).write_text(text)

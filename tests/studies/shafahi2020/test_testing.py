@@ -1,0 +1,34 @@
+"""The test at the end of each run of an experiment."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stages.lib.datasets import pixels
+from stages.lib.networks import units
+from stages.studies.shafahi2020.experiments import testing
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last)
+
+
+def test_accuracies_are_those_of_the_first_test_images(network):
+    x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    y = inference_labels(network, x)
+    y[::4] = (y[::4] + 1) % 4
+    measured = {"norm": "linf", "eps": 0.05, "max_images": 16,
+                "attacks": {"pgd20": {"kind": "pgd", "steps": 5, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
+    found = testing.tested(network, (x[1:], y[1:]), (x, y), 16, measured)
+    assert found["clean"] == 75.0
+    assert 0 <= found["pgd20"] < 75.0
+    assert found["train"] == 100 * 12 / 16
+    assert testing.tested(network, (x[:3], y[:3]), (x, y), 16, measured)["train"] == pytest.approx(100 * 2 / 3)
+
+
+def inference_labels(network: nn.Sequential, x: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return network.eval()(pixels.prepare(x)).argmax(1).numpy()
