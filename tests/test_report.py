@@ -227,7 +227,7 @@ def test_the_same_inputs_give_the_same_bytes(finished, tmp_path):
 
 def test_results_of_a_source_that_is_no_longer_configured_are_not_read(workspace):
     change(sources=["natural", "l2_eps0_5"])
-    Path("models/finetuned/linf_eps8_255/digits/runs.parquet").write_bytes(b"stale, and not even a table")
+    (tables.finetuned("linf_eps8_255") / "runs.parquet").write_bytes(b"stale, and not even a table")
     report.main()
     assert set(pd.read_csv("reports/tables/runs.csv")["source"]) == {"natural", "l2_eps0_5"}
     assert (

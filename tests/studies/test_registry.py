@@ -31,7 +31,7 @@ class NearestMeanSettings(Settings):
 
 def runs(settings: NearestMeanSettings, card_of: CardOf) -> list[Run]:
     return [
-        Run(stage="nearest_mean", module=f"{FOLDER}.nearest_mean", source=source, target=target, method="means", setting=n, seed=0,
+        Run(experiment="nearest_mean", module=f"{FOLDER}.nearest_mean", source=source, target=target, method="means", setting=n, seed=0,
             how={}, measured={})
         for source in settings.sources for target in settings.targets for n in settings.n_per_class
     ]
@@ -49,16 +49,15 @@ MEANS = Study(
 import numpy as np
 
 from stages.lib.datasets.sets import load
-from stages.lib.runs.experiments import Run
 
 
-def compute(run: Run) -> None:
+def compute(run, source, stored) -> tuple[dict[str, float], None]:
     """In a worker: the mean of the first images of each class, and the accuracy on the test images."""
     (x, y), (test_x, test_y) = ((images.astype(float), labels) for images, labels in (load(run.target, s) for s in ("train", "test")))
     labels = np.unique(y)
     means = np.stack([x[y == label][: int(run.setting)].mean(0) for label in labels])
     distances = ((test_x[:, None] - means) ** 2).sum((2, 3, 4))
-    run.keep({"clean": 100 * float((labels[distances.argmin(1)] == test_y).mean())})
+    return {"clean": 100 * float((labels[distances.argmin(1)] == test_y).mean())}, None
 ''',
     "report.py": '''"""The part of the report about mean images."""
 
@@ -227,6 +226,7 @@ def test_every_experiment_belongs_to_one_study_and_has_one_name():
         assert (folder / "study.py").is_file()
         assert study.report == f"stages.studies.{study.name}.report"
         for experiment in study.experiments:
-            assert experiment.module == f"stages.studies.{study.name}.{experiment.name}"
-            assert (folder / f"{experiment.name}.py").is_file()
+            assert experiment.module.startswith(f"stages.studies.{study.name}.")
+            assert experiment.module.endswith(f".{experiment.name}")
+            assert (made.ROOT / f"{experiment.module.replace('.', '/')}.py").is_file()
             assert (made.ROOT / "tests/studies" / study.name / f"test_{experiment.name}.py").is_file()

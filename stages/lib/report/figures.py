@@ -34,7 +34,7 @@ RC = {
 
 
 def drawing(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draws under this module's settings, and leaves matplotlib's own as they were."""
+    """Draws under this module's settings, and leaves matplotlib's own settings as they were."""
 
     @wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Figure:
@@ -86,14 +86,16 @@ def lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look], key: str
     shown = [name for name in looks if name in set(rows[key])]
     alone = rows[x].nunique() == 1  # one point each: side by side
     for i, name in enumerate(shown):
-        look, own = looks[name], rows[rows[key] == name].sort_values(x)
-        at = own[x] * 1.04 ** (i - (len(shown) - 1) / 2) if alone else own[x]
-        ax.plot(at, own["mean"], **style(look))
-        if "low" not in own or own["low"].isna().all():
+        look, line = looks[name], rows[rows[key] == name].sort_values(x)
+        at = line[x] * 1.04 ** (i - (len(shown) - 1) / 2) if alone else line[x]
+        ax.plot(at, line["mean"], **style(look))
+        if "low" not in line or line["low"].isna().all():
             continue
         if alone:
-            ax.errorbar(at, own["mean"], [own["mean"] - own["low"], own["high"] - own["mean"]], color=look.colour, capsize=4, fmt="none")
-        ax.fill_between(at, own["low"], own["high"], color=look.colour, alpha=0.16, linewidth=0)
+            ax.errorbar(
+                at, line["mean"], [line["mean"] - line["low"], line["high"] - line["mean"]], color=look.colour, capsize=4, fmt="none"
+            )
+        ax.fill_between(at, line["low"], line["high"], color=look.colour, alpha=0.16, linewidth=0)
 
 
 def style(look: Look) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def size_label(size: str, count: int) -> str:
 
 
 def zero_line(ax: Axes, name: str = "") -> None:
-    """What the reference has, called `name`, and which side of it is which."""
+    """A line at zero, the difference of the reference from itself, which is called `name`; the axis shows both sides of it."""
     low, high = ax.get_ylim()
     span = max(high, 0) - min(low, 0)
     if high - low < 0.01 * span:  # all values are one

@@ -145,8 +145,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         RunError: names the file, when it is missing or unreadable.
     """
     try:
-        with np.load(path) as found:
-            return dict(found)
+        with np.load(path) as file:
+            return dict(file)
     except FileNotFoundError:
         raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
     except (OSError, ValueError, KeyError, EOFError) as error:

@@ -30,5 +30,6 @@ def modules_of_norm(name: str) -> tuple[str, ...]:
 
 
 def modules_of_attack(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The attack or other perturbation of a section with its `kind`; free training is in the loop itself."""
-    return () if settings["kind"] == "free" else (ATTACKS[settings["kind"]],)
+    """The attack of a section with its `kind`; none of free training, and of settings without a kind, whose code is named where it runs."""
+    kind = settings.get("kind")
+    return (ATTACKS[kind],) if kind in ATTACKS else ()

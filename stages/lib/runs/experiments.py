@@ -30,7 +30,7 @@ class Run:
     setting: float  # what is varied: pieces, hidden layers, images of a class, lambda_d
     seed: int
     how: dict[str, Any]  # settings of the training
-    measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`
+    measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`; empty where no robustness is measured
     module: str  # dotted name; its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None
     part: Part | None = None  # of the target's classes
 
@@ -49,8 +49,8 @@ class Run:
 
     def _made_by(self, architecture: str) -> dict[str, str]:
         """The code: of the run's own module, and of the architecture, the norms and the attacks that it names."""
-        attacks = list(self.measured["attacks"].values())
-        norms = [self.measured["norm"]]
+        attacks = list(self.measured.get("attacks", {}).values())
+        norms = [self.measured["norm"]] if "norm" in self.measured else []
         if "attack" in self.how:  # that it trains with
             attacks.append(self.how["attack"])
             norms.append(self.how["attack"]["norm"])

@@ -32,8 +32,7 @@ class _Numbers(RoundTripRepresenter):
     def represent_float(self, value: float) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:float", re.sub(r"^(-?\d+)e", r"\1.0e", repr(value)))
 
-
-_Numbers.add_representer(float, _Numbers.represent_float)
+    yaml_representers = RoundTripRepresenter.yaml_representers | {float: represent_float}
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ def answer_of(results: Results, target: str) -> Answer | None:
     if name is None:
         return None
     rival = best(rows, results.robust) if name == results.natural else results.natural
-    ours, theirs = at(rows, source=name), at(rows, source=rival)
-    gap = statistics.paired(ours, theirs, ["seed"])["difference"].to_numpy()
+    best_rows, rival_rows = at(rows, source=name), at(rows, source=rival)
+    gap = statistics.paired(best_rows, rival_rows, ["seed"])["difference"].to_numpy()
     comparison = f"{results.labels[name]} minus {results.labels.get(rival, 'robust')}"
-    accuracy = statistics.interval(ours["test_accuracy"].to_numpy(), results.resamples)
+    accuracy = statistics.interval(best_rows["test_accuracy"].to_numpy(), results.resamples)
     return Answer(target, name, accuracy, rival, results.evidence(comparison, gap))
 
 
 def wins(results: Results, given: list[Answer]) -> list[Evidence]:
-    """What the best robust source has over natural, of the targets that are learned best from one; the least first."""
+    """Gaps of the best robust source to natural, of the targets that are learned best from a robust source; the smallest first."""
     differences = [a.difference for a in given if a.best in results.robust and a.difference.mean is not None]
     return sorted(differences, key=lambda difference: difference.mean)

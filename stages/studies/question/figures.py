@@ -90,10 +90,10 @@ def clean_robust(models: pd.DataFrame, looks: dict[str, Look], title: str) -> Fi
     for ax, (target, norm, eps) in zip(axes, pairs, strict=True):
         rows = models[(models["target"] == target) & (models["norm"] == norm)]
         for name, look in looks.items():
-            own = rows[rows["source"] == name]
-            area = 36 * (1 + own["n_images"].map(sizes.index))
-            ax.scatter(own["clean"], own["robust"], s=area, color=look.colour, marker=look.marker, edgecolors=PAPER, linewidths=0.8)
-            for row in own.itertuples():
+            points = rows[rows["source"] == name]
+            area = 36 * (1 + points["n_images"].map(sizes.index))
+            ax.scatter(points["clean"], points["robust"], s=area, color=look.colour, marker=look.marker, edgecolors=PAPER, linewidths=0.8)
+            for row in points.itertuples():
                 ax.annotate(row.blocks, (row.clean, row.robust), (5, 4), textcoords="offset points", fontsize=7, color=look.colour)
         ax.margins(0.12)
         ax.set(title=f"{target}, {eps_text(norm, eps)}", xlabel="accuracy without an attack (%)", ylabel="under attack (%)")

@@ -10,7 +10,7 @@ from stages.lib.store.tables import WORST
 
 
 def against_eps(results: Results) -> pd.DataFrame:
-    """What stands against all attacks, of the sources on their own data, and per target of the fine-tuned models that kept weights.
+    """Accuracy under all attacks, of the sources on their own data, and per target of the fine-tuned models that kept weights.
 
     Returns:
         panel, norm, source, eps, mean, low, high, n (models): of one model the interval is Wilson's over test images, of several
@@ -35,11 +35,13 @@ def clean_against_robust(results: Results) -> pd.DataFrame:
     """
     rows = at(results.worst, model="finetuned").rename(columns={"dataset": "target"})
     parts = []
-    for norm, own in rows.groupby("norm", sort=False):
-        eps = middle_radius(own)
+    for norm, group in rows.groupby("norm", sort=False):
+        eps = middle_radius(group)
         if eps is not None:
             keys = ["target", "source", "blocks", "n_images", "seed"]
-            both = at(own, eps=eps).merge(at(own, eps=0.0)[[*keys, "accuracy"]], on=keys, suffixes=("", "_clean"), validate="one_to_one")
+            both = at(group, eps=eps).merge(
+                at(group, eps=0.0)[[*keys, "accuracy"]], on=keys, suffixes=("", "_clean"), validate="one_to_one"
+            )
             parts.append(both.assign(norm=norm, eps=eps, clean=both["accuracy_clean"], robust=both["accuracy"]))
     columns = ["target", "norm", "eps", "source", "blocks", "n_images"]
     if not parts:
@@ -50,13 +52,13 @@ def clean_against_robust(results: Results) -> pd.DataFrame:
 def by_attack(results: Results) -> list[dict]:
     """A row for each model and norm at its middle radius: clean accuracy, what each attack leaves, and all of them together."""
     rows = []
-    for (norm, *_), own in results.robustness.groupby(["norm", *MODEL], sort=False):
-        eps = middle_radius(own)
+    for (norm, *_), group in results.robustness.groupby(["norm", *MODEL], sort=False):
+        eps = middle_radius(group)
         if eps is None:
             continue
-        left = at(own, eps=eps).groupby("attack", sort=False)["accuracy"].mean().to_dict()
-        first = own.iloc[0]
-        clean = at(own, eps=0.0, attack=WORST)["accuracy"].mean()
+        left = at(group, eps=eps).groupby("attack", sort=False)["accuracy"].mean().to_dict()
+        first = group.iloc[0]
+        clean = at(group, eps=0.0, attack=WORST)["accuracy"].mean()
         rows.append({"what": model_text(first), "source": first["source"], "ball": eps_text(norm, eps), "clean": clean, "left": left})
     return rows
 

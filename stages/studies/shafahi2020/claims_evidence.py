@@ -20,15 +20,15 @@ NOTE = "interval over test images"
 
 
 def fine_tuned(results: Results) -> Iterator[Evidence]:
-    found = False
+    any_evidence = False
     for target in results.targets:
         rows = kept_models(results, target)
         for norm in NORMS:
             evidence = _under_attack(results, target, at(rows, norm=norm), norm)
-            found = found or evidence is not None
+            any_evidence = any_evidence or evidence is not None
             if evidence:
                 yield evidence
-    if not found:
+    if not any_evidence:
         yield Evidence("weights of fine-tuned models", note=ABSENT)
 
 
@@ -43,9 +43,9 @@ def _under_attack(results: Results, target: str, rows: pd.DataFrame, norm: str) 
     if ours.empty or results.natural not in scores:
         return None
     name, first = str(ours.idxmax()), attacked.iloc[0]
-    what = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
+    comparison = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
     counts = [int(first["n_test"])] * 2
-    evidence = over_images(what, [ours.max(), scores[results.natural]], counts, [1, -1])
+    evidence = over_images(comparison, [ours.max(), scores[results.natural]], counts, [1, -1])
     clean = at(rows, eps=0.0).groupby("source")["accuracy"].mean().reindex([name, results.natural])
     return _less_accurate(evidence, clean.tolist(), counts) or evidence
 
@@ -69,55 +69,55 @@ def clean(transfers: Transfers) -> Iterator[Evidence]:
 
 
 def natural(transfers: Transfers) -> Iterator[Evidence]:
-    """What a natural source's head withstands, against guessing."""
-    found = False
-    for (source, target), own in transfers.train_heads.groupby(["source", "target"], sort=False):
-        row = row_at(own, setting=0.0, measure=transfers.attack)
+    """Accuracy under attack of a head on a natural source, minus that of guessing."""
+    any_evidence = False
+    for (source, target), group in transfers.train_heads.groupby(["source", "target"], sort=False):
+        row = row_at(group, setting=0.0, measure=transfers.attack)
         if row is None or transfers.robust(source):
             continue
-        found = True
+        any_evidence = True
         chance = 100 / transfers.classes[target]
         comparison = f"{transfers.labels[source]} on {target}, minus {chance:.0f} %"
         yield over_images(comparison, [row["mean"]], [transfers.n_test], [1], expected=-1, note=NOTE, constant=-chance)
-    if not found:
+    if not any_evidence:
         yield Evidence("heads on a natural source", note=ABSENT)
 
 
 def retrained(transfers: Transfers) -> Iterator[Evidence]:
-    found = False
-    for source, own in at(transfers.retrain, method="retrained", measure=transfers.attack).groupby("source", sort=False):
-        few, many = own["setting"].min(), own["setting"].max()
+    any_evidence = False
+    for source, group in at(transfers.retrain, method="retrained", measure=transfers.attack).groupby("source", sort=False):
+        few, many = group["setting"].min(), group["setting"].max()
         if transfers.robust(source) and few < many:
-            found = True
+            any_evidence = True
             yield _contrast(
-                transfers, f"{transfers.labels[source]}: {many:g} pieces minus {few:g}", at(own, setting=many), at(own, setting=few), -1
+                transfers, f"{transfers.labels[source]}: {many:g} pieces minus {few:g}", at(group, setting=many), at(group, setting=few), -1
             )
-    if not found:
+    if not any_evidence:
         yield Evidence("a robust source with pieces drawn anew", note=ABSENT)
 
 
 def few_images(transfers: Transfers) -> Iterator[Evidence]:
     rows = at(transfers.harden, measure=BOTH)
-    for (source, target), own in rows.groupby(["source", "target"], sort=False):
-        fewest = at(own, setting=own["setting"].min())
+    for (source, target), group in rows.groupby(["source", "target"], sort=False):
+        fewest = at(group, setting=group["setting"].min())
         for other, name in (("adversarial", "adversarial training"), ("finetuned", "fine-tuning on adversarial examples")):
-            what = f"{target} from {transfers.labels[source]}, {fewest['setting'].iloc[0]:g} images of each class: head minus {name}"
-            yield _contrast(transfers, what, at(fewest, method="transferred"), at(fewest, method=other), 1)
+            comparison = f"{target} from {transfers.labels[source]}, {fewest['setting'].iloc[0]:g} images of each class: head minus {name}"
+            yield _contrast(transfers, comparison, at(fewest, method="transferred"), at(fewest, method=other), 1)
     if rows.empty:
         yield Evidence("three ways of hardening", note=ABSENT)
 
 
 def masked(transfers: Transfers) -> Iterator[Evidence]:
-    """What an attack on the margin leaves, less what one on the cross-entropy does."""
-    found = False
-    for (source, target), own in transfers.train_heads.groupby(["source", "target"], sort=False):
-        deepest = at(own, setting=own["setting"].max(), method=own["method"].iloc[0])
+    """Accuracy under an attack on the margin minus accuracy under one on the cross-entropy, of a natural source."""
+    any_evidence = False
+    for (source, target), group in transfers.train_heads.groupby(["source", "target"], sort=False):
+        deepest = at(group, setting=group["setting"].max(), method=group["method"].iloc[0])
         if transfers.robust(source) or not transfers.margin_attack or deepest["setting"].iloc[0] == 0:
             continue
-        found = True
-        what = f"{transfers.labels[source]} on {target}, {deepest['setting'].iloc[0]:g} hidden layers"
-        yield _contrast(transfers, what, at(deepest, measure=transfers.margin_attack), at(deepest, measure=transfers.attack), -1)
-    if not found:
+        any_evidence = True
+        comparison = f"{transfers.labels[source]} on {target}, {deepest['setting'].iloc[0]:g} hidden layers"
+        yield _contrast(transfers, comparison, at(deepest, measure=transfers.margin_attack), at(deepest, measure=transfers.attack), -1)
+    if not any_evidence:
         yield Evidence("heads with hidden layers, attacked on the margin", note=ABSENT)
 
 
@@ -125,8 +125,8 @@ def kept(transfers: Transfers) -> Iterator[Evidence]:
     for source, target, swept, _ in _sweeps(transfers):
         rows = at(swept, measure=transfers.attack)
         least, most = rows["setting"].min(), rows["setting"].max()
-        what = f"{transfers.labels[source]} to {target}: lambda_d {most:g} minus {least:g}"
-        yield _contrast(transfers, what, at(rows, setting=most), at(rows, setting=least), 1)
+        comparison = f"{transfers.labels[source]} to {target}: lambda_d {most:g} minus {least:g}"
+        yield _contrast(transfers, comparison, at(rows, setting=most), at(rows, setting=least), 1)
     if transfers.learn_without_forgetting.empty:
         yield Evidence("learning without forgetting", note=ABSENT)
 
@@ -135,37 +135,37 @@ def improved(transfers: Transfers) -> Iterator[Evidence]:
     for source, target, swept, before in _sweeps(transfers):
         robust = at(swept, measure=transfers.attack)
         best = robust.loc[robust["mean"].idxmax(), "setting"]
-        own = before["method"].iloc[0]
-        what = f"{transfers.labels[source]} to {target}: lambda_d {best:g} minus the {'source' if own == 'source' else 'frozen source'}"
-        yield _contrast(transfers, what, at(swept, setting=best, measure="clean"), at(before, measure="clean"), 1)
+        start = "source" if before["method"].iloc[0] == "source" else "frozen source"
+        comparison = f"{transfers.labels[source]} to {target}: lambda_d {best:g} minus the {start}"
+        yield _contrast(transfers, comparison, at(swept, setting=best, measure="clean"), at(before, measure="clean"), 1)
     if transfers.learn_without_forgetting.empty:
         yield Evidence("learning without forgetting", note=ABSENT)
 
 
 def _sweeps(transfers: Transfers) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
     """Source, target, the sweep over lambda_d, and what it started from: the source on its own data, else with a head of its own."""
-    for (source, target), own in transfers.learn_without_forgetting.groupby(["source", "target"], sort=False):
-        as_it_is = at(own, method="source")
-        yield source, target, at(own, method="learn_without_forgetting"), as_it_is if len(as_it_is) else at(own, method="frozen")
+    for (source, target), group in transfers.learn_without_forgetting.groupby(["source", "target"], sort=False):
+        as_it_is = at(group, method="source")
+        yield source, target, at(group, method="learn_without_forgetting"), as_it_is if len(as_it_is) else at(group, method="frozen")
 
 
 def _robust_minus_natural(transfers: Transfers, measure: str, expected: int) -> Iterator[Evidence]:
     """Sources that were trained on the same data, and no others, are compared."""
-    found = False
+    any_evidence = False
     linear = at(transfers.train_heads, setting=0.0, measure=measure)
-    for (target, data), own in linear.groupby(["target", linear["source"].map(transfers.data_of)], sort=False):
-        first = next((row for _, row in own.iterrows() if not transfers.robust(row["source"])), None)
-        for _, row in own.iterrows():
+    for (target, data), group in linear.groupby(["target", linear["source"].map(transfers.data_of)], sort=False):
+        first = next((row for _, row in group.iterrows() if not transfers.robust(row["source"])), None)
+        for _, row in group.iterrows():
             if first is not None and transfers.robust(row["source"]):
-                found = True
-                what = f"{target}: {transfers.labels[row['source']]} minus {transfers.labels[first['source']]}, from {data}"
-                yield _contrast(transfers, what, row.to_frame().T, first.to_frame().T, expected)
-    if not found:
+                any_evidence = True
+                comparison = f"{target}: {transfers.labels[row['source']]} minus {transfers.labels[first['source']]}, from {data}"
+                yield _contrast(transfers, comparison, row.to_frame().T, first.to_frame().T, expected)
+    if not any_evidence:
         yield Evidence("heads on frozen features", note=ABSENT)
 
 
-def _contrast(transfers: Transfers, comparison: str, ours: pd.DataFrame, theirs: pd.DataFrame, expected: int) -> Evidence:
-    if ours.empty or theirs.empty:
+def _contrast(transfers: Transfers, comparison: str, left: pd.DataFrame, right: pd.DataFrame, expected: int) -> Evidence:
+    if left.empty or right.empty:
         return Evidence(comparison, note=ABSENT)
-    means = [float(rows["mean"].iloc[0]) for rows in (ours, theirs)]
+    means = [float(rows["mean"].iloc[0]) for rows in (left, right)]
     return over_images(comparison, means, [transfers.n_test] * 2, [1, -1], expected=expected, note=NOTE)

@@ -25,7 +25,7 @@ BINS = 40
 
 
 def drawings_of(transfers: Transfers, looks: dict[str, Look]) -> Iterator[Drawing]:
-    """Those of experiments that are on. `looks` are of the sources."""
+    """The figures of the experiments that are on. `looks` are of the sources."""
     if len(transfers.retrain):
         yield Drawing("shafahi_figure1", retrain, (transfers.retrain, transfers.attack, looks))
     if len(transfers.harden):
@@ -35,7 +35,7 @@ def drawings_of(transfers: Transfers, looks: dict[str, Look]) -> Iterator[Drawin
         if rows["setting"].nunique() > 1:
             yield Drawing(f"shafahi_figure4_{target}", heads, (rows, looks))
     for target in dict.fromkeys(target for _, target in transfers.gradients):
-        arrays = {source: own for (source, to), own in transfers.gradients.items() if to == target}
+        arrays = {source: pictures for (source, to), pictures in transfers.gradients.items() if to == target}
         yield Drawing(f"shafahi_figure5_{target}", gradients, (arrays, transfers.labels, looks, target))
     for target in dict.fromkeys(transfers.learn_without_forgetting["target"]):
         rows = at(transfers.learn_without_forgetting, target=target)
@@ -70,10 +70,10 @@ def harden(rows: pd.DataFrame, attack: str) -> Figure:
         "passes": "(d) cost: images forth and back through the network",
     }
     for ax, (measure, title) in zip(axes, titles.items(), strict=True):
-        own = at(rows, measure=measure)
-        lines(ax, own, "setting", WAYS, "method")
+        shown = at(rows, measure=measure)
+        lines(ax, shown, "setting", WAYS, "method")
         ax.set_xscale("log")
-        _finish(ax, title, "images of each class", sorted(own["setting"].unique()))
+        _finish(ax, title, "images of each class", sorted(shown["setting"].unique()))
         if measure == "passes":
             ax.set_yscale("log")
             ax.set_ylabel("passes of an image")
@@ -88,22 +88,22 @@ def heads(rows: pd.DataFrame, looks: dict[str, Look]) -> Figure:
     figure, axes = facets(len(measures), f"Figure 4: heads with hidden layers on frozen features, {rows['target'].iloc[0]}", height=3.0)
     kinds = list(dict.fromkeys(rows["method"]))
     for i, (ax, (measure, title)) in enumerate(zip(axes, measures.items(), strict=True)):
-        own = at(rows, measure=measure)
+        shown = at(rows, measure=measure)
         for place, kind in enumerate(kinds):
-            start = own[(own["setting"] == 0) & (own["method"] == kinds[0])]
-            part = pd.concat([start, at(own, method=kind)]).drop_duplicates() if place else at(own, method=kind)
+            start = shown[(shown["setting"] == 0) & (shown["method"] == kinds[0])]
+            part = pd.concat([start, at(shown, method=kind)]).drop_duplicates() if place else at(shown, method=kind)
             dash = (2.5, 1.5) if place else ()
             lines(ax, part, "setting", {n: replace(look, dash=dash, hollow=bool(place)) for n, look in looks.items()}, "source")
-        _finish(ax, title, "hidden layers", sorted(own["setting"].unique()), ylabel="" if i % 4 else "accuracy (%)")
+        _finish(ax, title, "hidden layers", sorted(shown["setting"].unique()), ylabel="" if i % 4 else "accuracy (%)")
     legend(figure, looks, rows["source"])
     return figure
 
 
 @drawing
-def gradients(found: dict[str, dict[str, np.ndarray]], labels: dict[str, str], looks: dict[str, Look], target: str) -> Figure:
+def gradients(by_source: dict[str, dict[str, np.ndarray]], labels: dict[str, str], looks: dict[str, Look], target: str) -> Figure:
     """Figure 5: the gradient of the loss by the image, a row for each source and number of hidden layers."""
-    rows = [("image", None, INK, next(iter(found.values()))["image_0"])] if "image_0" in next(iter(found.values())) else []
-    for source, arrays in found.items():
+    rows = [("image", None, INK, next(iter(by_source.values()))["image_0"])] if "image_0" in next(iter(by_source.values())) else []
+    for source, arrays in by_source.items():
         numbers = sorted(float(name.removeprefix("gradient_")) for name in arrays if name.startswith("gradient_"))
         rows += [(labels[source], f"{n:g} hidden", looks[source].colour, arrays[f"gradient_{n:g}"]) for n in numbers]
     left, columns = 1.5, max(len(pictures) for *_, pictures in rows)
@@ -144,12 +144,12 @@ def learn_without_forgetting(rows: pd.DataFrame, attack: str, looks: dict[str, L
 
 
 @drawing
-def distances(found: list[tuple[str, str, dict[str, np.ndarray]]]) -> Figure:
+def distances(pairs: list[tuple[str, str, dict[str, np.ndarray]]]) -> Figure:
     """Figure 7: how far the features of an image are from those of its augmentation."""
     figure, axes = facets(
-        len(found), "Figure 7: distance of the features of an image from those of its augmentation", columns=2, sharey=False
+        len(pairs), "Figure 7: distance of the features of an image from those of its augmentation", columns=2, sharey=False
     )
-    for ax, (label, target, arrays) in zip(axes, found, strict=True):
+    for ax, (label, target, arrays) in zip(axes, pairs, strict=True):
         edges = np.linspace(0, max(float(values.max()) for values in arrays.values()), BINS)
         for (split, values), colour in zip(arrays.items(), (MUTED, "#e8590c"), strict=True):
             name = f"{split}: mean {values.mean():.2f}"

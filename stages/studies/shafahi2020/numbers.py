@@ -66,9 +66,9 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card], resa
         cards: of the sources of all experiments.
         resamples: of the bootstrap over seeds.
     """
-    own = {name: experiments[name] for name in EXPERIMENTS if name in experiments}
-    measured = next((result.settings["measured"] for result in own.values()), None)
-    runs = {name: result.runs for name, result in own.items()}
+    present = {name: experiments[name] for name in EXPERIMENTS if name in experiments}
+    measured = next((result.settings["measured"] for result in present.values()), None)
+    runs = {name: result.runs for name, result in present.items()}
     names = dict.fromkeys(source for table in runs.values() for source in table["source"])
     targets = dict.fromkeys(target for name, table in runs.items() if name != RETRAIN for target in table["target"])
     attacks = measured["attacks"] if measured else {}
@@ -83,8 +83,8 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card], resa
         eps=measured["eps"] if measured else 0.0,
         n_test=n_test,
         classes={name: card_of(name).classes for name in targets},
-        gradients=_by_pair(own[TRAIN_HEADS].arrays) if TRAIN_HEADS in own else {},
-        distances=_by_pair(own[LEARN_WITHOUT_FORGETTING].arrays) if LEARN_WITHOUT_FORGETTING in own else {},
+        gradients=_by_pair(present[TRAIN_HEADS].arrays) if TRAIN_HEADS in present else {},
+        distances=_by_pair(present[LEARN_WITHOUT_FORGETTING].arrays) if LEARN_WITHOUT_FORGETTING in present else {},
     )
 
 

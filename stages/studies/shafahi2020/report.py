@@ -24,8 +24,8 @@ def section(
         cards: of the sources of the experiments.
         looks: of all sources.
     """
-    theirs, transfers = published.load(), numbers.load(experiments, cards, results.resamples)
-    beside = tables.all_tables(transfers, theirs.tables)
+    paper, transfers = published.load(), numbers.load(experiments, cards, results.resamples)
+    beside = tables.all_tables(transfers, paper.tables)
     return Section(
         title=SHAFAHI.title,
         template=TEMPLATE,
@@ -33,5 +33,5 @@ def section(
         context={"transfers": transfers, "beside": beside},
         tables={} if transfers.is_empty else {"shafahi": tables.compared(beside, transfers.attack)},
         drawings=list(figures.drawings_of(transfers, looks)),
-        claims=claims.claims_of(results, transfers, theirs),
+        claims=claims.claims_of(results, transfers, paper),
     )

@@ -26,15 +26,15 @@ def texture_loss(results: UtreraResults) -> Iterator[Evidence]:
     splits = ["test", "test_decorrelated"]
     natural = results.cards[results.natural]["accuracy"]
     for name in results.robust:
-        ours, what = results.cards[name]["accuracy"], f"loss without texture cue: natural minus {results.labels[name]}"
+        ours, comparison = results.cards[name]["accuracy"], f"loss without texture cue: natural minus {results.labels[name]}"
         if not results.learnt_as_natural(name):
-            yield Evidence(what, note=OTHER_TASK)
+            yield Evidence(comparison, note=OTHER_TASK)
             continue
         if not all(split in accuracy for split in splits for accuracy in (natural, ours)):
-            yield Evidence(what, note=ABSENT)
+            yield Evidence(comparison, note=ABSENT)
             continue
         percents = [natural[splits[0]], natural[splits[1]], ours[splits[0]], ours[splits[1]]]
-        yield over_images(what, percents, [results.n_test.get(split) for split in splits] * 2, [1, -1, -1, 1])
+        yield over_images(comparison, percents, [results.n_test.get(split) for split in splits] * 2, [1, -1, -1, 1])
 
 
 def more_steps(results: UtreraResults) -> Iterator[Evidence]:
@@ -50,11 +50,11 @@ def noise(results: UtreraResults) -> Iterator[Evidence]:
     yield from _against(results, results.of_family("gaussian"), [results.natural], "Gaussian minus natural")
 
 
-def _against(results: UtreraResults, ours: list[str | None], theirs: list[str], what: str) -> Iterator[Evidence]:
-    """Each of `ours` minus each of `theirs` per target, at the study's setting."""
-    pairs = [(left, right) for right in theirs for left in ours if left]
+def _against(results: UtreraResults, ours: list[str | None], references: list[str], comparison: str) -> Iterator[Evidence]:
+    """Each of `ours` minus each of `references` per target, at the study's setting."""
+    pairs = [(left, right) for right in references for left in ours if left]
     if not pairs:
-        yield Evidence(what, note=ABSENT)
+        yield Evidence(comparison, note=ABSENT)
     rows = at(results.last, size=results.size, blocks=results.blocks)
     for target in results.targets:
         for left, right in pairs:
@@ -74,14 +74,14 @@ def pretraining(results: UtreraResults) -> Iterator[Evidence]:
 def source_accuracy(results: UtreraResults) -> Iterator[Evidence]:
     perturbed = [name for name in results.cards if results.family(name) not in ("natural", "random")]
     for name in perturbed:
-        what = f"{results.labels[name]} minus natural"
+        comparison = f"{results.labels[name]} minus natural"
         (ours, natural), n = (_measured(results, s) for s in (name, results.natural)), results.n_test.get("test")
         if not results.learnt_as_natural(name):
-            yield Evidence(what, note=OTHER_TASK)
+            yield Evidence(comparison, note=OTHER_TASK)
         elif ours is None or natural is None:
-            yield _as_published(results, what, name)
+            yield _as_published(results, comparison, name)
         else:
-            yield over_images(what, [ours, natural], [n, n], [1, -1], expected=-1)
+            yield over_images(comparison, [ours, natural], [n, n], [1, -1], expected=-1)
     if not perturbed:
         yield Evidence("robust minus natural", note=ABSENT)
 
@@ -90,9 +90,9 @@ def _measured(results: UtreraResults, name: str) -> float | None:
     return results.cards[name]["accuracy"].get("test")
 
 
-def _as_published(results: UtreraResults, what: str, name: str) -> Evidence:
+def _as_published(results: UtreraResults, comparison: str, name: str) -> Evidence:
     """Without images of the source data: what the authors of the weights say, which is no evidence of ours."""
     ours, natural = (results.cards[source].get("published_accuracy") for source in (name, results.natural))
     if ours is None or natural is None:
-        return Evidence(what, note=ABSENT)
-    return Evidence(what, ours - natural, n=1, of="model each", note="as published with the weights, not measured here: no verdict")
+        return Evidence(comparison, note=ABSENT)
+    return Evidence(comparison, ours - natural, n=1, of="model each", note="as published with the weights, not measured here: no verdict")

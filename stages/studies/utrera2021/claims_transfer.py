@@ -37,8 +37,8 @@ def many_images(results: UtreraResults) -> Iterator[Evidence]:
 
 def _at_size(results: UtreraResults, sizes: dict[str, str | None]) -> Iterator[Evidence]:
     for target, size in sizes.items():
-        what = f"{target}{f', {images(size)}' if size else ''}: {results.robust_label} minus natural"
-        yield results.evidence(what, exemplar_gaps(results, target=target, size=size)["difference"].to_numpy())
+        comparison = f"{target}{f', {images(size)}' if size else ''}: {results.robust_label} minus natural"
+        yield results.evidence(comparison, exemplar_gaps(results, target=target, size=size)["difference"].to_numpy())
 
 
 def _most(results: UtreraResults, target: str) -> str:
@@ -51,17 +51,17 @@ def _most(results: UtreraResults, target: str) -> str:
 def shrinks(results: UtreraResults) -> Iterator[Evidence]:
     for target in results.targets:
         few, many = results.sizes[0], _most(results, target)
-        what = f"{target}: {results.robust_label} minus natural, {_number(few)} minus {images(many)}"
+        comparison = f"{target}: {results.robust_label} minus natural, {_number(few)} minus {images(many)}"
         gaps = exemplar_gaps(results, target=target)
         start, end = at(gaps, size=few), at(gaps, size=many)
         if few == many or start.empty:
-            yield Evidence(what, note=ABSENT)
+            yield Evidence(comparison, note=ABSENT)
             continue
         change = statistics.paired(start, end, ["seed"], "difference")["difference"].to_numpy()
         if statistics.interval(start["difference"].to_numpy(), results.resamples)[1] > 0:
-            yield results.evidence(what, change)
+            yield results.evidence(comparison, change)
         else:
-            yield results.evidence(what, change, expected=0, note="no advantage here that could shrink")
+            yield results.evidence(comparison, change, expected=0, note="no advantage here that could shrink")
 
 
 def faster(results: UtreraResults) -> Iterator[Evidence]:
@@ -92,8 +92,8 @@ def blocks(results: UtreraResults) -> Iterator[Evidence]:
                 gain = _gain(ours, more, fewer)["difference"].to_numpy()
                 expected = _predicted(block_order(fewer), block_order(more))
                 note = "" if expected else "the claim predicts no sign between these two"
-                what = f"{target}, {images(results.size)}, {results.labels[source]}: {block_text(more)} minus {block_text(fewer)}"
-                yield results.evidence(what, gain, expected, note)
+                comparison = f"{target}, {images(results.size)}, {results.labels[source]}: {block_text(more)} minus {block_text(fewer)}"
+                yield results.evidence(comparison, gain, expected, note)
 
 
 def _gain(rows: pd.DataFrame, more: str, fewer: str) -> pd.DataFrame:
@@ -124,8 +124,8 @@ def similar_blocks(results: UtreraResults) -> Iterator[Evidence]:
         yield Evidence("a second number of blocks", note=ABSENT)
         return
     gains = _gain(at(results.last, size=results.size, source=results.exemplar), *pair)
-    what = f"{results.robust_label}, {images(results.size)}, {block_text(pair[0])} minus {block_text(pair[1])}"
-    yield _contrast(results, what, gains, results.similar, _others(results), expected=-1)
+    comparison = f"{results.robust_label}, {images(results.size)}, {block_text(pair[0])} minus {block_text(pair[1])}"
+    yield _contrast(results, comparison, gains, results.similar, _others(results), expected=-1)
 
 
 def similar_eps(results: UtreraResults) -> Iterator[Evidence]:
@@ -135,36 +135,38 @@ def similar_eps(results: UtreraResults) -> Iterator[Evidence]:
         yield Evidence("two radii of a norm", note=ABSENT)
     for smaller, larger in pairs:
         gaps = statistics.minus(rows, [smaller], larger)
-        what = f"{images(results.size)}: {results.labels[smaller]} minus {results.labels[larger]}"
+        comparison = f"{images(results.size)}: {results.labels[smaller]} minus {results.labels[larger]}"
         for target in results.similar:
-            yield results.evidence(f"{target}, {what}", at(gaps, target=target)["difference"].to_numpy())
-        yield _contrast(results, what, gaps, results.similar, _others(results))
+            yield results.evidence(f"{target}, {comparison}", at(gaps, target=target)["difference"].to_numpy())
+        yield _contrast(results, comparison, gaps, results.similar, _others(results))
 
 
 def distinct(results: UtreraResults) -> Iterator[Evidence]:
     few, (size, early) = results.sizes[0], early_epochs(results)
-    what = f"{results.robust_label} minus natural"
-    yield _contrast(results, f"{images(few)}: {what}", exemplar_gaps(results, size=few), _others(results), results.similar)
+    comparison = f"{results.robust_label} minus natural"
+    yield _contrast(results, f"{images(few)}: {comparison}", exemplar_gaps(results, size=few), _others(results), results.similar)
     for epoch in early[:1]:
         gaps = exemplar_gaps(results, results.runs, size=size, epoch=epoch)
-        yield _contrast(results, f"{images(size)}, epoch {epoch}: {what}", gaps, _others(results), results.similar)
+        yield _contrast(results, f"{images(size)}, epoch {epoch}: {comparison}", gaps, _others(results), results.similar)
 
 
 def _others(results: UtreraResults) -> list[str]:
     return [target for target in results.targets if target not in results.similar]
 
 
-def _contrast(results: UtreraResults, what: str, gains: pd.DataFrame, left: list[str], right: list[str], expected: int = 1) -> Evidence:
+def _contrast(
+    results: UtreraResults, comparison: str, gains: pd.DataFrame, left: list[str], right: list[str], expected: int = 1
+) -> Evidence:
     """Mean over the targets `left` minus mean over the targets `right` of what was gained on them, seed by seed.
 
     Subsets of different targets are independent, so that joining them by seed leaves the variance of the difference as it is.
     """
     if not left or not right:
-        return Evidence(what, note=f"{ABSENT}: report.utrera2021.similar names {'every' if results.similar else 'no'} target")
-    what = f"{listed(left)} minus {listed(right)}, {what}"
+        return Evidence(comparison, note=f"{ABSENT}: report.utrera2021.similar names {'every' if results.similar else 'no'} target")
+    comparison = f"{listed(left)} minus {listed(right)}, {comparison}"
     by_seed = gains.pivot_table(index="seed", columns="target", values="difference").reindex(columns=results.targets).dropna()
     gap = by_seed[left].mean(axis=1) - by_seed[right].mean(axis=1)
-    return results.evidence(what, gap.to_numpy(), expected)
+    return results.evidence(comparison, gap.to_numpy(), expected)
 
 
 def _number(size: str) -> str:

@@ -1,4 +1,4 @@
-"""The paper's figures, drawn as Utrera et al. (2021) draw them, from the tables that `paper` makes: a colour for each target."""
+"""The paper's figures, drawn as Utrera et al. (2021) draw them, from the tables that `numbers` makes: a colour for each target."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ ACCURACY, POINTS, IMAGES, EPOCH = "test accuracy (%)", "points", "training image
 
 
 def draw(name: str, numbers: Numbers, looks: dict[str, Look], targets: Sequence[str]) -> Figure:
-    """The figure of that name (`paper.all_figures`); `looks` are of the sources, by their labels."""
+    """The figure of that name (`numbers.all_figures`); `looks` are of the sources, by their labels."""
     colours, table = looks_of_targets(targets), numbers.table
     x = table["epoch"] if "epoch" in table else table["size"].map(size_places(table["size"]))
     numbers = replace(numbers, table=table.assign(x=x))

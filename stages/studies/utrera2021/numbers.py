@@ -1,6 +1,6 @@
 """The numbers behind the paper's figures: each function says from a study's runs what one figure of Utrera et al. (2021) shows.
 
-A difference is paired by subset. Tables in, tables out; `paper_figures` draws them, and reports/tables/ keeps them.
+A difference is paired by subset. Tables in, tables out; `figures` draws them, and reports/tables/ keeps them.
 """
 
 from dataclasses import dataclass, field
@@ -33,15 +33,15 @@ class Numbers:
 
 def all_figures(results: UtreraResults, published: pd.DataFrame) -> dict[str, Numbers]:
     """By the name of their files; `published` is the published line of Figure 2b: target, n_images, size, mean."""
-    found = {
+    by_name = {
         "figure2": figure2(results, published),
         "figure3_10": figure3_10(results),
         "figure4": figure4(results, results.exemplar, "Figure 4"),
     }
     for name in [results.natural, *results.robust]:
         if name != results.exemplar:
-            found[f"figure11_{name}"] = figure4(results, name, "Figure 11")
-    return found | {"figure5": figure5(results), "figure8": figure8(results)}
+            by_name[f"figure11_{name}"] = figure4(results, name, "Figure 11")
+    return by_name | {"figure5": figure5(results), "figure8": figure8(results)}
 
 
 def figure2(results: UtreraResults, published: pd.DataFrame) -> Numbers:
@@ -102,7 +102,7 @@ def figure8(results: UtreraResults) -> Numbers:
     title = f"Figure 8: kinds of perturbation while the source was trained, {block_text(results.blocks)} fine-tuned"
     many, one, noise = many_steps(results), results.of_family("pgd1"), results.of_family("gaussian")
     kinds = {"a robust source": many, "a PGD(1) source": one, "a Gaussian source": noise}
-    missing = [kind for kind, found in kinds.items() if not found]
+    missing = [kind for kind, names in kinds.items() if not names]
     if not (one or noise):
         return Numbers(title, _join(), missing)
     rows = at(results.last, blocks=results.blocks)

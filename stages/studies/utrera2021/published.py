@@ -19,7 +19,7 @@ NAMES = {
     "natural": "natural", "l2_eps3": "L2 3", "linf_eps4_255": "L∞ 4/255", "linf_eps8_255": "L∞ 8/255", "random_init": "random",
     "pgd1_l2_eps3": "PGD(1)", "gaussian_l2_eps3": "Gaussian",
 }  # fmt: skip
-SHOWN = ("cifar10", "svhn")  # targets that are quoted where none of ours is in the table
+SHOWN = ("cifar10", "svhn")  # targets that are quoted where none of column is in the table
 
 
 @dataclass(frozen=True)
@@ -31,32 +31,32 @@ class Published:
     texture: pd.DataFrame
     targets: tuple[str, ...] = SHOWN
 
-    def gap(self, ours: str, theirs: str, n_images: int | None = None, targets: Sequence[str] = ()) -> str:
+    def gap(self, column: str, reference: str, n_images: int | None = None, targets: Sequence[str] = ()) -> str:
         """Two columns of Table 7 against each other, at the fewest images where no number is given."""
         parts = []
         for target in targets or self.targets:
             rows = self.table7[self.table7["target"] == target]
             row = rows[rows["n_images"] == (n_images or rows["n_images"].min())].iloc[0]
-            gap = signed(row[ours] - row[theirs], 2)
-            parts.append(f"{target} {row[ours]:.2f} − {row[theirs]:.2f} = {gap}")
-        return f"{NAMES[ours]} minus {NAMES[theirs]}, {images(n_images or self.table7['n_images'].min())}: {'; '.join(parts)}"
+            gap = signed(row[column] - row[reference], 2)
+            parts.append(f"{target} {row[column]:.2f} − {row[reference]:.2f} = {gap}")
+        return f"{NAMES[column]} minus {NAMES[reference]}, {images(n_images or self.table7['n_images'].min())}: {'; '.join(parts)}"
 
-    def smallest_gap(self, ours: str, theirs: str) -> str:
+    def smallest_gap(self, column: str, reference: str) -> str:
         """Where in Table 7 the difference of two columns is least, and how often it is above zero."""
-        gap = self.table7[ours] - self.table7[theirs]
+        gap = self.table7[column] - self.table7[reference]
         least = self.table7.loc[gap.idxmin()]
         where = f"{least['target']}, {images(least['n_images'])}"
         above = f"above zero in {(gap > 0).sum()} of {len(gap)} rows"
-        return f"{NAMES[ours]} minus {NAMES[theirs]} is {above}; least {signed(gap.min(), 2)} ({where})"
+        return f"{NAMES[column]} minus {NAMES[reference]} is {above}; least {signed(gap.min(), 2)} ({where})"
 
-    def change(self, ours: str, theirs: str) -> str:
+    def change(self, column: str, reference: str) -> str:
         """The difference of two columns at the fewest and at the most images."""
         parts = []
         for target in self.targets:
             rows = self.table7[self.table7["target"] == target].sort_values("n_images")
-            gap, n = (rows[ours] - rows[theirs]).tolist(), rows["n_images"].tolist()
+            gap, n = (rows[column] - rows[reference]).tolist(), rows["n_images"].tolist()
             parts.append(f"{target} {signed(gap[0], 2)} at {n[0]:,}, {signed(gap[-1], 2)} at {n[-1]:,} images")
-        return f"{NAMES[ours]} minus {NAMES[theirs]}: {'; '.join(parts)}"
+        return f"{NAMES[column]} minus {NAMES[reference]}: {'; '.join(parts)}"
 
     def source_accuracy(self) -> str:
         """ImageNet top-1 of their sources (Table 5, A.10)."""

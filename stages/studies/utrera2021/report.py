@@ -29,9 +29,9 @@ def section(
         cards: of the sources of the experiments.
         looks: of all sources.
     """
-    ours, theirs = as_in_paper(results, settings["report"].utrera2021), published.load(results.targets)
-    of_figures = numbers.all_figures(ours, table7.delta(ours, theirs.table7))
-    seven = table7.table7(ours, theirs.table7)
+    ours, paper = as_in_paper(results, settings["report"].utrera2021), published.load(results.targets)
+    of_figures = numbers.all_figures(ours, table7.delta(ours, paper.table7))
+    seven = table7.table7(ours, paper.table7)
     return Section(
         title=UTRERA.title,
         template=TEMPLATE,
@@ -41,13 +41,13 @@ def section(
             "agreement": table7.agreement(seven),
         },
         tables={"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
-        drawings=list(_drawings(ours, of_figures, theirs, looks)),
-        claims=claims.claims_of(ours, theirs),
+        drawings=list(_drawings(ours, of_figures, paper, looks)),
+        claims=claims.claims_of(ours, paper),
     )  # fmt: skip
 
 
 def _drawings(
-    results: UtreraResults, of_figures: dict[str, numbers.Numbers], theirs: Published, looks: dict[str, Look]
+    results: UtreraResults, of_figures: dict[str, numbers.Numbers], paper: Published, looks: dict[str, Look]
 ) -> Iterator[Drawing]:
     """The figures that this configuration has, and of Table 7 as published, where none of ours stands beside it."""
     by_label = {looks[name].label: looks[name] for name in results.cards}
@@ -56,4 +56,4 @@ def _drawings(
             yield Drawing(name, figures.draw, (name, figure, by_label, results.targets))
     if not (of_figures["figure2"].table["series"] == "published").any():
         title = "Published (Utrera et al., Table 7): L2 3 minus natural, ImageNet ResNet-50, 3 blocks"
-        yield Drawing("published", figures.published, (theirs.table7, title))
+        yield Drawing("published", figures.published, (paper.table7, title))

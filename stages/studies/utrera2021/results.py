@@ -9,7 +9,7 @@ from stages.studies.utrera2021.study import UtreraSettings
 
 @dataclass(frozen=True)
 class UtreraResults(Results):
-    """Results, and what of them stands for what in the paper."""
+    """Results, with the sources and targets that stand for those of the paper."""
 
     exemplar: str | None = None  # the robust source that stands for adversarial training
     epochs_at: list[str] = field(default_factory=list)  # sizes of the figures by epoch
@@ -18,7 +18,7 @@ class UtreraResults(Results):
 
     @property
     def block_pair(self) -> tuple[str, str] | None:
-        """What Figures 4b and 11b subtract: three and one blocks; else the compared number of blocks and the next smaller one."""
+        """Numbers of blocks that Figures 4b and 11b subtract: 3 and 1; else the compared number and the next smaller one."""
         numbers = sorted(at(self.last, source=self.natural)["blocks"].unique(), key=block_order)
         if {"1", "3"} <= set(numbers):
             return "3", "1"
@@ -32,13 +32,13 @@ class UtreraResults(Results):
 
 
 def as_in_paper(results: Results, settings: UtreraSettings) -> UtreraResults:
-    """The results with what the settings name; of what is not configured, nothing."""
+    """The results with the sources and targets that the settings name, as far as they are configured."""
     shared = {each.name: getattr(results, each.name) for each in fields(Results) if each.init}
-    found = UtreraResults(
+    compared = UtreraResults(
         **shared,
         exemplar=settings.robust if settings.robust in results.cards else None,
         epochs_at=[str(n) for n in settings.epochs_at],
         similar=[name for name in settings.similar if name in results.targets],
         published={column: name for column, name in settings.published.items() if name in results.cards},
     )
-    return found if found.exemplar else replace(found, exemplar=next(iter(found.robust), None))
+    return compared if compared.exemplar else replace(compared, exemplar=next(iter(compared.robust), None))

@@ -39,19 +39,19 @@ def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     order = order_of(results)
     chosen = results.last[(results.last["blocks"] == results.blocks) | (results.last["source"] == results.random)]
     keys = ["target", "n_images", "size", "source"]
-    found = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy", results.resamples)
+    table = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy", results.resamples)
     column = {source: name for name, source in results.published.items()}
-    found = found.assign(column=[column.get(source, "") for source in found["source"]])
-    found = found.merge(published_of(results, published), how="left", on=["target", "n_images", "column"])
+    table = table.assign(column=[column.get(source, "") for source in table["source"]])
+    table = table.merge(published_of(results, published), how="left", on=["target", "n_images", "column"])
     for name, ours in (("difference", "mean"), ("difference_low", "low"), ("difference_high", "high")):
-        found[name] = found[ours] - found["published"]
-    found["best"] = highest(found, "mean", found["source"] != results.random)
-    found["published_best"] = highest(found, "published", found["column"].isin(TRANSFERRED))
+        table[name] = table[ours] - table["published"]
+    table["best"] = highest(table, "mean", table["source"] != results.random)
+    table["published_best"] = highest(table, "published", table["column"].isin(TRANSFERRED))
     places = {"target": results.targets.index, "source": order.index}
-    found = found.sort_values(
+    table = table.sort_values(
         ["target", "n_images", "source"], key=lambda c: c.map(places[c.name]) if c.name in places else c, ignore_index=True
     )
-    return found[[*keys, "column", "n", "mean", "low", "high", "published", *(c for c in found if c.startswith("difference")), "best",
+    return table[[*keys, "column", "n", "mean", "low", "high", "published", *(c for c in table if c.startswith("difference")), "best",
                   "published_best"]]  # fmt: skip
 
 
@@ -62,21 +62,21 @@ def order_of(results: UtreraResults) -> list[str]:
     return [*paper, *others, *([results.random] if results.random else [])]
 
 
-def highest(found: pd.DataFrame, value: str, among: pd.Series) -> pd.Series:
+def highest(table: pd.DataFrame, value: str, among: pd.Series) -> pd.Series:
     """Whether a row has the highest value of its target and n_images; False where there is no other to be better than."""
-    values = found[value].where(among)
-    groups = values.groupby([found["target"], found["n_images"]])
+    values = table[value].where(among)
+    groups = values.groupby([table["target"], table["n_images"]])
     return (values == groups.transform("max")) & (groups.transform("count") > 1)
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     """For the page: per target its rows, each with the cell of each source."""
-    found = []
+    by_target = []
     for target, lines in groupby(table.replace({np.nan: None}).to_dict("records"), key=lambda line: line["target"]):
         sizes = [(n, list(cells)) for n, cells in groupby(lines, key=lambda line: line["n_images"])]
         rows = [{"n_images": n, "cells": {c["source"]: c for c in cells}} for n, cells in sizes]
-        found.append({"target": target, "rows": rows})
-    return found
+        by_target.append({"target": target, "rows": rows})
+    return by_target
 
 
 def agreement(table: pd.DataFrame) -> dict[str, int] | None:

@@ -17,7 +17,7 @@ ARCHITECTURES = {"densenet": "densenet161", "mnasnet": "mnasnet1_0", "mobilenet"
 
 
 def test_every_model_of_salman_et_al_is_there_with_its_accuracy_and_radius():
-    table = pd.read_csv(ROOT / "reports/reference/salman_imagenet_accuracy.csv")
+    table = pd.read_csv(Path(__file__).with_name("salman_imagenet_accuracy.csv"))
     assert len(table) == len(SALMAN) == 67
     said = {(ARCHITECTURES.get(r.arch, r.arch), r.norm if r.eps else None, r.eps): r.imagenet_top1 for r in table.itertuples()}
     for name, entry in SALMAN.items():
@@ -44,7 +44,7 @@ def test_their_files_are_named_as_published():
 
 @pytest.mark.parametrize("source", ["l2_eps3", "linf_eps4_255", "linf_eps8_255"])
 def test_the_models_of_utrera_et_al_are_others_than_salmans(source):
-    table = pd.read_csv(ROOT / "reports/reference/utrera_sources.csv").set_index("source")
+    table = pd.read_csv(ROOT / "stages/studies/utrera2021/published/sources.csv").set_index("source")
     entry = ENTRIES[f"utrera_{source}"]
     assert entry.published_accuracy == table.loc[source, "imagenet_top1"]
     [twin] = [

@@ -123,12 +123,12 @@ def test_a_missing_key_is_named(key):
 
 def test_a_norm_without_its_list_of_radii_is_not_evaluated_and_none_at_all_is_refused():
     write_params("evaluate_robustness.l2", MISSING)
-    settings = params.section("evaluate_robustness")
+    settings = registry.section("evaluate_robustness")
     assert settings.norms == ["linf"]
     assert len(settings.radii("linf")) == 3
     content = yaml.safe_load(Path("params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump(changed(content, "evaluate_robustness.linf", MISSING)))
-    line = refusal(params.load_params)
+    line = refusal(registry.load_params)
     assert line.startswith("params.yaml: evaluate_robustness is {")
     assert line.endswith("allowed: a list of radii for one norm or more: l2, linf")
 
