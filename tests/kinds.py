@@ -37,11 +37,11 @@ def prepare(folder: Path) -> None:
     for split, n in (("train", 40), ("test", 20)):
         sets.save(folder / sets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
     splits = {split: {"n": n, "sha256": split} for split, n in (("train", 40), ("test", 20))}
-    images = sets.Card(name="noise", classes=4, channels=3, image_size=16, stored_size=16, mean=[0.5] * 3, std=[0.25] * 3, splits=splits)
+    images = sets.DatasetCard(name="noise", classes=4, channels=3, image_size=16, stored_size=16, mean=[0.5] * 3, std=[0.25] * 3, splits=splits)
     files.write_json(folder / sets.IMAGES / "noise/card.json", images.model_dump())
     torch.manual_seed(0)
     weights = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).state_dict()
-    card = sources.Card(name="src", kind="trained", architecture="small_resnet", classes=4, dataset="noise", threat=None, origin="", sha256="",
+    card = sources.SourceCard(name="src", kind="trained", architecture="small_resnet", classes=4, dataset="noise", threat=None, origin="", sha256="",
                         mean=[0.5] * 3, std=[0.25] * 3, accuracy={"test": 25.0})  # fmt: skip
     sources.save(card, weights)
 
@@ -149,7 +149,7 @@ def _experiment(stage: str, method: str, setting: float, how: dict) -> Work:
     from stages.lib.store import cells
     from stages.studies.shafahi2020.experiments import features as stored
 
-    module = f"stages.studies.shafahi2020.{stage}"
+    module = f"stages.studies.shafahi2020.experiments.{stage}"
 
     def run() -> experiments.Run:
         return experiments.Run(stage, "src", "noise", method, setting, 0, how, MEASURED, module)

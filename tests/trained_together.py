@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stages.lib.attacks import pgd
 from stages.lib.datasets import pixels
 from stages.lib.networks import units
-from stages.lib.training import loop, parallel
+from stages.lib.training import loop, parallel, schedules
 
 CASES = {
     "natural": {},
@@ -44,7 +44,7 @@ def train(n: int = 21, noise: int = 0, **settings: object) -> dict:
 
     torch.manual_seed(noise)
     loop.train(network, x, y, epochs=4, batch_size=8, lr=0.05, momentum=0.9, weight_decay=5e-4, seed=3,
-               schedule=partial(loop.one_cycle, warmup=0.25), after_epoch=after_epoch, **settings)  # fmt: skip
+               schedule=partial(schedules.one_cycle, warmup=0.25), after_epoch=after_epoch, **settings)  # fmt: skip
     weights = network.state_dict()
     total = sum(float(weight.detach().abs().sum()) for weight in weights.values())
     return {"history": history, "total": total, "names": sorted(weights), "kept": kept.getvalue()}

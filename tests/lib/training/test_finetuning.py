@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional
 from stages.lib.datasets import augmentation
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import inference, units
-from stages.lib.training import finetuning
+from stages.lib.training import finetuning, sgd
 
 SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
 TRAIN, TEST, CLASSES = 30, 25, 3
@@ -140,7 +140,7 @@ def test_the_learning_rate_is_cut_to_a_tenth_at_one_and_two_thirds_of_the_epochs
     _, head = units.split(start(source), 0)
     inputs = finetuning.Inputs(np.ones((4, 64), np.float32), images.train_y[:4], np.ones((2, 64), np.float32), images.test_y[:2])
     rates = []
-    monkeypatch.setattr(finetuning, "sgd", lambda *arguments, lr, **constants: rates.append(lr))
+    monkeypatch.setattr(sgd, "sgd", lambda *arguments, lr, **constants: rates.append(lr))
     list(finetuning.finetune(head, inputs, np.arange(4), **(SETTINGS | {"epochs": epochs, "eval_every": epochs})))
     cuts = np.round(-np.log10(np.array(rates) / 0.05)).astype(int)
     assert len(cuts) == epochs

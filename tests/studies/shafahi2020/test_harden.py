@@ -68,7 +68,7 @@ def test_runs_before_one_that_fails_are_in_the_journal(ready):
     ready.edit(
         "params.yaml", harden__adversarial_finetuning=TINY | {"lr": 1e30, "steps": 60}, harden__pieces="all", harden__n_per_class=[2]
     )
-    with pytest.raises(RunError, match=r"harden: 1 of 3 failed; .*finetuned, 2, seed 0: the loss is"):
+    with pytest.raises(RunError, match=r"experiment@harden: 1 of 3 runs failed; .*finetuned, 2, seed 0: the loss is"):
         experiment.main("harden")
     events = [json.loads(line) for path in Path(".runs").rglob("*.jsonl") for line in path.read_text().splitlines()]
     found = [event for event in events if event["event"] == "cell"]
