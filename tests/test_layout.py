@@ -117,6 +117,10 @@ def test_importing_a_module_runs_nothing_but_definitions(path):
             assert ast.unparse(node.value).startswith("os.environ.setdefault"), f"{path}:{node.lineno}"
 
 
+def test_what_makes_a_folder_a_package_is_empty():
+    assert not [path for path in (code.ROOT / "stages").rglob("__init__.py") if path.read_text()]
+
+
 def test_every_module_of_stages_is_a_stage_and_the_other_way_round():
     modules = {path.stem for path in MODULES if len(path.parts) == 2}
     assert modules - COMMANDS == set(STAGES)

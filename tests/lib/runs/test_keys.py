@@ -32,9 +32,9 @@ def traces(tmp_path_factory) -> dict[str, dict]:
 def test_what_runs_while_a_cell_is_computed_is_in_its_key(kind, traces):
     [held] = traces[kind]["held"]
     in_key = {path.as_posix() for path in code.closure(*held)}
-    ran = set(traces[kind]["files"])
+    ran = {path for path in traces[kind]["files"] if not path.endswith("__init__.py")}  # which are empty, as test_layout.py holds
     assert len(ran) > 5, "the trace saw nothing"
-    assert not ran - in_key
+    assert sorted(ran - in_key) == []
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
