@@ -1,1 +1,0 @@
-"""The pipeline: one module per DVC stage; what they share is in `stages.lib`."""
