@@ -9,7 +9,7 @@ import pytest
 import torch
 from repository import Repository, current, new_repository, settle, write_settings
 
-from stages import download, draw_subsets, source, upscale
+from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
 
 LONGEST = [
     "test_pipeline",
@@ -82,12 +82,25 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(prepared, tmp_path_factory) -> Path:
-    """... with the source l2_eps0_5."""
+    """... with the sources natural, l2_eps0_5 and random."""
     folder = tmp_path_factory.mktemp("trained") / "copy"
     shutil.copytree(prepared, folder)
     with current(folder):
         torch.set_num_threads(1)
-        source.main("l2_eps0_5")
+        for name in ("natural", "l2_eps0_5", "random"):
+            source.main(name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned(trained, tmp_path_factory) -> Path:
+    """... with the runs of natural and of l2_eps0_5, and with the robustness of l2_eps0_5."""
+    folder = tmp_path_factory.mktemp("tuned") / "copy"
+    shutil.copytree(trained, folder)
+    with current(folder):
+        finetune.main("natural")
+        finetune.main("l2_eps0_5")
+        evaluate_robustness.main("l2_eps0_5")
     return folder
 
 
@@ -109,7 +122,15 @@ def images_ready(prepared, tmp_path, monkeypatch) -> Repository:
 
 @pytest.fixture
 def source_ready(trained, tmp_path, monkeypatch) -> Repository:
-    """... and with the source l2_eps0_5."""
+    """... and with the sources natural, l2_eps0_5 and random."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    settle(tmp_path, monkeypatch)
+    return Repository(tmp_path)
+
+
+@pytest.fixture
+def runs_ready(tuned, tmp_path, monkeypatch) -> Repository:
+    """... and with the runs of natural and of l2_eps0_5, and with the robustness of l2_eps0_5."""
+    shutil.copytree(tuned, tmp_path, dirs_exist_ok=True)
     settle(tmp_path, monkeypatch)
     return Repository(tmp_path)

@@ -132,7 +132,7 @@ def test_a_cifar_archive_without_a_checksum_is_refused_before_it_is_brought(work
     assert not server.asked
 
 
-# With DVC
+# Put there by hand
 
 
 def put(repository, name: str, files: dict[str, bytes]) -> None:
@@ -142,19 +142,17 @@ def put(repository, name: str, files: dict[str, bytes]) -> None:
         path.write_bytes(content)
 
 
-def test_a_file_put_there_by_hand_is_verified_and_used_without_a_network(empty, server):
-    """DVC deletes the outs of a stage before it runs, but for those that persist."""
-    made = publish(empty, server, "kmnist")
+def test_a_file_put_there_by_hand_is_verified_and_used_without_a_network(workspace, server):
+    made = publish(workspace, server, "kmnist")
     server.plans = {f"kmnist/{name}": ["500"] for name in made}
-    put(empty, "kmnist", made)
-    empty.dvc("repro", "upscale@kmnist")
+    put(workspace, "kmnist", made)
+    download.main("kmnist")
     assert not server.asked
-    assert inside(empty, "kmnist") == made
-    assert json.loads(empty.text("data/images/kmnist/card.json"))["splits"]["train"]["n"] == 100
-    assert empty.repro("upscale@kmnist") == []
+    assert inside(workspace, "kmnist") == made
 
 
-def test_a_damaged_file_put_there_by_hand_is_told_and_brought_again(empty, server):
+def test_through_dvc_files_put_there_by_hand_stay_a_damaged_one_is_brought_again_and_another_entry_keeps_none(empty, server):
+    """DVC deletes the outs of a stage before it runs, but for those that persist."""
     made = publish(empty, server, "kmnist")
     labels = "t10k-labels-idx1-ubyte.gz"
     put(empty, "kmnist", made | {labels: b"damaged", "of an earlier entry.gz": b"x"})
@@ -166,23 +164,18 @@ def test_a_damaged_file_put_there_by_hand_is_told_and_brought_again(empty, serve
         in line
     )
     assert inside(empty, "kmnist")[labels] == b"damaged"
-    empty.dvc("repro", "download@kmnist")
+    assert empty.repro("upscale@kmnist")[-2:] == ["download@kmnist", "upscale@kmnist"]
     assert inside(empty, "kmnist") == made
     assert {request.name for request in server.asked} == {f"kmnist/{labels}"}
-
-
-def test_another_entry_under_the_same_name_keeps_nothing_of_the_first(empty, server):
-    publish(empty, server, "kmnist")
-    empty.dvc("repro", "upscale@kmnist")
     first = empty.text("data/images/kmnist/card.json")
-    made = publish(empty, server, "kmnist", train=60, test=40)
-    assert empty.repro("upscale@kmnist") == ["check", "download@kmnist", "upscale@kmnist"]
-    assert inside(empty, "kmnist") == made
+    assert json.loads(first)["splits"]["train"]["n"] == 100
+
     archive = {"kmnist.tar.gz": served.folder_archive(np.random.default_rng(0), kind="gz")}
     add(empty, "kmnist", {"kind": "folder", "files": server.listed(archive)})
-    empty.dvc("repro", "upscale@kmnist")
+    assert empty.repro("upscale@kmnist") == ["check", "download@kmnist", "upscale@kmnist"]
     assert inside(empty, "kmnist") == archive
     assert empty.text("data/images/kmnist/card.json") != first
+    assert empty.repro("upscale@kmnist") == []
 
 
 @pytest.mark.parametrize("content", [b"the archive", b"another archive of this name"])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from stages import draw_subsets, evaluate_robustness, finetune, source
+from stages import draw_subsets, evaluate_robustness, finetune
 from stages.lib.datasets.sets import IMAGES, load
 from stages.lib.networks import inference, sources
 from stages.lib.runs import attacked, missing
@@ -27,11 +27,8 @@ OUT = tables.robustness("l2_eps0_5")
 
 
 @pytest.fixture
-def ready(images_ready):
-    source.main("l2_eps0_5")
-    finetune.main("l2_eps0_5")
-    evaluate_robustness.main("l2_eps0_5")
-    return images_ready
+def ready(runs_ready):
+    return runs_ready
 
 
 def test_every_model_norm_and_radius_has_a_row(ready):
@@ -137,7 +134,6 @@ def test_a_second_run_attacks_nothing_and_writes_the_same(ready, monkeypatch):
 
 def test_random_without_kept_weights_gives_an_empty_table(ready):
     ready.edit("params.yaml", finetune__keep__blocks=[1])
-    source.main("random")
     finetune.main("random")
     evaluate_robustness.main("random")
     assert pd.read_parquet(tables.robustness("random") / "robustness.parquet").empty

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from stages import draw_subsets, finetune, source, upscale
+from stages import draw_subsets, finetune, upscale
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import inference, sources
@@ -20,18 +20,21 @@ OUT = tables.finetuned("natural")
 
 
 @pytest.fixture
-def ready(images_ready):
-    source.main("natural")
-    source.main("random")
-    return images_ready
+def ready(source_ready):
+    return source_ready
+
+
+@pytest.fixture
+def done(runs_ready):
+    """With the runs of natural, and with those of another source."""
+    return runs_ready
 
 
 def computed_cells() -> int:
     return len(list(cells.folder("finetune").rglob("*.json")))
 
 
-def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(ready):
-    finetune.main("natural")
+def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(done):
     table = pd.read_parquet(OUT / "runs.parquet")
     assert dict(table.dtypes.astype(str)) == {k: "string" if v == "string" else v for k, v in tables.RUNS.items()}
     assert len(table) == 2 * 2 * 2 * 2  # blocks x n_images x seeds x epochs
@@ -59,43 +62,38 @@ def test_all_targets_are_in_one_table_and_one_of_them_can_be_computed_before(rea
     assert files == {"settings.json", "digits/1_40_20000000.safetensors", "glyphs/1_40_20000000.safetensors"}
 
 
-def test_weights_are_kept_where_the_settings_say_so(ready):
-    finetune.main("natural")
+def test_weights_are_kept_where_the_settings_say_so(done):
     assert sorted(p.name for p in OUT.glob("weights/digits/*.safetensors")) == ["1_40_20000000.safetensors"]
 
 
-def test_weights_that_are_no_longer_kept_go(ready):
-    finetune.main("natural")
-    ready.edit("params.yaml", finetune__keep__n_images=[20])
+def test_weights_that_are_no_longer_kept_go(done):
+    done.edit("params.yaml", finetune__keep__n_images=[20])
     finetune.main("natural")
     assert sorted(p.name for p in OUT.glob("weights/digits/*.safetensors")) == ["1_20_20000000.safetensors"]
 
 
-def test_fewer_blocks_afterwards_compute_nothing_and_more_compute_the_new_ones_only(ready):
+def test_fewer_blocks_afterwards_compute_nothing_and_more_compute_the_new_ones_only(done):
+    both, before = pd.read_parquet(OUT / "runs.parquet"), computed_cells()
+    done.edit("params.yaml", blocks=1)
     finetune.main("natural")
-    both = pd.read_parquet(OUT / "runs.parquet")
-    assert computed_cells() == 8
-    ready.edit("params.yaml", blocks=1)
-    finetune.main("natural")
-    assert computed_cells() == 8
+    assert computed_cells() == before
     alone = pd.read_parquet(OUT / "runs.parquet")
     pd.testing.assert_frame_equal(alone, both[both.blocks == "1"].reset_index(drop=True))
-    ready.edit("params.yaml", blocks=[1, 3])
+    done.edit("params.yaml", blocks=[1, 3])
     finetune.main("natural")
-    assert computed_cells() == 12
+    assert computed_cells() == before + 4
 
 
-def test_a_damaged_cell_is_computed_again_to_the_same_table(ready, capsys):
-    finetune.main("natural")
+def test_a_damaged_cell_is_computed_again_to_the_same_table(done, capsys):
     before = (OUT / "runs.parquet").read_bytes()
-    next(cells.folder("finetune").rglob("*.json")).write_text("{")
+    [damaged] = cells.folder("finetune").rglob(f"{pd.read_parquet(OUT / 'runs.parquet').cell[0]}*.json")
+    damaged.write_text("{")
     finetune.main("natural")
     assert "damaged cell" in capsys.readouterr().err
     assert (OUT / "runs.parquet").read_bytes() == before
 
 
-def test_one_process_gives_the_table_that_several_give(ready, monkeypatch):
-    finetune.main("natural")
+def test_one_process_gives_the_table_that_several_give(done, monkeypatch):
     before = (OUT / "runs.parquet").read_bytes()
     for path in cells.folder("finetune").rglob("*.json"):
         path.unlink()
@@ -159,7 +157,7 @@ def test_kept_weights_give_back_the_model_that_the_run_ended_with(name, ready):
     [model] = [m for m in attacked.networks_of(source_name) if m.kind == "finetuned"]
     ended = table[(table.n_images == model.n_images) & (table.seed == model.seed) & (table.epoch == 2)].test_accuracy.item()
     network = network_of(model)
-    seen = inference.Model(nn.Identity(), network, inference.View(16, model.resolution))
+    seen = inference.CutNetwork(nn.Identity(), network, inference.View(16, model.resolution))
     assert inference.accuracy(seen, *sets.load(target, "test")) == pytest.approx(ended)
 
 
@@ -190,11 +188,10 @@ def test_epochs_follow_table_4(ready):
     assert table.groupby("n_images").seed.nunique().to_dict() == {20: 2, 40: 2, 1000: 1}
 
 
-def test_images_stored_at_their_own_size_give_the_runs_of_up_scaled_ones(ready):
-    finetune.main("natural")
+def test_images_stored_at_their_own_size_give_the_runs_of_up_scaled_ones(done):
     expected = pd.read_parquet(OUT / "runs.parquet")
     assert sets.load("digits", "train")[0].shape[1:] == (16, 16, 1)
-    ready.edit("params.yaml", upscale__store="native")
+    done.edit("params.yaml", upscale__store="native")
     upscale.main("digits")
     assert sets.load("digits", "train")[0].shape[1:] == (8, 8, 1)
     finetune.main("natural")

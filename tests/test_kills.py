@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -9,11 +10,26 @@ from pathlib import Path
 
 import psutil
 import pytest
-from repository import Repository
+from repository import Repository, current
+
+from stages import draw_subsets, finetune
 
 KILLS = int(os.environ.get("KILLS", "1"))
 TABLE = "models/finetuned/natural/runs.parquet"
 STAGE = [sys.executable, "-m", "stages.finetune", "natural"]
+
+
+@pytest.fixture(scope="module")
+def computed(finished, tmp_path_factory) -> Repository:
+    """The miniature with more seeds, whose runs processes of this machine have computed undisturbed."""
+    folder = tmp_path_factory.mktemp("computed") / "copy"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    repository = Repository(folder)
+    repository.edit("params.yaml", draw_subsets__n_seeds=6)
+    with current(folder):
+        draw_subsets.main("digits")
+        finetune.main("natural")
+    return repository
 
 
 def started(repository: Repository) -> psutil.Popen:
@@ -27,29 +43,30 @@ def kill(stage: psutil.Popen, victim: str, moments: random.Random) -> None:
         time.sleep(0.01)
     time.sleep(moments.uniform(0, 3))
     try:
-        found = stage.children(recursive=True) if victim == "process" else [stage]
-        moments.choice(found).kill()
+        processes = stage.children(recursive=True) if victim == "process" else [stage]
+        moments.choice(processes).kill()
     except (IndexError, psutil.NoSuchProcess):
         pass  # it was faster
 
 
 @pytest.mark.parametrize("executor", ["local", "ray"])
-@pytest.mark.parametrize("victim", ["process", "stage"])
-def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, victim, copy):
-    copy.edit("params.yaml", draw_subsets__n_seeds=6, grid__executor=executor)
-    copy.stage("draw_subsets", "digits")
-    copy.stage("finetune", "natural")
-    expected = (copy.folder / TABLE).read_bytes()
-    moments = random.Random(f"{executor} {victim}")
-    for _ in range(KILLS):
-        for path in sorted((copy.folder / ".cells/finetune").rglob("*.json")):
+def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, computed, tmp_path):
+    """With Ray as with processes of this machine: both begin with runs that these have computed, and end with their table."""
+    folder = tmp_path / "copy"
+    shutil.copytree(computed.folder, folder, symlinks=True)
+    copy = Repository(folder)
+    copy.edit("params.yaml", grid__executor=executor)
+    expected = (folder / TABLE).read_bytes()
+    moments = random.Random(executor)
+    for victim in ["process", "stage"] * KILLS:
+        for path in sorted((folder / ".cells/finetune").rglob("*.json")):
             if moments.random() < 0.7:
                 Path(path).unlink()
-        (copy.folder / TABLE).unlink()
+        (folder / TABLE).unlink()
         stage = started(copy)
         kill(stage, victim, moments)
         stage.wait(120)
         if stage.returncode:
             assert victim == "stage" or executor == "ray"  # Ray's own processes are the stage's as well
             copy.stage("finetune", "natural")
-        assert (copy.folder / TABLE).read_bytes() == expected
+        assert (folder / TABLE).read_bytes() == expected

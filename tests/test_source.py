@@ -17,7 +17,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from stages import download, source, upscale
+from stages import source
 from stages.lib.attacks import gaussian, pgd
 from stages.lib.errors import RunError
 from stages.lib.networks import sources, units
@@ -31,10 +31,8 @@ from stages.lib.training import loop
 
 
 @pytest.fixture
-def glyphs(workspace):
-    download.main("glyphs")
-    upscale.main("glyphs")
-    return workspace
+def glyphs(images_ready):
+    return images_ready
 
 
 def fetched_entry(workspace, path, sha256, architecture="small_resnet", classes=4):
@@ -60,7 +58,7 @@ def test_a_trained_source_has_weights_and_a_card(glyphs):
 def test_training_learns(glyphs):
     glyphs.edit("params.yaml", source__epochs=12, source__batch_size=8)
     source.main("natural")
-    history = json.loads(next(cells.folder("source").rglob("*.json")).read_text())["result"]["history"]
+    history = kept_history()
     assert history[-1]["loss"] < 0.6 * history[0]["loss"]
     assert history[-1]["train_accuracy"] > 50  # of 4 classes
 
@@ -81,7 +79,7 @@ def test_the_same_settings_train_once(glyphs, monkeypatch):
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_weights(glyphs):
     glyphs.edit("params.yaml", source__epochs=12)
-    glyphs.stage("source", "l2_eps0_5", DVC_ROOT=str(glyphs.folder))
+    source.main("l2_eps0_5")
     undisturbed = (glyphs.folder / "models/sources/l2_eps0_5.safetensors").read_bytes()
     for path in cells.folder("source").rglob("*.*"):
         path.unlink()
@@ -276,21 +274,21 @@ def test_the_card_says_how_the_images_were_perturbed(name, said, glyphs, monkeyp
 
 
 def test_a_source_is_trained_by_two_processes_to_the_weights_of_one(glyphs):
-    """Same global batches, batch norm over whole batches: the same loss of every epoch, natural and adversarial."""
-    for name in ("natural", "l2_eps0_5"):
-        glyphs.edit("params.yaml", source__processes=1, source__epochs=3, source__batch_size=24, source__lr=0.01)
-        source.main(name)
-        kept = next(iter(cells.folder("source").rglob("*.json")))
-        alone = json.loads(kept.read_text())["result"]["history"]
-        shutil.rmtree(cells.folder("source"))
-        glyphs.edit("params.yaml", source__processes=2)
-        done = glyphs.stage("source", name, DVC_ROOT=str(glyphs.folder))
-        assert "3/3" in done.stderr
-        [kept] = cells.folder("source").rglob("*.json")
-        together = json.loads(kept.read_text())["result"]["history"]
-        rounding = 2e-2  # of float32, which training magnifies; tests/lib/test_parallel.py compares in float64
-        assert [e["loss"] for e in together] == pytest.approx([e["loss"] for e in alone], rel=rounding)
-        shutil.rmtree(cells.folder("source"))
+    """Same global batches, batch norm over whole batches: the same loss of every epoch."""
+    glyphs.edit("params.yaml", source__epochs=3, source__batch_size=24, source__lr=0.01)
+    source.main("l2_eps0_5")
+    alone = kept_history()
+    shutil.rmtree(cells.folder("source"))
+    glyphs.edit("params.yaml", source__processes=2)
+    done = glyphs.stage("source", "l2_eps0_5", DVC_ROOT=str(glyphs.folder))
+    assert "3/3" in done.stderr
+    rounding = 2e-2  # of float32, which training magnifies; tests/lib/training/test_parallel.py compares in float64
+    assert [epoch["loss"] for epoch in kept_history()] == pytest.approx([epoch["loss"] for epoch in alone], rel=rounding)
+
+
+def kept_history() -> list[dict]:
+    [kept] = cells.folder("source").rglob("*.json")
+    return json.loads(kept.read_text())["result"]["history"]
 
 
 def two_processes(glyphs, epochs: int) -> tuple[subprocess.Popen, list[psutil.Process]]:
