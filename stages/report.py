@@ -31,7 +31,8 @@ REPORTS = Path("reports")
 def main() -> None:
     settings = settings_of()
     outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "report.html")]
-    with execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs):
+    journal = execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs)
+    with drawings.processes() as drawers, journal:
         results, experiments = reading.load_results(settings), reading.load_experiments(settings["experiments"])
         cards = reading.cards_of(experiments)
         looks = looks_of_all(results, cards)
@@ -43,7 +44,7 @@ def main() -> None:
             save_tables(section.tables, REPORTS / "tables", digits=6)
             save_tables(section.plots, REPORTS / "plots", digits=6)
         files.write_json(REPORTS / "metrics.json", metrics_of(sections))
-        svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures")
+        svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures", drawers)
         html = page.render(results, sections, looks=looks, svgs=svgs, settings=settings)
         files.write_bytes(REPORTS / "report.html", html.encode())
     print(f"report: {REPORTS / 'report.html'}")

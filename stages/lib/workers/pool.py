@@ -72,6 +72,11 @@ class Pool:
         os.environ.update(ONE_THREAD)  # read by the processes' libraries as they load
         return self
 
+    def begin(self) -> None:
+        """Start the processes now, so that they are ready when the first task comes."""
+        for _ in range(self.processes):
+            self._started().submit(os.getpid)
+
     def __exit__(self, *_: object) -> None:
         self._end()
         for name, value in self._before.items():
