@@ -94,9 +94,7 @@ def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> 
     published, tested = getattr(entry, "published_accuracy", None), accuracy.get("test")
     if published is None or tested is None:
         return
-    line = (
-        f"source@{name}: {tested:.2f} % on the test split of {entry.dataset}; published: {published:.2f} % ({tested - published:+.2f})"
-    )
+    line = f"source@{name}: {tested:.2f} % on the test split of {entry.dataset}; published: {published:.2f} % ({tested - published:+.2f})"
     log(f"warning: {line}" if abs(tested - published) > WORTH_SAYING else line)
 
 

@@ -37,7 +37,9 @@ def prepare(folder: Path) -> None:
     for split, n in (("train", 40), ("test", 20)):
         sets.save(folder / sets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
     splits = {split: {"n": n, "sha256": split} for split, n in (("train", 40), ("test", 20))}
-    images = sets.DatasetCard(name="noise", classes=4, channels=3, image_size=16, stored_size=16, mean=[0.5] * 3, std=[0.25] * 3, splits=splits)
+    images = sets.DatasetCard(
+        name="noise", classes=4, channels=3, image_size=16, stored_size=16, mean=[0.5] * 3, std=[0.25] * 3, splits=splits
+    )
     files.write_json(folder / sets.IMAGES / "noise/card.json", images.model_dump())
     torch.manual_seed(0)
     weights = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).state_dict()

@@ -1,10 +1,10 @@
 """The hash of the code that decides a result, computed by reading source files, which are never imported for it.
 
 A cell's key holds the hash of the code that computes it, and `check` writes the hash of each stage down, for DVC. What counts is
-the syntax of a module without docstrings, comments and bare strings, so that better words recompute nothing. A module is made of itself and of
-the project modules that it imports, also inside functions, but for those under `if TYPE_CHECKING:`, which never run. A table
-of choices (`choice.py`) is left out: whoever makes a key names the chosen modules. A data file beside or below a module, whose
-relative name stands in the module as a string, belongs to it.
+the syntax of a module without docstrings, comments and bare strings, so that better words recompute nothing. A module is made of
+itself and of the project modules that it imports, also inside functions, but for those under `if TYPE_CHECKING:`, which never
+run. A table of choices (`choice.py`) is left out: whoever makes a key names the chosen modules. A data file beside or below a
+module, whose relative name stands in the module as a string, belongs to it.
 """
 
 import hashlib
