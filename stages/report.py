@@ -1,9 +1,9 @@
-"""What the results say: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
+"""The report: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
 
 Reads models/sources/<source>.json, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
 every configured experiment, data/images/<dataset>/, data/catalog.yaml, and the sections of params.yaml that made them. Each study adds
 its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json and reports/report.html.
-The same inputs give the same bytes; what lies on disk of a source, target or experiment that is not configured is not read.
+The same inputs give the same bytes; results of a source, target or experiment that is not configured are not read.
 """
 
 from importlib import import_module
@@ -79,7 +79,7 @@ def metrics_of(sections: list[Section]) -> dict[str, Any]:
 
 
 def save_tables(tables: dict[str, pd.DataFrame], folder: Path, digits: int | None = None) -> None:
-    """CSV; of results every digit, of statistics a few decimals. What the number of images says needs no size."""
+    """Write tables as CSV, with every digit or with `digits` decimals, and without `size`, which repeats the number of images."""
     for name, table in tables.items():
         shown = table.drop(columns="size", errors="ignore")
         text = shown.to_csv(index=False, lineterminator="\n", float_format=digits and f"%.{digits}f")

@@ -37,7 +37,7 @@ class _Numbers(RoundTripRepresenter):
 
 @dataclass(frozen=True)
 class Notes:
-    """What a file says besides its values."""
+    """The comments of a file, and which of its mappings are in braces."""
 
     header: list[str] = field(default_factory=list)  # lines of comments before anything else
     above: dict[Place, list[str]] = field(default_factory=dict)  # lines of comments above a key

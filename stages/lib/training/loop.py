@@ -87,9 +87,9 @@ def train(
         crops = cropping.draw(augmentation, len(x), seed, epoch)
         total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         for i, batch in enumerate(drawn):
-            own = parallel.own_part(batch)
-            clean = pixels.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
-            clean, labels = clean if crops is None else crops[own].apply(clean), y[own].to(device)
+            mine = parallel.own_part(batch)
+            clean = pixels.prepare(x[mine if isinstance(x, Tensor) else mine.numpy()], device, image_size)
+            clean, labels = clean if crops is None else crops[mine].apply(clean), y[mine].to(device)
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
                 loss, right = steps.take(clean, labels, len(batch), progress)

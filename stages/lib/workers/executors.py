@@ -18,7 +18,7 @@ class Workers(Protocol):
 
 
 def workers(settings: GridSettings, preload: Sequence[str]) -> AbstractContextManager[Workers]:
-    """Those that the settings ask for; `preload`: modules that they need."""
+    """The workers that the settings ask for; `preload`: modules that they import before their first task."""
     if settings.executor == "ray":
         from stages.lib.workers.cluster import Cluster  # here, as Ray is an extra
 
