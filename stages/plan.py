@@ -52,7 +52,7 @@ class Outstanding:
 
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
-    weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep theirs
+    weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep their weights
 
 
 def main(named: list[str]) -> None:

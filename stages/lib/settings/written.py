@@ -147,7 +147,7 @@ def _in_brackets(value: Any) -> Any:
 
 
 def _as_dvc_writes(text: str) -> str:
-    """The same text read and written by the reader and writer that DVC uses, with its options."""
+    """The text after it was read and written by the reader and writer that DVC uses, with its options."""
     stream = io.StringIO()
     writer = YAML()
     writer.default_flow_style = False

@@ -1,4 +1,4 @@
-"""What matters of a Python file: the hash of its syntax tree, what it imports, and which modules and files it names.
+"""Syntax of a Python file: the hash of its syntax tree, its imports, and the modules and files that it names.
 
 Parsing takes milliseconds a file, so the results are kept in `.cells/code.json` beside the original repository, under the
 sha256 of the file's bytes. Where code.json is damaged or another process has just replaced it, files are parsed again.

@@ -21,7 +21,7 @@ PerturbAt = Callable[[float], Callable[[nn.Module, Tensor, Tensor], Tensor]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch of training ends with; accuracy and loss are of the (perturbed) images trained on."""
+    """The results of one epoch of training; accuracy and loss are of the (perturbed) images trained on."""
 
     number: int  # from 1
     loss: float
@@ -121,7 +121,7 @@ class Steps:
         self.moved = Moved(self.free) if self.free else None
 
     def take(self, clean: Tensor, y: Tensor, n: int, progress: float) -> tuple[Tensor, Tensor]:
-        """One step; returns the sum of the losses, and the number of images that were labelled correctly.
+        """Take one training step; returns the sum of the losses, and the number of images that were labelled correctly.
 
         Args:
             clean: this process's part of a batch, float [batch, 3, size, size] in [0, 1]; y: its labels.

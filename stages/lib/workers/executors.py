@@ -1,4 +1,4 @@
-"""Where tasks run: over the processes of this machine, or over those of a Ray cluster. Both take the same calls."""
+"""The choice of where tasks run: on processes of this machine, or on those of a Ray cluster. Both take the same calls."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
