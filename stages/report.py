@@ -1,7 +1,7 @@
 """The report: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
 
 Reads models/sources/<source>.json, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
-every configured experiment, data/images/<dataset>/, data/catalog.yaml, and the sections of params.yaml that made them. Each study adds
+every configured experiment, data/images/<dataset>/, and the sections of params.yaml that made them. Each study adds
 its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json and reports/report.html.
 The same inputs give the same bytes; results of a source, target or experiment that is not configured are not read.
 """

@@ -41,7 +41,7 @@ def main(dataset: str) -> None:
         mean, std = mean_and_std(counts)
         card = DatasetCard(
             name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
-            mean=mean, std=std, splits=splits,
+            mean=mean, std=std, splits=splits, label_is_texture=entry.label_is_texture,
         )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 

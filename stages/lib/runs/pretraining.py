@@ -57,7 +57,7 @@ def key_of(entry: Trained, settings: SourceSettings) -> str:
         deciding.modules_of_attack(perturbation.model_dump()) if perturbation else (),
     )  # fmt: skip
     return files.digest_of(made_by | {
-        "data": data.model_dump(exclude={"name", "splits"}), "images": data.splits["train"].sha256,
+        "data": data.model_dump(exclude={"name", "splits", "label_is_texture"}), "images": data.splits["train"].sha256,
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
     })  # fmt: skip
 
