@@ -23,6 +23,7 @@ from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
 from stages.lib.store.journal import execution
 from stages.studies import registry
+from stages.studies.study import sections_on
 
 CHECKED = Path("data/checked")
 
@@ -144,21 +145,16 @@ def _attack_problems(settings: Params) -> list[str]:
     ]
 
 
-def _experiments_on(settings: Params) -> dict[str, BaseModel]:
-    sections = {name: getattr(settings, name, None) for name in settings.experiments}
-    return {name: section for name, section in sections.items() if section is not None}
-
-
 def _balls_of_experiments(settings: Params) -> Iterator[tuple[str, BaseModel]]:
     """Settings with a norm and an eps in the sections of experiments, each with its key."""
-    for name, section in _experiments_on(settings).items():
+    for name, section in sections_on(settings).items():
         yield from ((f"{name}.{key}", value) for key, value in section if hasattr(value, "norm") and hasattr(value, "eps"))
 
 
 def _attacks_of(settings: Params) -> Iterator[tuple[str, dict]]:
     """The attacks of each section by their names, with the key of the section."""
     yield "evaluate_robustness", settings.evaluate_robustness.attacks
-    for name, section in _experiments_on(settings).items():
+    for name, section in sections_on(settings).items():
         yield from ((f"{name}.{key}", value.attacks) for key, value in section if hasattr(value, "attacks"))
 
 

@@ -83,7 +83,7 @@ def drawn(drawing: Drawing) -> dict[str, bytes]:
 
 
 def _nothing() -> None:
-    """What a process that draws does before its first task."""
+    """Nothing: a process that draws needs no preparation."""
 
 
 def key_of(drawing: Drawing) -> str:
@@ -94,7 +94,7 @@ def key_of(drawing: Drawing) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    """What JSON does not know: arrays by their hash, tables by their columns, dataclasses by their fields.
+    """A value that JSON does not know, as one that it does: arrays by their hash, tables by their columns, dataclasses by their fields.
 
     Raises:
         TypeError: for a kind of value that no drawing has taken so far.
