@@ -37,7 +37,7 @@ Accuracy = dict[tuple[str, int, int], float]  # after the last epoch, in percent
 
 
 def here(folder: Path, names: list[str]) -> tuple[float, Accuracy]:
-    """Seconds of the whole grid, with the start of every process; and accuracies."""
+    """Seconds of the whole grid by this engine, with the start of every process; and accuracies."""
     seconds = sum(stage(folder, "finetune", name)[0] for name in names)
     runs = pd.concat(pd.read_parquet(folder / finetuned(name) / "runs.parquet") for name in names)
     last = runs[runs.epoch == FINETUNE["epochs"]]
@@ -73,8 +73,8 @@ def there(folder: Path, names: list[str], blocks: int, processes: int) -> tuple[
             results.append(result)
             progress.update()
     seconds = time.perf_counter() - started
-    accuracy = {(found["source"], found["n_images"], found["seed"]): found["accuracy"] for found in results}
-    return seconds, sum(found["seconds"] for found in results) / processes, accuracy
+    accuracy = {(result["source"], result["n_images"], result["seed"]): result["accuracy"] for result in results}
+    return seconds, sum(result["seconds"] for result in results) / processes, accuracy
 
 
 def write_arrays(path: Path, drawn: dict[str, np.ndarray], names: list[str]) -> None:
@@ -91,11 +91,11 @@ def compared(title: str, sizes: list[int], seeds: int, names: list[str], blocks:
     with place(sources=names, targets=[TARGET], blocks=[blocks], finetune=FINETUNE, draw_subsets=drawn, grid=limits) as folder:
         stage(folder, "draw_subsets", TARGET)
         ours_s, ours = here(folder, names)
-        theirs_s, loops_s, theirs = there(folder, names, blocks, processes)
-    mean, low, high = statistics.interval(np.array([ours[key] - theirs[key] for key in theirs]), resamples=10000)
+        peer_s, loops_s, peer = there(folder, names, blocks, processes)
+    mean, low, high = statistics.interval(np.array([ours[key] - peer[key] for key in peer]), resamples=10000)
     print(
-        f"| {title} | {len(theirs)} | {processes} | {ours_s:.1f} s | {theirs_s:.1f} s ({loops_s:.1f}) | {theirs_s / ours_s:.1f} "
-        f"({loops_s / ours_s:.1f}) | {np.mean(list(ours.values())):.1f} % | {np.mean(list(theirs.values())):.1f} % "
+        f"| {title} | {len(peer)} | {processes} | {ours_s:.1f} s | {peer_s:.1f} s ({loops_s:.1f}) | {peer_s / ours_s:.1f} "
+        f"({loops_s / ours_s:.1f}) | {np.mean(list(ours.values())):.1f} % | {np.mean(list(peer.values())):.1f} % "
         f"| {mean:+.2f} [{low:+.2f}, {high:+.2f}] |",
         flush=True,
     )

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-torch.Tensor.cuda = lambda self, *arguments, **keywords: self  # before the package is imported, which binds neither
+torch.Tensor.cuda = lambda self, *arguments, **keywords: self  # before the package is imported
 nn.Module.cuda = lambda self, *arguments, **keywords: self
 
 from robustness.attacker import AttackerModel  # noqa: E402 - after the two lines above
@@ -77,7 +77,7 @@ def loaders_of(task: dict, arrays: dict[str, np.ndarray]) -> list[torch.utils.da
 
 
 def finetune(task: dict, arrays: dict[str, np.ndarray], folder: Path) -> float:
-    """Test accuracy in percent after the last epoch."""
+    """Fine-tune a network; returns its test accuracy in percent after the last epoch."""
     model, seen = network_of(task, arrays), {}
     settings = SimpleNamespace(
         adv_train=0, adv_eval=0, epochs=task["epochs"], lr=task["lr"], momentum=task["momentum"], weight_decay=task["weight_decay"],
@@ -95,8 +95,8 @@ def main(folder: Path) -> None:
     started = time.perf_counter()
     accuracy = finetune(task, arrays, folder)
     seconds = time.perf_counter() - started
-    found = {name: task[name] for name in ("source", "n_images", "seed")} | {"seconds": seconds, "accuracy": accuracy}
-    (folder / "result.json").write_text(json.dumps(found))
+    result = {name: task[name] for name in ("source", "n_images", "seed")} | {"seconds": seconds, "accuracy": accuracy}
+    (folder / "result.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

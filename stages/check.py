@@ -1,8 +1,8 @@
-"""Everything that params.yaml asks for can be run: read and compared with the catalogs, before any other stage starts.
+"""A check, before any other stage starts, that everything that params.yaml asks for can be run: it is compared with the catalogs.
 
 Reads params.yaml, data/catalog.yaml, models/catalog.yaml, stages/. Writes data/checked/<stage>: the hash of the code of each stage
 and of each experiment, which depends on no setting. So a setting or a module that changed runs the stages that read it and no others.
-DVC deletes the results of a stage before it runs it; so what can be found wrong is found here, while they are still in place.
+DVC deletes the results of a stage before it runs it; so settings are checked here, while the results are still in place.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
 from stages.lib.store.journal import execution
 from stages.studies import registry
+from stages.studies.study import sections_on
 
 CHECKED = Path("data/checked")
 
@@ -45,7 +46,7 @@ def digests() -> dict[str, str]:
 
 
 def problems(settings: Params) -> list[str]:
-    """What cannot be run, each as one line that names file and key, what was found and what is allowed."""
+    """A line for each setting that cannot be run: it names the file and the key, the value, and what is allowed."""
     datasets, datasets_wrong = _entries(DATA_CATALOG, catalog.dataset_entry)
     sources, sources_wrong = _entries(MODEL_CATALOG, params.source_entry)
     wrong = datasets_wrong + sources_wrong
@@ -112,7 +113,7 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
 
 
 def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -> list[str]:
-    """Of a folder whose counts are not in the catalog, nothing is known before it is read."""
+    """Subsets that cannot be drawn from a target; none where its counts are not in the catalog, as with a folder that is not yet read."""
     if dataset.classes is None or dataset.train is None or dataset.part:
         return []
     allowed = f"{dataset.classes} (its classes) to {dataset.train} (its training images)"
@@ -124,7 +125,7 @@ def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -
 
 
 def _attack_problems(settings: Params) -> list[str]:
-    """Balls no wider than the pixels allow, and attacks that are installed."""
+    """Balls that are wider than the range of pixels, and attacks that are not installed."""
     widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
     radii = settings.evaluate_robustness
     balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in radii.norms for eps in radii.radii(norm)]
@@ -144,26 +145,21 @@ def _attack_problems(settings: Params) -> list[str]:
     ]
 
 
-def _experiments_on(settings: Params) -> dict[str, BaseModel]:
-    sections = {name: getattr(settings, name, None) for name in settings.experiments}
-    return {name: section for name, section in sections.items() if section is not None}
-
-
 def _balls_of_experiments(settings: Params) -> Iterator[tuple[str, BaseModel]]:
-    """Whatever in the section of an experiment has a norm and an eps, with its key."""
-    for name, section in _experiments_on(settings).items():
+    """Settings with a norm and an eps in the sections of experiments, each with its key."""
+    for name, section in sections_on(settings).items():
         yield from ((f"{name}.{key}", value) for key, value in section if hasattr(value, "norm") and hasattr(value, "eps"))
 
 
 def _attacks_of(settings: Params) -> Iterator[tuple[str, dict]]:
-    """Attacks by name, with the key of the section that they are in."""
+    """The attacks of each section by their names, with the key of the section."""
     yield "evaluate_robustness", settings.evaluate_robustness.attacks
-    for name, section in _experiments_on(settings).items():
+    for name, section in sections_on(settings).items():
         yield from ((f"{name}.{key}", value.attacks) for key, value in section if hasattr(value, "attacks"))
 
 
 def _part_problems(name: str, path: Path, part: Part | None, classes: int | None) -> list[str]:
-    """Of a set whose number of classes is not known before it is read, nothing."""
+    """Parts of a set that would have fewer than two classes; none where the number of classes is unknown before the set is read."""
     if part is None or classes is None or classes >= 2 * part.of:
         return []
     return [
@@ -172,7 +168,7 @@ def _part_problems(name: str, path: Path, part: Part | None, classes: int | None
 
 
 def _size_problems(settings: Params) -> list[str]:
-    """Every number of images has its seeds and its epochs."""
+    """Settings by size that hold no value for the smallest subset."""
     fewest = min((n for n in settings.draw_subsets.n_images if n != "all"), default=None)
     by_size = {
         "draw_subsets.n_seeds": settings.draw_subsets.n_seeds,

@@ -1,8 +1,8 @@
-"""An image set as it was published, or as it is drawn from its seed, in data/raw/<dataset>/.
+"""Brings an image set, as it was published or as it is drawn from its seed, to data/raw/<dataset>/.
 
 Reads data/catalog.yaml: <dataset>, params.yaml: download. Writes data/raw/<dataset>/: archives, each verified by its checksum,
 arrays, or a manifest of a folder of images that stays where it is. DVC leaves the outs of this stage in place before it runs
-(`persist`), so a file that was put there by hand is verified and used; what is not of the entry is removed in the end.
+(`persist`), so a file that was put there by hand is verified and used; files that do not belong to the entry are removed in the end.
 """
 
 import shutil
@@ -24,7 +24,7 @@ def main(dataset: str) -> None:
 
 
 def tidy(folder: Path, kept: list[str]) -> None:
-    """Remove what is not of the entry, so that nothing of an earlier one is taken for a file of the set."""
+    """Remove files that do not belong to the entry, so that none of an earlier entry is taken for a file of the set."""
     for path in sorted(folder.iterdir()):
         if path.name not in kept:
             log(f"{path}: removed, as it is not of {params.DATA_CATALOG}: {folder.name}")

@@ -15,7 +15,7 @@ from stages.lib.settings.sections import DrawSubsetsSettings
 from stages.lib.store.files import write_npz
 from stages.lib.store.journal import execution
 
-MOST_DRAWS = 100  # subsets that are drawn whole, before single images of the last one are exchanged
+MOST_DRAWS = 100  # whole subsets are drawn at most so often; then single images of the last one are exchanged
 
 
 def main(target: str) -> None:
@@ -39,7 +39,7 @@ def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
     each class that is missing in the last one takes the place of an image whose class is there more than once.
 
     Raises:
-        RunError: when there are fewer images than classes, or more than there are.
+        RunError: when `n_images` is smaller than the number of classes, or larger than the number of training images.
     """
     if not classes <= n_images <= len(y):
         raise RunError(f"{params.PARAMS}: draw_subsets.n_images: {n_images}; allowed: {classes} (classes) to {len(y)} (training images)")
@@ -52,7 +52,7 @@ def draw(y: np.ndarray, classes: int, n_images: int, seed: int) -> np.ndarray:
 
 
 def exchanged(chosen: np.ndarray, y: np.ndarray, classes: int, stream: np.random.RandomState) -> np.ndarray:
-    """The subset with a random image of each missing class in it, in the place of a random one whose class is there more than once."""
+    """The subset after an exchange: an image of each missing class takes the place of one whose class is there more than once."""
     chosen, counts = chosen.copy(), np.bincount(y[chosen], minlength=classes)
     for missing in np.flatnonzero(counts == 0):
         place = stream.choice(np.flatnonzero(counts[y[chosen]] > 1))

@@ -38,17 +38,17 @@ def main(source: str) -> None:
 
 
 def compute(asked: Evaluation) -> None:
-    """In a worker: attack, or check, and keep the result."""
+    """In a worker: compute an attack or the checks of one, and keep the result."""
     cells.save("robustness", asked.key, *import_module(asked.module).compute(asked))
 
 
 def save(out: Path, evaluations: list[Evaluation], journal: Journal) -> None:
-    """The tables, and pictures of the source and of the first network of each target."""
+    """Write the tables, and pictures of the source and of the first network of each target."""
     rows, images, checks, pictures = [], [], [], {}
     for (network, norm), group in groupby(evaluations, key=lambda asked: (asked.network, asked.norm)):
         asked = list(group)
         arrays = {one.name: cells.arrays("robustness", one.key) for one in asked if one.name != CHECKING}
-        standing = {name: found.pop("standing") for name, found in arrays.items()}
+        standing = {name: of_attack.pop("standing") for name, of_attack in arrays.items()}
         standing[WORST] = np.logical_and.reduce(list(standing.values()))
         for attack, stood in standing.items():
             for eps, correct in zip(asked[0].radii, stood, strict=True):
@@ -67,7 +67,7 @@ def save(out: Path, evaluations: list[Evaluation], journal: Journal) -> None:
 
 
 def picture_of(network: AttackedNetwork) -> str:
-    """How examples.npz calls a network: `source`, or `finetuned_<target>`."""
+    """The name of a network in examples.npz: `source`, or `finetuned_<target>`."""
     return "source" if network.kind == "source" else f"finetuned_{network.dataset}"
 
 

@@ -1,7 +1,7 @@
-"""An experiment of a paper, beyond fine-tuning: all runs that its section of params.yaml asks for, each one cell of the store.
+"""An experiment of a paper beyond fine-tuning: all runs that its section of params.yaml asks for; each run is a cell of the store.
 
 Reads models/sources/, data/images/, params.yaml: the section of the experiment's name. Writes models/results/<experiment>/: runs.parquet,
-a row for each run and measure, arrays.npz, what the report shows as pictures, and settings.json, what the experiment ran with.
+a row for each run and measure, arrays.npz, from which the report draws pictures, and settings.json, the section.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def main(experiment: str) -> None:
 
 
 def inputs_of(runs: list[Run]) -> list[Path]:
-    """Sources and image sets that the runs read."""
+    """Files of the sources, and folders of the image sets, that the runs read."""
     named = dict.fromkeys(run.source for run in runs)
     return [
         *(path for name in named for path in sources.paths(name)),

@@ -1,8 +1,8 @@
-"""Fine-tuning of one source on all targets: blocks x subset sizes x seeds, each run one cell of the store.
+"""Fine-tuning of one source on all targets: blocks x subset sizes x seeds; each run is a cell of the store.
 
 Reads models/sources/<source>.*, data/images/ and data/subsets/ of the targets, params.yaml: targets, blocks, finetune. Writes
-models/finetuned/<source>/: runs.parquet, one row per evaluated epoch of each run, and in weights/<target>/ those of the runs that
-`finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors; weights/settings.json says how they came about. Computes the cells
+models/finetuned/<source>/: runs.parquet, one row per evaluated epoch of each run, and in weights/<target>/ the weights of the runs
+that `finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors, with the settings in weights/settings.json. Computes the cells
 that the store does not hold. With targets as further arguments it computes only their runs into the store, and writes none of
 these files: so a job of a cluster does a part of the work, and the stage finds it done.
 """
@@ -37,7 +37,7 @@ def main(source: str, targets: Sequence[str] = ()) -> None:
 
 
 def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
-    """Compute what the store does not hold; what fails is listed at the end, and stops nothing else.
+    """Compute the cells that the store does not hold; a cell that fails stops no other, and is listed at the end.
 
     Raises:
         RunError: names each cell that failed, and why.
@@ -60,7 +60,7 @@ def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
 
 
 def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
-    """The table of all runs, and the weights that are kept."""
+    """Write the table of all runs, and the weights that are kept."""
     rows = [
         columns_of(cell) | row | {"cell": cell.key[:16]}
         for plan in plans
@@ -74,12 +74,12 @@ def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
     for path, key in kept.items():
         files.write_bytes(path, cells.path_of("finetune", key, ".safetensors").read_bytes())
     for path in set(out.glob("*/*.safetensors")) - set(kept):
-        path.unlink()  # of an earlier run by hand; DVC begins with an empty folder
+        path.unlink()  # left by an earlier run without DVC, which begins with an empty folder
     files.write_json(out / "settings.json", settings.model_dump())
 
 
 def columns_of(cell: Cell) -> dict[str, str | int]:
-    """What tables say of a cell beside its accuracies."""
+    """The columns of a table that name a cell."""
     return {"source": cell.source, "target": cell.target, "blocks": str(cell.blocks), "n_images": cell.n_images, "seed": cell.seed}
 
 

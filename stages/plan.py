@@ -1,7 +1,7 @@
-"""What a configuration costs, before anything of it runs: cells, how many of them are done, hours on this machine, disk.
+"""The cost of a configuration before it runs: the number of cells, how many of them are done, hours on this machine, space on disk.
 
 `python -m stages.plan paper` reads that profile, or several together, or a file that is named by its path (params.yaml if nothing
-is named), and the catalogs; of what is there already the images, subsets, sources and cells. Rates come from a few steps of each
+is named), the catalogs, and those images, subsets, sources and cells that exist. Rates come from a few steps of each
 kind of run, measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
 """
 
@@ -37,7 +37,7 @@ CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
 @dataclass(frozen=True)
 class Transfer:
-    """A source on a target: what is known of it, from its files or from the catalogs."""
+    """The fine-tuning of a source on a target, as far as its files or the catalogs describe it."""
 
     job: Job
     n: dict[str, int]  # images of each split
@@ -48,11 +48,11 @@ class Transfer:
 
 @dataclass
 class Outstanding:
-    """What is to be done for a transfer."""
+    """Work that a transfer still needs."""
 
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
-    weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep theirs
+    weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep their weights
 
 
 def main(named: list[str]) -> None:
@@ -94,7 +94,7 @@ def pair_of(settings: Params, source: str, target: str) -> Outstanding:
 
 
 def prepared(settings: Params, source: str, target: str) -> Transfer | None:
-    """The transfer with its data, where these are there and of these settings."""
+    """The transfer with its data; None where they do not exist or were made with other settings."""
     try:
         card, images, drawn = sources.card_of(source), sets.card_of(target), subsets.load(target)
     except (RunError, OSError, ValueError):
@@ -106,7 +106,7 @@ def prepared(settings: Params, source: str, target: str) -> Transfer | None:
 
 
 def expected(settings: Params, source: str, target: str) -> Transfer:
-    """The same from the catalogs alone, with subsets that nothing has been computed for."""
+    """The transfer from the catalogs alone, with subsets for which no run has been computed."""
     images = catalog.dataset_entry(target)
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
@@ -133,7 +133,7 @@ def expected_card(source: str) -> sources.SourceCard:
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
-    """What a stage takes beside its runs: to start, to start its processes, and to say what it did."""
+    """Seconds that a stage takes beside its runs: to start, to start its processes, and to write its journal."""
     started = time.perf_counter()
     for _ in workers.run_all(_nothing, [0] * workers.processes):
         pass
@@ -141,8 +141,8 @@ def seconds_of_a_stage(workers: executors.Workers) -> float:
     return time.perf_counter() - started
 
 
-def _nothing(transfer: int) -> int:
-    return transfer
+def _nothing(task: int) -> int:
+    return task
 
 
 def report(title: str, settings: Params, pairs: list[Outstanding], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
@@ -183,7 +183,7 @@ def row(kind: Kind, work: Work, rate: Rates, processes: int) -> str:
 
 
 def activations(pair: Outstanding, rates: dict[Kind, Rates], room: float) -> tuple[float, float]:
-    """Seconds in the frozen parts, and bytes of the activations that find room; the smallest entries are kept first."""
+    """Seconds in the frozen parts, and bytes of the activations that fit below the limit `room`; the smallest entries are kept first."""
     seconds, held = 0.0, 0.0
     for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * rates[kept[0]].activation_bytes):
         size = images * rates[kind].activation_bytes
@@ -194,7 +194,7 @@ def activations(pair: Outstanding, rates: dict[Kind, Rates], room: float) -> tup
 
 
 def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
-    """Of each experiment that is on: its name, how many runs it has, and how many of them the store holds."""
+    """The name of each experiment that is on, the number of its runs, and how many of them the store holds."""
     for name in settings.experiments:
         runs = registry.experiment_of(name).runs(getattr(settings, name), expected_card)
         yield name, len(runs), sum(is_kept(run) for run in runs)
@@ -208,7 +208,7 @@ def is_kept(run: Run) -> bool:
 
 
 def images_bytes(settings: Params) -> float:
-    """Archives and images as they are stored, as far as the catalog knows their size and number."""
+    """Bytes of archives and of stored images, as far as the catalog knows their size and number."""
     total = 0
     for name in settings.datasets:
         entry = catalog.dataset_entry(name)
@@ -218,7 +218,7 @@ def images_bytes(settings: Params) -> float:
 
 
 def sources_bytes(settings: Params, rates: dict[Kind, Rates]) -> float:
-    """The weights, and the files that they come in."""
+    """Bytes of the sources' weights, and of the published files from which they are read."""
     of = {kind.architecture: rate.network_bytes for kind, rate in rates.items()}
     entries = [params.source_entry(name) for name in settings.sources]
     return sum(of[entry.architecture] + (getattr(getattr(entry, "file", None), "size", None) or 0) for entry in entries)

@@ -1,7 +1,7 @@
-"""params.yaml from profiles: `python -m stages.profile embedded-utrera` writes it, with all that differs said first.
+"""params.yaml from profiles: `python -m stages.profile embedded-utrera` first prints each setting that changes, then writes the file.
 
-Reads profiles/*.yaml, of which each holds only what differs from profiles/default.yaml; several that are named are used together.
-`--show` writes nothing: it shows in what the named profiles differ from the default or, with no name, in what params.yaml does.
+Reads profiles/*.yaml, of which each holds only settings that differ from profiles/default.yaml; several may be named together.
+`--show` writes nothing: it prints how the named profiles, or with no name params.yaml, differ from the default.
 With no argument at all, the profiles that exist are listed.
 """
 

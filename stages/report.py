@@ -1,9 +1,9 @@
-"""What the results say: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
+"""The report: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
 
 Reads models/sources/<source>.json, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
-every configured experiment, data/images/<dataset>/, data/catalog.yaml, and the sections of params.yaml that made them. Each study adds
+every configured experiment, data/images/<dataset>/, and the sections of params.yaml that made them. Each study adds
 its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json and reports/report.html.
-The same inputs give the same bytes; what lies on disk of a source, target or experiment that is not configured is not read.
+The same inputs give the same bytes; results of a source, target or experiment that is not configured are not read.
 """
 
 from importlib import import_module
@@ -31,7 +31,8 @@ REPORTS = Path("reports")
 def main() -> None:
     settings = settings_of()
     outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "report.html")]
-    with execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs):
+    journal = execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs)
+    with drawings.processes() as drawers, journal:
         results, experiments = reading.load_results(settings), reading.load_experiments(settings["experiments"])
         cards = reading.cards_of(experiments)
         looks = looks_of_all(results, cards)
@@ -43,7 +44,7 @@ def main() -> None:
             save_tables(section.tables, REPORTS / "tables", digits=6)
             save_tables(section.plots, REPORTS / "plots", digits=6)
         files.write_json(REPORTS / "metrics.json", metrics_of(sections))
-        svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures")
+        svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures", drawers)
         html = page.render(results, sections, looks=looks, svgs=svgs, settings=settings)
         files.write_bytes(REPORTS / "report.html", html.encode())
     print(f"report: {REPORTS / 'report.html'}")
@@ -78,7 +79,7 @@ def metrics_of(sections: list[Section]) -> dict[str, Any]:
 
 
 def save_tables(tables: dict[str, pd.DataFrame], folder: Path, digits: int | None = None) -> None:
-    """CSV; of results every digit, of statistics a few decimals. What the number of images says needs no size."""
+    """Write tables as CSV, with every digit or with `digits` decimals, and without `size`, which repeats the number of images."""
     for name, table in tables.items():
         shown = table.drop(columns="size", errors="ignore")
         text = shown.to_csv(index=False, lineterminator="\n", float_format=digits and f"%.{digits}f")

@@ -52,7 +52,7 @@ def main(source: str) -> None:
 
 
 def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.SourceCard:
-    """What is known of the source; without a network, of `random`."""
+    """The card of a source; the source `random` has no network."""
     normalise = units.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
     return sources.SourceCard(
         name=name,
@@ -91,17 +91,15 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
 
 def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> None:
     """Log how far the accuracy measured here is from the published one."""
-    published, measured = getattr(entry, "published_accuracy", None), accuracy.get("test")
-    if published is None or measured is None:
+    published, tested = getattr(entry, "published_accuracy", None), accuracy.get("test")
+    if published is None or tested is None:
         return
-    line = (
-        f"source@{name}: {measured:.2f} % on the test split of {entry.dataset}; published: {published:.2f} % ({measured - published:+.2f})"
-    )
-    log(f"warning: {line}" if abs(measured - published) > WORTH_SAYING else line)
+    line = f"source@{name}: {tested:.2f} % on the test split of {entry.dataset}; published: {published:.2f} % ({tested - published:+.2f})"
+    log(f"warning: {line}" if abs(tested - published) > WORTH_SAYING else line)
 
 
 def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.Sequential, str]:
-    """Published weights as a network, and the sha256 of their file, which stays in models/fetched/ so that it is brought once."""
+    """Published weights as a network, and the sha256 of their file, which stays in models/fetched/ and is not downloaded again."""
     path = files.state_folder() / FETCHED / entry.file.name
     with bar(title=name, unit="B") as progress:
         sha256 = fetch(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,
@@ -110,16 +108,16 @@ def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.S
     mean, std = weights.mean or entry.mean, weights.std or entry.std
     tensors = units.with_unit_names(entry.architecture, weights.tensors)
     if mean is None or std is None:
-        own = [tensors.get(f"normalise.{part}") for part in ("mean", "std")]
-        if None in own:
+        of_file = [tensors.get(f"normalise.{part}") for part in ("mean", "std")]
+        if None in of_file:
             raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
-        mean, std = (part.flatten().tolist() for part in own)
+        mean, std = (part.flatten().tolist() for part in of_file)
     network = units.build(entry.architecture, entry.classes, mean, std)
     try:
         units.load(network, {"normalise.mean": network.normalise.mean, "normalise.std": network.normalise.std} | tensors)
     except RunError as error:
-        what = f"{entry.file.name} is no {entry.architecture} with {entry.classes} classes"
-        raise RunError(f"{params.MODEL_CATALOG}: {name}: {what}: {error}") from None
+        mismatch = f"{entry.file.name} is no {entry.architecture} with {entry.classes} classes"
+        raise RunError(f"{params.MODEL_CATALOG}: {name}: {mismatch}: {error}") from None
     return network.eval(), sha256
 
 

@@ -1,8 +1,8 @@
 """The tracking store holds every result of this workspace: stages, cells, and the experiment with its report.
 
 Reads .runs/, dvc.lock, params.yaml, reports/. Writes to the MLflow store at MLFLOW_TRACKING_URI, or mlflow.db beside the
-repository. It has no outputs, so DVC never takes it from its cache: what a cached stage did not log arrives here. Sending
-twice adds nothing. A store that is away costs a warning; what waits in .runs/ is sent the next time.
+repository. It has no outputs, so DVC never takes it from its cache: results that a cached stage did not log arrive here. Sending
+twice adds nothing. Where the store is away there is a warning, and the journals in .runs/ are sent the next time.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def follow(path: Path) -> None:
-    """Mirror the journal of a stage while it runs; what does not arrive waits for `track`."""
+    """Mirror the journal of a stage while it runs; events that do not arrive are sent by `track` later."""
     tracking.mirror(tracking.Store(params.section("track").experiment), path)
 
 
@@ -63,7 +63,7 @@ def pending_experiments() -> list[Path]:
 
 
 def stage_experiment() -> Path:
-    """Copy what the summary run will hold to .runs/, as a temporary workspace may be gone when the store is back."""
+    """Copy the content of the summary run to .runs/, as a temporary workspace may be gone when the store is back."""
     content = {
         "name": os.environ.get("DVC_EXP_NAME") or "workspace",
         "lock": lock_digest(),
@@ -92,7 +92,7 @@ def lock_digest() -> str:
 
 
 def send_experiment(store: tracking.Store, folder: Path) -> None:
-    """The summary run of a DVC experiment, and below it the cells that the store does not hold yet."""
+    """Send the summary run of a DVC experiment, and below it the cells that the store does not hold yet."""
     content = json.loads((folder / "experiment.json").read_text())
     tags = {"stage": "experiment", "dvc_experiment": content["name"], "dvc_lock": content["lock"], "git_commit": content["git_commit"]}
     run = store.run("journal", f"experiment-{folder.name}", run_name=f"experiment: {content['name']}", tags=tags)
@@ -109,26 +109,26 @@ def send_experiment(store: tracking.Store, folder: Path) -> None:
 
 
 def send_cells(store: tracking.Store, parent: str, tables: Path, time_ms: int) -> None:
-    """Every cell of the report's tables that has no run yet, as a child of `parent`."""
-    found = {run.data.tags["cell"][:16]: run for run in store.runs("tags.kind = 'cell'")}
-    done = {cell for cell, run in found.items() if run.info.status == "FINISHED"}
+    """Send every cell of the report's tables that has no run yet, as a child of the run `parent`."""
+    runs = {run.data.tags["cell"][:16]: run for run in store.runs("tags.kind = 'cell'")}
+    done = {cell for cell, run in runs.items() if run.info.status == "FINISHED"}
     absent = [*runs_of(tables / "runs.csv", done), *experiments_of(tables / "experiments.csv", done)]
     for content in bar(absent, title="track: cells", unit="cell") if absent else []:
-        tracking.send_cell(store, parent, content | {"time_ms": time_ms}, found.get(content["key"]))
+        tracking.send_cell(store, parent, content | {"time_ms": time_ms}, runs.get(content["key"]))
 
 
 def runs_of(table: Path, done: set[str]) -> Iterator[dict]:
-    """Fine-tuning runs that are not done: accuracies and loss by epoch."""
+    """Fine-tuning runs that the store does not hold yet: accuracies and loss by epoch."""
     keys = ["source", "target", "blocks", "n_images", "seed"]
-    for described, cell, rows in _cells(table, keys, done):
-        yield {"key": cell, "params": described, "history": [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]}
+    for columns, cell, rows in _cells(table, keys, done):
+        yield {"key": cell, "params": columns, "history": [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]}
 
 
 def experiments_of(table: Path, done: set[str]) -> Iterator[dict]:
-    """The same of the runs of experiments, where one is on: what each ends with."""
+    """Runs of the experiments, where one is on, that the store does not hold yet: the values that each ends with."""
     keys = ["source", "target", "method", "setting", "seed"]
-    for described, cell, rows in _cells(table, keys, done) if table.is_file() else []:
-        yield {"key": cell, "params": described, "history": [(0, dict(zip(rows["measure"], rows["value"], strict=True)))]}
+    for columns, cell, rows in _cells(table, keys, done) if table.is_file() else []:
+        yield {"key": cell, "params": columns, "history": [(0, dict(zip(rows["measure"], rows["value"], strict=True)))]}
 
 
 def _cells(path: Path, keys: list[str], done: set[str]) -> Iterator[tuple[dict, str, pd.DataFrame]]:

@@ -22,7 +22,7 @@ from stages.lib.settings.sections import UpscaleSettings
 from stages.lib.store import files
 from stages.lib.store.journal import execution
 
-CHUNK = 32  # images at a time: 5 MB at 224 x 224, and a few times that on the way
+CHUNK = 32  # images at a time: 5 MB at 224 x 224, and a few times as much while they are resized
 
 
 def main(dataset: str) -> None:
@@ -41,7 +41,7 @@ def main(dataset: str) -> None:
         mean, std = mean_and_std(counts)
         card = DatasetCard(
             name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
-            mean=mean, std=std, splits=splits,
+            mean=mean, std=std, splits=splits, label_is_texture=entry.label_is_texture,
         )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 
@@ -104,18 +104,18 @@ def mean_and_std(counts: np.ndarray) -> tuple[list[float], list[float]] | tuple[
 
 
 def check(name: str, split: str, entry: Dataset, x: Images, y: np.ndarray) -> int:
-    """Compare a split with what the catalog says of it; returns its number of classes.
+    """Compare a split with its entry of the catalog; returns its number of classes.
 
     Raises:
-        RunError: names what differs.
+        RunError: names the count that differs.
     """
     classes = len(np.unique(y))
     wanted = {"train": entry.train, "test": entry.test}.get(split) or len(x)
     there = {"images": len(x), "labels": len(y), "channels": x.shape[-1], "classes": classes}
     allowed = {"images": wanted, "labels": wanted, "channels": entry.channels, "classes": entry.classes or classes}
-    for what, value in there.items():
-        if value != allowed[what]:
-            raise RunError(f"{params.DATA_CATALOG}: {name}: its {split} split has {value} {what}; the entry says {allowed[what]}")
+    for count, value in there.items():
+        if value != allowed[count]:
+            raise RunError(f"{params.DATA_CATALOG}: {name}: its {split} split has {value} {count}; the entry says {allowed[count]}")
     return classes
 
 

@@ -4,6 +4,7 @@ What DVC adds to it (what runs again after what, experiments, the cache) is prov
 """
 
 import shutil
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from repository import ROOT, Repository
 
+from stages.lib.report import drawings
 from stages.lib.store import journal
 
 
@@ -29,6 +31,7 @@ def run_all(repository: Repository, *, but: tuple[str, ...] = ("track",), **envi
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(repository.folder)
         patch.setattr(journal, "LIVE_AFTER_S", 1e6)  # no follower
+        patch.setattr(drawings, "processes", nullcontext)  # figures are drawn here: that others draw the same is tested beside drawings
         for name, value in (environment | {"DVC_ROOT": str(repository.folder)}).items():
             patch.setenv(name, value)
         for stage, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():

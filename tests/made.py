@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 
 from stages import report
 from stages.lib.datasets import sets
+from stages.lib.report import drawings
 from stages.lib.store import journal, tables
 from stages.studies.utrera2021.results import UtreraResults
 
@@ -82,7 +84,7 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
         np.save(folder / f"{split}_y.npy", np.arange(20) % 10)
     counts = {split: {"n": n, "sha256": "0" * 64} for split, n in (splits or {}).items()}
     card = {"name": name, "classes": classes, "channels": channels, "image_size": PIXELS, "stored_size": PIXELS, "mean": [0.5] * 3,
-            "std": [0.2] * 3, "splits": counts}  # fmt: skip
+            "std": [0.2] * 3, "splits": counts, "label_is_texture": name == "textures"}  # fmt: skip
     write_json(folder / "card.json", {key: card[key] for key in sets.DatasetCard.model_fields})
 
 
@@ -196,6 +198,7 @@ def reported(folder: Path, make: Callable[[Path], None]) -> Path:
         patch.chdir(folder)
         patch.setenv("DVC_ROOT", str(folder))
         patch.setattr(journal, "LIVE_AFTER_S", 1000)
+        patch.setattr(drawings, "processes", nullcontext)  # figures are drawn here: that others draw the same is tested beside drawings
         make(folder)
         report.main()
     return folder / "reports"

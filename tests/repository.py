@@ -101,10 +101,7 @@ def new_repository(folder: Path) -> Repository:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    settings = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), MINIATURE)
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    catalog = merge(yaml.safe_load((ROOT / "data/catalog.yaml").read_text()), {"glyphs": GLYPHS})
-    (folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
+    write_settings(folder)
     repository = Repository(folder)
     repository.run("git", "init", "-q", "-b", "main")
     repository.commit("the pipeline, shrunk")

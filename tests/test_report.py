@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import made
@@ -13,6 +14,7 @@ from made import PIXELS
 
 from stages import report
 from stages.lib.errors import RunError
+from stages.lib.report import drawings
 from stages.lib.store import journal, tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +40,7 @@ def workspace(tmp_path, finished, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(finished.parent))
     monkeypatch.setattr(journal, "LIVE_AFTER_S", 1000)
+    monkeypatch.setattr(drawings, "processes", nullcontext)
     make(tmp_path)
     return tmp_path
 

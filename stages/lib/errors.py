@@ -2,4 +2,4 @@
 
 
 class RunError(Exception):
-    """Shown as one line, without a traceback: it names the file or key, what was found, and what is allowed or what to do."""
+    """An error that is shown as one line, without a traceback: it names the file or key, its value, and what is allowed or what to do."""

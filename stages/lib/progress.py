@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal one that moves, elsewhere a line now and then."""
+"""Progress bars: a moving bar on a terminal, elsewhere a line every few seconds."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 
 def bar(items: Iterable | None = None, *, title: str, total: int | None = None, unit: str = "it") -> tqdm:
-    """A tqdm bar on stderr that writes no more than a line every few seconds where that is no terminal."""
+    """A tqdm bar on stderr; where stderr is no terminal, it writes at most a line every few seconds."""
     return tqdm(items, desc=title, total=total, unit=unit, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 5.0, **_plain())
 
 
 @contextmanager
 def bytes_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar for a download: what it gives is called with the bytes that are there and, where known, of the whole file."""
+    """A bar for a download; the function that it yields takes the bytes received and, where known, the bytes of the whole file."""
     with tqdm(desc=title, unit="B", unit_scale=True, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 5.0, **_plain()) as shown:
 
         def progress(done: int, total: int | None) -> None:
@@ -30,5 +30,5 @@ def _plain() -> dict[str, Any]:
 
 
 def log(line: str) -> None:
-    """A line on stderr that does not break a bar."""
+    """Write a line to stderr without breaking a bar."""
     tqdm.write(line, file=sys.stderr)

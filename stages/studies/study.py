@@ -31,6 +31,12 @@ class Experiment:
     arrays: Callable[[list[Run]], dict[str, np.ndarray]] = lambda runs: {}  # that the report shows, read from the finished runs
 
 
+def sections_on(settings: Params) -> dict[str, Settings]:
+    """The sections of the experiments that params.yaml names and that have one, by the names of the experiments."""
+    sections = {name: getattr(settings, name, None) for name in settings.experiments}
+    return {name: section for name, section in sections.items() if section is not None}
+
+
 @dataclass(frozen=True)
 class Study:
     """A paper, or the user's own question."""

@@ -41,6 +41,7 @@ class DatasetCard(BaseModel):
     mean: list[float] | None  # per channel of 3, of the training images as they are stored, in [0, 1]; None without any
     std: list[float] | None
     splits: dict[str, SplitCard]  # none for an optional set that is not there
+    label_is_texture: bool = False  # and in nothing else
 
 
 def card_of(name: str) -> DatasetCard:

@@ -8,7 +8,7 @@ from torch import nn
 
 
 def best_device() -> torch.device:
-    """A GPU where there is one: in one of several processes, its own."""
+    """The device that this process should compute on: a GPU where there is one, and of several processes each its own."""
     return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
@@ -22,10 +22,10 @@ def launched() -> bool:
 
 
 def local_rank() -> int:
-    """Which of its machine's processes this is; in a process of its own, the number of the GPU that it uses already."""
+    """The number of this process among those of its machine; in a process that runs alone, the number of the GPU that it uses already."""
     return int(os.environ.get("LOCAL_RANK", "0")) if launched() else torch.cuda.current_device() if torch.cuda.is_initialized() else 0
 
 
 def precision(device: torch.device, mixed: bool) -> torch.dtype | None:
-    """What matrices are multiplied in, where not in float32: bfloat16 on a GPU that has it."""
+    """The type in which matrices are multiplied where that is not float32: bfloat16 on a GPU that has it."""
     return torch.bfloat16 if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported() else None

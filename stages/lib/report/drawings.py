@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,17 +24,34 @@ from stages.lib.store import cells, code, files
 from stages.lib.workers import pool
 
 KINDS = ("svg", "png")
-FEW = 4  # drawings that take less time than to start a process for them
 KEPT = 1000  # files of drawn figures; the oldest are removed
 
 
-def draw_all(drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:
-    """Write every drawing to `folder` as SVG and PNG; returns the SVGs as text, by name, in the order of the drawings."""
+@contextmanager
+def processes() -> Iterator[pool.Pool | None]:
+    """Processes that draw, begun at once, so that they are ready when the numbers are; None where there is one core alone."""
+    if pool.workers() == 1:
+        yield None
+        return
+    with pool.Pool(_nothing, preload=[figures.__name__]) as workers:
+        workers.begin()
+        yield workers
+
+
+def draw_all(drawings: Sequence[Drawing], folder: Path, workers: pool.Pool | None = None) -> dict[str, str]:
+    """Write every drawing to `folder` as SVG and PNG.
+
+    Args:
+        workers: processes that draw; None: this one.
+
+    Returns:
+        The SVGs as text, by name, in the order of the drawings.
+    """
     keys = {drawing.name: key_of(drawing) for drawing in drawings}
     missing = [drawing for drawing in drawings if not all(_is_kept(_kept(keys[drawing.name], kind)) for kind in KINDS)]
     with bar(title="report: figures", total=len(drawings), unit="figure") as progress:
         progress.update(len(drawings) - len(missing))
-        for drawing, contents in _drawn(missing):
+        for drawing, contents in _drawn(missing, workers):
             for kind, content in contents.items():
                 files.write_bytes(_kept(keys[drawing.name], kind), content)
             progress.update()
@@ -49,16 +66,14 @@ def draw_all(drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:
     return svgs
 
 
-def _drawn(drawings: list[Drawing]) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
-    if len(drawings) <= FEW or pool.workers() == 1:
+def _drawn(drawings: list[Drawing], workers: pool.Pool | None) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
+    if workers is None:
         yield from ((drawing, drawn(drawing)) for drawing in drawings)
         return
-    modules = sorted({drawing.draw.__module__ for drawing in drawings})
-    with pool.Pool(_nothing, processes=min(pool.workers(), len(drawings)), preload=modules) as workers:
-        for drawing, contents, error in workers.run_all(drawn, drawings):
-            if error is not None:
-                raise error
-            yield drawing, contents
+    for drawing, contents, error in workers.run_all(drawn, drawings):
+        if error is not None:
+            raise error
+        yield drawing, contents
 
 
 def drawn(drawing: Drawing) -> dict[str, bytes]:
@@ -68,7 +83,7 @@ def drawn(drawing: Drawing) -> dict[str, bytes]:
 
 
 def _nothing() -> None:
-    """What a process that draws does before its first task."""
+    """Nothing: a process that draws needs no preparation."""
 
 
 def key_of(drawing: Drawing) -> str:
@@ -79,7 +94,7 @@ def key_of(drawing: Drawing) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    """What JSON does not know: arrays by their hash, tables by their columns, dataclasses by their fields.
+    """A value that JSON does not know, as one that it does: arrays by their hash, tables by their columns, dataclasses by their fields.
 
     Raises:
         TypeError: for a kind of value that no drawing has taken so far.

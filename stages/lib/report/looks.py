@@ -56,7 +56,7 @@ def looks_of_targets(targets: Sequence[str]) -> dict[str, Look]:
 
 
 def looks_in_order(labels: Sequence[str]) -> dict[str, Look]:
-    """Of things that have an order, as numbers of blocks have."""
+    """Looks of things that have an order, such as numbers of blocks: the darker, the later."""
     shades = sns.blend_palette(ORDERED, max(2, len(labels))).as_hex()
     return {label: Look(label, shade, MARKERS[i % len(MARKERS)]) for i, (label, shade) in enumerate(zip(labels, shades, strict=False))}
 

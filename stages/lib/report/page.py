@@ -51,7 +51,7 @@ def render(results: Results, sections: list[Section], *, looks: dict[str, Look],
 
 
 def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str], settings: dict[str, Any]) -> Environment:
-    """What every template may use."""
+    """The environment of all templates, with the filters and the values that each of them may use."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
     environment.globals |= {
@@ -84,5 +84,5 @@ def as_yaml(settings: dict[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what computed and drew the results; torch is not imported for that."""
+    """Versions of Python and of the packages that computed and drew the results; torch is not imported for that."""
     return {"python": python_version()} | {name: metadata.version(name) for name in PACKAGES}

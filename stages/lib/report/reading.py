@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.lib.datasets import catalog, sets
+from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks.sources import paths
 from stages.lib.report.cards import labels_of
@@ -71,7 +71,7 @@ def load_results(settings: dict[str, Any]) -> Results:
         labels=labels_of(cards, wanted.natural),
         natural=wanted.natural,
         targets=targets,
-        textures=[name for name in targets if catalog.dataset_entry(name).label_is_texture],
+        textures=[name for name in targets if sets.card_of(name).label_is_texture],
         n_test={split: card.n for split, card in sets.card_of(settings["source"].dataset).splits.items()},
         blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
         size=nearest_size(sizes, wanted.headline.n_images),

@@ -6,12 +6,12 @@ ALL = 1_000_000_000  # `all`, where numbers of blocks or of images are put in or
 
 
 def images(n: int | str) -> str:
-    """`1,600 images`; a size is a number of images as text, or `all`."""
+    """A number of images as it is written: `1,600 images`, or `all images` for the size `all`."""
     return "all images" if n == "all" else f"{int(n):,} images"
 
 
 def block_text(blocks: str) -> str:
-    """`3 blocks`, `1 block`, `all blocks`."""
+    """A number of blocks as it is written: `3 blocks`, `1 block`, `all blocks`."""
     return {"all": "all blocks", "1": "1 block"}.get(blocks, f"{blocks} blocks")
 
 
@@ -22,7 +22,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Names as a sentence lists them: `a`, `a and b`, `a, b and c`."""
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -1,6 +1,6 @@
-"""The store of activations: what a frozen part makes of a target's images, computed once for every run and experiment that needs it.
+"""The store of activations: the outputs of a frozen part for a target's images, computed once for all runs and experiments.
 
-An entry is a .npy file, read as a memory map, so that all processes of a machine share what is in memory; it is kept in
+An entry is a .npy file, read as a memory map, so that all processes of a machine share its memory; it is kept in
 `.cells/activations/` under the hash of all that decides it, with its sha256 beside it. Where the limit leaves no space for an
 entry, runs compute the frozen part's pass themselves.
 """
@@ -19,7 +19,7 @@ from stages.lib.runs import deciding
 from stages.lib.runs.jobs import Job, Split, Stored
 from stages.lib.store import cells, files
 
-ABANDONED_S = 3600.0  # without a byte written to it, after which an unfinished file is nobody's
+ABANDONED_S = 3600.0  # an unfinished file to which nothing was written for so long has lost its process
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Entry:
     """Activations of the training or test images of a target, or of some of them."""
 
     key: str
-    blocks: int  # that are not frozen
+    blocks: int  # number of blocks that are not frozen
     split: Split
     rows: np.ndarray | None  # places of the images in the split, rising; None: all
 
@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def stored(self) -> Stored:
-        """The entry as a worker is told of it."""
+        """The record of the entry that is sent to a worker."""
         return Stored(self.path, self.rows)
 
     def n_rows(self, n: int) -> int:
@@ -62,7 +62,7 @@ def entry_of(job: Job, blocks: int, split: Split, n: int, needed: np.ndarray) ->
 
 
 def entry(deciding_values: dict, blocks: int, split: Split, n: int, needed: np.ndarray) -> Entry:
-    """As `entry_of`; deciding_values: what the activations of one image follow from, beside the image and the number of blocks."""
+    """The entry, as for `entry_of`; deciding_values: all that decides the activations of one image beside the image and the blocks."""
     rows = np.unique(needed)
     whole = 4 * len(rows) >= n
     held = {"blocks": blocks, "split": split, "rows": None if whole else hashlib.sha256(rows.tobytes()).hexdigest()}
@@ -82,7 +82,7 @@ def is_kept(wanted: Entry) -> bool:
 
 
 def keep(wanted: Entry, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
-    """Write an entry with its hash; float32.
+    """Write an entry, in float32, with its hash.
 
     Raises:
         RunError: when the disk is full; nothing of the entry is left.

@@ -1,4 +1,4 @@
-"""What is attacked: a source on its own data, and the fine-tuned networks whose weights were kept."""
+"""The networks that are attacked: a source on its source data, and the fine-tuned networks whose weights were kept."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from stages.lib.store import files
 from stages.lib.store.tables import kept_weights
 
 CHECKING = "checks"  # in the place of an attack's name
-DEFAULT_PGD = {"kind": "pgd", "steps": 20, "step_ratio": 2.5}  # which is checked where the section names no PGD
+DEFAULT_PGD = {"kind": "pgd", "steps": 20, "step_ratio": 2.5}  # is checked where the section names no PGD
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class AttackedNetwork:
     n_images: int = 0
     seed: int = 0
     weights: str | None = None
-    resolution: int | None = None  # to which it was fine-tuned to see images reduced
+    resolution: int | None = None  # pixels a side to which images were reduced in fine-tuning
     part: Part | None = None  # of the dataset's classes
 
     @property
     def kind(self) -> str:
-        """As tables call it: `source` or `finetuned`."""
+        """The name of its kind in tables: `source` or `finetuned`."""
         return "finetuned" if self.weights else "source"
 
     @property
     def columns(self) -> dict[str, str | int]:
-        """What tables say of the network."""
+        """The columns of a table that name the network."""
         return {"model": self.kind, "source": self.source.name, "dataset": self.dataset, "blocks": self.blocks,
                 "n_images": self.n_images, "seed": self.seed}  # fmt: skip
 
     @cached_property
     def contents(self) -> dict:
-        """All that decides what the network answers to the images that it is attacked on, for the key of a cell."""
+        """All that decides the outputs of the network for the images under attack, as part of a cell's key."""
         data = card_of(self.dataset)
         return {
             "source": self.source.sha256, "architecture": self.source.architecture, "blocks": self.blocks,
@@ -70,7 +70,7 @@ class Evaluation:
 
     @property
     def module(self) -> str:
-        """The module that computes it, in a worker."""
+        """The module that computes the evaluation in a worker."""
         return f"stages.lib.runs.work.{'check_attack' if self.name == CHECKING else 'attack'}"
 
     @cached_property
@@ -87,7 +87,7 @@ class Evaluation:
 
 
 def networks_of(source: str) -> list[AttackedNetwork]:
-    """The source on its own data, where it has any, and every fine-tuned network whose weights were kept."""
+    """The source on its source data, where it has any, and every fine-tuned network whose weights were kept."""
     card = sources.card_of(source)
     pretrained = sources.pretrained_of(card)
     networks = [AttackedNetwork(pretrained, card.dataset, part=card.part)] if "test" in card.accuracy and at_hand(card.dataset) else []
@@ -100,7 +100,7 @@ def networks_of(source: str) -> list[AttackedNetwork]:
 
 
 def evaluations_of(networks: list[AttackedNetwork], norms: tuple[str, ...], settings: EvaluateRobustnessSettings) -> list[Evaluation]:
-    """Every network within every norm under every attack, and where the section asks for them the checks."""
+    """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too."""
     attacks = {name: attack.model_dump() for name, attack in settings.attacks.items()}
     if settings.check_images:
         attacks |= {CHECKING: next((attack for attack in attacks.values() if attack["kind"] == "pgd"), DEFAULT_PGD)}
@@ -114,5 +114,5 @@ def evaluations_of(networks: list[AttackedNetwork], norms: tuple[str, ...], sett
 
 
 def at_hand(dataset: str) -> bool:
-    """Whether the test images of a dataset are there: a set may be left out, or be a folder that is not on this machine."""
+    """Whether this machine has the test images of a dataset: a set may be left out, or its folder may be elsewhere."""
     return (IMAGES / dataset / "card.json").is_file() and "test" in card_of(dataset).splits

@@ -1,6 +1,6 @@
-"""Computing the cells of a plan that the store does not hold: what can be shared is computed first, then runs, several at once.
+"""Computing the cells of a plan that the store does not hold: shared activations are computed first, then runs, several at once.
 
-Whatever is killed meanwhile, a cell is either kept whole or absent, and computing again gives the same.
+When a process is killed, each cell is either whole or absent, and computing it again gives the same result.
 """
 
 import math
@@ -24,10 +24,10 @@ GIB = 1 << 30
 
 
 def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iterator[tuple[Cell, Exception | None]]:
-    """Compute cells, several at once, and keep each as it ends; yields the cell and what went wrong, if anything.
+    """Compute cells, several at once, and keep each as it ends; yields the cell, and its error or None.
 
     Args:
-        work: plans, one after the other, each with those of its cells that are computed.
+        work: plans in their order, each with those of its cells that are to be computed.
     """
     with executors.workers(settings, PRELOAD) as workers:
         for plan, absent in work:
@@ -35,7 +35,7 @@ def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iter
 
 
 def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: int) -> Iterator[tuple[Cell, Exception | None]]:
-    """The cells of one plan; limit: bytes on disk for frozen activations."""
+    """Compute the absent cells of one plan; limit: bytes on disk for frozen activations."""
     wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
     begun = [batch for batch in grid.batches(plan.cells) if any(cell.key in wanted for cell in batch)]
     entries = keep_activations(plan, {batch[0].blocks for batch in begun}, workers, limit)
@@ -60,7 +60,7 @@ def cost(batch: Batch) -> tuple[float, int]:
 
 
 def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers, limit: int) -> list[Entry]:
-    """Have the frozen activations in the store that are identical in all runs, the smallest first, up to the limit in bytes."""
+    """Keep frozen activations that are identical in all runs, the smallest first, up to the limit in bytes; returns the kept entries."""
     activations.sweep()
     job = plan.job
     n = {split: len(sets.load(job.target, split)[1]) for split in ("train", "test")}
@@ -80,13 +80,13 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     for (_, entry, _), _, error in workers.run_all(_write, fitting):
         if error is None:
             kept.append(entry)
-        elif not isinstance(error, RunError):  # such as a full disk, with which all else still works
+        elif not isinstance(error, RunError):  # a RunError, such as a full disk, stops no runs
             raise error
     return kept
 
 
 def entries_of(job: Job, blocks: int, planned: list[Cell], drawn: dict[str, np.ndarray], n: dict[Split, int]) -> Iterator[Entry]:
-    """Entries of activations for the cells of so many blocks; n: images of each split.
+    """Entries of activations for the cells of `blocks` blocks; n: images of each split.
 
     Which images an entry holds follows from all planned cells, not from those that are absent, so that it is the same after a kill.
     """
@@ -114,12 +114,12 @@ def _write(task: tuple[Job, Entry, tuple[int, ...]]) -> None:
 
 
 def _work(batch: Batch) -> dict[str, Exception]:
-    """In a worker: compute a batch and keep its cells; returns what went wrong, by the key of the cell."""
+    """In a worker: compute a batch and keep its cells; returns the errors by the keys of their cells."""
     from stages.lib.runs.work import finetune  # here, as torch takes seconds to import
 
     absent = [request for request in batch.requests if request.absent]
     if not grid.missing([request.cell for request in absent], {request.cell.key for request in absent if request.weights}):
-        return {}  # an earlier process kept all of them, and was lost before it could say so
+        return {}  # an earlier process kept all of them, but died before it could report them
     started = time.monotonic()
     results = finetune.run(batch)
     seconds = (time.monotonic() - started) / len(batch.requests)

@@ -1,7 +1,7 @@
-"""What a grid costs: its runs counted, and a few steps of each kind of run measured on the machine that is to compute them.
+"""The cost of a grid: its runs are counted, and a few steps of each kind of run are measured on the machine that is to compute them.
 
 A batch of runs takes `start + steps * per_step + images * per_image + tested * per_tested`, whose rates are measured with the
-loop that computes the runs, in as many processes at once; activations that are kept cost the frozen part's pass once.
+loop that computes the runs, in as many processes at once; where activations are kept, the frozen part's pass is counted once.
 """
 
 import time
@@ -16,13 +16,13 @@ from stages.lib.runs.grid import Cell
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.workers import executors
 
-SECONDS = 0.5  # that a measurement takes at least
+SECONDS = 0.5  # a measurement takes at least so long
 FEW, MANY = 8, 32  # images in a batch or a test that are measured where more would take too long
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Runs of which one costs what another of as many images does."""
+    """Properties of runs that decide their cost: two runs of one kind with as many images cost the same."""
 
     architecture: str
     blocks: Blocks
@@ -40,7 +40,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds, and bytes."""
+    """Seconds and bytes that the parts of a run of one kind take."""
 
     start: float  # of a batch of runs, before its first step
     per_step: float
@@ -54,7 +54,7 @@ class Rates:
 
 @dataclass
 class Work:
-    """What is to be computed of one kind."""
+    """Amounts of work of one kind: runs, batches of runs, steps and images."""
 
     runs: int = 0
     done: int = 0
@@ -83,7 +83,7 @@ def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
 
 
 def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> None:
-    """Count a batch; one of which nothing is absent is done."""
+    """Add a batch to the work; a batch of which no run is absent is done."""
     cell, n = batch[0], len(batch)
     work.runs += n
     work.done += n - absent
@@ -94,7 +94,9 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
     work.steps += -(-cell.n_images // kind.batch_size) * cell.epochs
     work.trained += n * cell.n_images * cell.epochs
     work.tested += n * n_test * evaluations
-    if kind.fixed_within_a_run > kind.fixed_in_all_runs:  # a pass to adapt the statistics, then one over what is the same from there on
+    if (
+        kind.fixed_within_a_run > kind.fixed_in_all_runs
+    ):  # one pass adapts the statistics, another computes the activations that stay fixed from then on
         work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.fixed_within_a_run)))
 
 
@@ -113,7 +115,7 @@ def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], No
 
 
 def _measure(kind: Kind) -> Rates:
-    """In a worker: the loop itself, on images of no content."""
+    """In a worker: measure the loop itself, on random images."""
     from stages.lib.networks import inference
     from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
@@ -131,7 +133,7 @@ def _measure(kind: Kind) -> Rates:
         _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
 
     step_few, base = _line(lambda epochs: train(few, epochs, few))
-    many = most if step_few < SECONDS else min(most, 2 * few)  # a step that is long by itself tells enough
+    many = most if step_few < SECONDS else min(most, 2 * few)  # where a step takes so long, one size is enough
     step_many, _ = _line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
     per_tested = _slope(lambda n: train(few, 0, n), few) / (2 * kind.together)
     per_image = max(0.0, (step_many - step_few) / max(1, many - few)) / kind.together
@@ -144,7 +146,7 @@ def _measure(kind: Kind) -> Rates:
 
 
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
-    """A network of the kind, frozen and trained part."""
+    """The frozen and the trained part of a network of the kind."""
     from stages.lib.networks import units as networks
     from stages.lib.networks.devices import best_device
     from stages.lib.training import finetuning  # here, as torch takes seconds to import
@@ -154,7 +156,7 @@ def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
 
 
 def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, batch_size: int) -> None:
-    """A batch of runs over so many epochs and two more, after the first and the last of which it is tested."""
+    """Train a batch of runs for `epochs` + 2 epochs, and test it after the first and the last of them."""
     import torch  # here, as it takes seconds to import
 
     from stages.lib.networks import inference
@@ -164,7 +166,7 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
     networks = [_parts(kind, seed) for seed in range(kind.together)]
     runs = [finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
     view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
-    policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # what is adapted once is counted with the frozen parts
+    policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # the adaptation, done once, is counted with the frozen parts
     schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
     list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))
     if torch.cuda.is_available():
@@ -172,12 +174,12 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
 
 
 def _slope(run: Callable[[int], object], first: int) -> float:
-    """Seconds that one more costs, in a run of so many."""
+    """Seconds that one more item costs, in a run of `first` items or more."""
     return _line(lambda more: run(first + more))[0]
 
 
 def _line(run: Callable[[int], object]) -> tuple[float, float]:
-    """Seconds that one more costs, and that none costs: from a run with none and one with as many as take long enough."""
+    """Seconds that one more item costs, and that a run of no items costs: from a run of none and one that takes long enough."""
     base, more = _seconds(run, 0), 1
     if base < SECONDS:  # the first one warms up
         base = _seconds(run, 0)

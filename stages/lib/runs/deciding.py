@@ -1,4 +1,4 @@
-"""The code that decides a result, for its key: what computes it, and of the choices that it is made with the chosen modules alone."""
+"""The code that decides a result, for its key: the module that computes it, and the chosen modules of norms, attacks and families."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from stages.lib.store import code
 
 
 def code_of(module: str, *chosen: tuple[str, ...]) -> dict[str, str]:
-    """Part of a key.
+    """The part of a key that holds the code, and the version of torch.
 
     Args:
-        module: dotted name of what computes the result in a worker.
+        module: dotted name of the module that computes the result in a worker.
         chosen: modules of the choices, as the functions below give them.
     """
     return {"code": code.digest(module, *(name for names in chosen for name in names)), "torch": code.torch_version()}
@@ -30,6 +30,6 @@ def modules_of_norm(name: str) -> tuple[str, ...]:
 
 
 def modules_of_attack(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The attack of a section with its `kind`; none of free training, and of settings without a kind, whose code is named where it runs."""
+    """The attack of the settings' `kind`; none for free training and settings without a kind, whose code belongs to what runs it."""
     kind = settings.get("kind")
     return (ATTACKS[kind],) if kind in ATTACKS else ()

@@ -1,4 +1,4 @@
-"""Runs of the experiments of papers: what decides a run, its place in the cell store, and the table that the runs make."""
+"""Runs of the experiments of papers: the settings of a run, its key in the cell store, and the table of all runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Run:
     source: str
     target: str  # whose images are trained and tested on
     method: str
-    setting: float  # what is varied: pieces, hidden layers, images of a class, lambda_d
+    setting: float  # value of the quantity that the experiment varies: pieces, hidden layers, images of a class, lambda_d
     seed: int
     how: dict[str, Any]  # settings of the training
     measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`; empty where no robustness is measured
@@ -43,15 +43,15 @@ class Run:
         source, target = card_of_source(self.source), card_of(self.target)
         return files.digest_of(self._made_by(source.architecture) | {
             "experiment": self.experiment, "source": source.sha256, "architecture": source.architecture, "method": self.method,
-            "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size"}),
+            "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size", "label_is_texture"}),
             "part": self.part and self.part.model_dump(), "seed": self.seed, "how": self.how, "measured": self.measured,
         })  # fmt: skip
 
     def _made_by(self, architecture: str) -> dict[str, str]:
-        """The code: of the run's own module, and of the architecture, the norms and the attacks that it names."""
+        """The hash of the code: the run's module, and those of the architecture, the norms and the attacks that it names."""
         attacks = list(self.measured.get("attacks", {}).values())
         norms = [self.measured["norm"]] if "norm" in self.measured else []
-        if "attack" in self.how:  # that it trains with
+        if "attack" in self.how:  # the attack that the run trains with
             attacks.append(self.how["attack"])
             norms.append(self.how["attack"]["norm"])
         chosen = [deciding.modules_of_attack(attack) for attack in attacks] + [deciding.modules_of_norm(norm) for norm in norms]
@@ -59,17 +59,17 @@ class Run:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What tables say of the run."""
+        """The columns of a table that name the run."""
         return {"source": self.source, "target": self.target, "method": self.method, "setting": float(self.setting), "seed": self.seed}
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """A run as a worker is sent it."""
+    """A run with its source, as it is sent to a worker."""
 
     run: Run
     source: Pretrained
-    stored: Path | None  # what the run needs of that which `prepare` of `compute` has left
+    stored: Path | None  # the file for this run that `prepare` of `compute` has made
 
     def __str__(self) -> str:
         return str(self.run)
@@ -81,8 +81,8 @@ def compute(
     """Compute the runs that the store lacks, several at once, and write the table of all: a row for each run and measure.
 
     Args:
-        prepare: computes what runs share; called first, with the runs that are lacking, where there are any; returns by the key of a
-            run where that is which it needs.
+        prepare: called first with the runs that are lacking, where there are any; computes files that runs share, and returns the
+            path of its file by the key of a run.
 
     Raises:
         RunError: lists the runs that failed; the others are kept.
@@ -110,6 +110,6 @@ def compute(
 
 
 def _work(assigned: Assignment) -> None:
-    """In a worker: compute a run and keep what it ends with."""
+    """In a worker: compute a run and keep its values and tensors."""
     values, tensors = import_module(assigned.run.module).compute(assigned.run, assigned.source, assigned.stored)
     cells.save(assigned.run.experiment, assigned.run.key, {"values": values}, tensors)

@@ -1,4 +1,4 @@
-"""The grid of fine-tuning runs: what cells there are, and which of them the store does not hold (`computing` computes those).
+"""The grid of fine-tuning runs: its cells, and which of them the store does not hold (`computing` computes those).
 
 A cell is one run: (source, target, blocks, n_images, seed). Its key is the hash of all that decides its result; a cell
 whose key is in the store is not computed again, whichever experiment or interrupted run it comes from. Cells that differ by
@@ -25,7 +25,7 @@ from stages.lib.settings import params
 from stages.lib.settings.sections import FinetuneSettings, KeptWeights
 from stages.lib.store import cells, files
 
-TOGETHER = 5  # runs, where they are trained together: more gain little
+TOGETHER = 5  # runs that are trained together, where that is faster; more than 5 gain little
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def subset(self) -> str:
-        """The name of the images that it trains on."""
+        """The name of the subset that the cell trains on."""
         return subsets.name_of(self.n_images, self.seed)
 
 
@@ -69,14 +69,14 @@ def key_of(job: Job, cell: Cell, subset: np.ndarray) -> str:
 
 
 def together(job: Job, blocks: Blocks) -> int:
-    """How many runs are trained at once, where that many differ by seed alone: as the family of the architecture says."""
+    """How many runs that differ by seed alone are trained at once: TOGETHER, where the family of the architecture allows it, else 1."""
     most = module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS
     few = most is not None and blocks != "all" and blocks <= most
     return TOGETHER if few and "train" in job.fixed_in_all_runs(blocks) else 1
 
 
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
-    """What the runs of a source on a target have in common."""
+    """The settings and data that the runs of a source on a target have in common."""
     pretrained, normalisation = card.kind != "random", settings.normalisation
     if isinstance(normalisation, dict):
         normalisation = normalisation.get(card.name, "source")
@@ -84,7 +84,7 @@ def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: Finetun
         source=card.name, target=images.name, architecture=card.architecture, classes=images.classes, head_init=settings.head_init,
         training=settings.model_dump(include={"batch_size", "lr", "momentum", "weight_decay", "frozen_batchnorm"}),
         image_size=images.image_size, resolution=settings.resolution,
-        augmented=settings.augmentation == "published" and images.channels == 3,  # theirs leaves grey targets as they are
+        augmented=settings.augmentation == "published" and images.channels == 3,  # the published code leaves grey targets as they are
         mixed_precision=settings.mixed_precision,
         moments=(images.mean, images.std) if normalisation == "target" else None,
         source_sha256=card.sha256 if pretrained else None,
@@ -103,7 +103,7 @@ def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule:
     """Every cell of (source, target), in the order of its table; those of a batch follow one another.
 
     Args:
-        blocks: what to fine-tune besides the head; a source without pre-training has `all` only.
+        blocks: numbers of blocks to fine-tune besides the head; a source without pre-training has `all` only.
         drawn: the subsets, by name.
         schedule: epochs, and after how many of them the test accuracy is measured, for a number of images.
     """
@@ -120,7 +120,7 @@ def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule:
 
 
 def plan_of(source: str, target: str, blocks: list[Blocks], settings: FinetuneSettings) -> Plan:
-    """The plan of what is on disk and in the settings."""
+    """The plan of a source on a target, from the files on disk and the settings."""
     images, drawn = sets.card_of(target), subsets.load(target)
     job = job_of(sources.card_of(source), images, settings)
     planned = plan(job, blocks, drawn, partial(schedule, settings, images.splits["train"].n))

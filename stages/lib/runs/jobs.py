@@ -1,4 +1,4 @@
-"""What a worker is sent of fine-tuning runs: plain records that import neither torch nor the store."""
+"""Records of fine-tuning runs that are sent to workers; this module imports neither torch nor the store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Job:
-    """What the cells of one (source, target) have in common; small, as every worker is sent it."""
+    """The settings and data that the cells of one (source, target) have in common; small, as each worker gets a copy."""
 
     source: str
     target: str
@@ -55,23 +55,23 @@ class Stored:
         return np.load(self.path, mmap_mode="r")
 
     def places(self, subset: np.ndarray) -> np.ndarray:
-        """Where images stand among the activations, by their places in the split."""
+        """The rows of the activations that belong to images, given by their places in the split."""
         return subset if self.rows is None else np.searchsorted(self.rows, subset)
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A cell of a batch as a worker is asked for it."""
+    """A cell of a batch, with its images, as it is sent to a worker."""
 
     cell: "Cell"
     subset: np.ndarray  # places in the target's training images
-    absent: bool = True  # to be kept when it is done; a batch is computed as a whole, so that it is always the same
-    weights: bool = False  # are kept as well
+    absent: bool = True  # whether the store lacks the cell; a batch is always computed whole, so that its results stay the same
+    weights: bool = False  # whether its weights are kept as well
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Cells that are trained together, as a worker is sent them."""
+    """Cells that are trained together, as they are sent to a worker."""
 
     job: Job
     requests: list[Request]

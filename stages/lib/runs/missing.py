@@ -17,8 +17,8 @@ def compute(
     """Run `function` on each task whose key the store lacks.
 
     Args:
-        kind: of the cells.
-        tasks: by their keys; the first ones are begun first.
+        kind: that of the cells.
+        tasks: the tasks by their keys; the first ones are begun first.
         function: keeps its result under the key.
         preload: modules that the workers need.
         ended: called with each task as it ends well.
@@ -36,12 +36,12 @@ def follow(
     title: str, total: int, absent: Sequence[Any], outcomes: Iterable[tuple[Any, Exception | None]], *, unit: str,
     ended: Callable[[Any], None],
 ) -> None:  # fmt: skip
-    """Show how far a piece of work is while it goes on; what fails is listed at the end, and stops nothing else.
+    """Show the progress of work in pieces; a piece that fails stops no other, and is listed at the end.
 
     Args:
-        total: pieces, with those that the store held before.
-        absent: pieces that are computed; `str` of one says in an error which it is.
-        outcomes: each of them as it ends, with what went wrong, if anything.
+        total: number of pieces, with those that the store held before.
+        absent: pieces that are computed; `str` of a piece names it in an error.
+        outcomes: each absent piece as it ends, with its error or None.
         ended: called with each piece as it ends well.
 
     Raises:

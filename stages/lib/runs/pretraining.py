@@ -1,4 +1,4 @@
-"""Training a source as models/catalog.yaml and params.yaml say, with what is finished or half-finished kept in the cell store."""
+"""Training a source as models/catalog.yaml and params.yaml say, whose results and checkpoints are kept in the cell store."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from stages.lib.training import loop, parallel
 
 
 def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journal | None = None) -> nn.Sequential:
-    """Train, or take up the finished or half-finished work of an earlier run with the same settings, data and code.
+    """Train a source, or take up the finished or half-finished work of an earlier run with the same settings, data and code.
 
     The number of processes decides nothing but rounding, so that weights trained on a cluster are taken up here.
     """
@@ -57,7 +57,7 @@ def key_of(entry: Trained, settings: SourceSettings) -> str:
         deciding.modules_of_attack(perturbation.model_dump()) if perturbation else (),
     )  # fmt: skip
     return files.digest_of(made_by | {
-        "data": data.model_dump(exclude={"name", "splits"}), "images": data.splits["train"].sha256,
+        "data": data.model_dump(exclude={"name", "splits", "label_is_texture"}), "images": data.splits["train"].sha256,
         "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
     })  # fmt: skip
 
@@ -108,7 +108,7 @@ def train(
 
 
 def perturbation_of(entry: Trained, settings: SourceSettings) -> AnyPerturbation | None:
-    """How the entry's images are perturbed: as it says, or as params.yaml says for all."""
+    """The perturbation of the entry's images: its own or, where it has none, that of params.yaml; None for natural training."""
     if entry.threat is None or entry.threat.eps == 0:
         return None
     return entry.threat.perturbation or TrainingPgd(kind="pgd", steps=settings.attack.steps, step_ratio=settings.attack.step_ratio)

@@ -23,7 +23,7 @@ class Steps(Settings):
     step_ratio: Annotated[Real, Field(gt=1)]  # c; PGD(1) with a step of 6 within L2 3 is 2
 
 
-# Robustness is measured with
+# Attacks that robustness is measured with
 
 
 class Fgsm(Settings):
@@ -56,7 +56,7 @@ class RandomSearch(Settings):
 
 
 class AutoAttack(Settings):
-    """An extra (Croce & Hein 2020)."""
+    """AutoAttack (Croce & Hein 2020), from a package that is installed as an extra."""
 
     kind: Literal["autoattack"]
     queries: Count = 5000
@@ -66,7 +66,7 @@ class AutoAttack(Settings):
 AnyAttack = Annotated[Fgsm | Pgd | RandomSearch | AutoAttack, Field(discriminator="kind")]
 
 
-# Sources are trained on
+# Perturbations that sources are trained on
 
 
 class TrainingPgd(Steps):

@@ -22,9 +22,9 @@ from stages.lib.settings.fields import (
 
 
 class File(Settings):
-    """A file that is published elsewhere: where, and what it is known by."""
+    """A published file: its addresses, and the size and checksums that it is known by."""
 
-    name: FileName  # that it has on disk
+    name: FileName  # on disk
     mirrors: OneOrMore[str]  # http(s)://, file:// or paths, tried in turn
     size: Count | None = None  # bytes
     sha256: Sha256Start | None = None
@@ -50,7 +50,7 @@ class Threat(Settings):
 
     norm: NormName
     eps: NotNegative
-    perturbation: AnyPerturbation | None = None  # none: as params.yaml: source.attack says
+    perturbation: AnyPerturbation | None = None  # none: the attack of params.yaml: source.attack
 
 
 class Source(Settings):
@@ -60,7 +60,7 @@ class Source(Settings):
 class Trained(Source):
     kind: Literal["trained"]
     dataset: Name
-    part: Part | None = None  # of its classes
+    part: Part | None = None  # of the classes of the dataset
     threat: Threat | None
     seed: Whole
 

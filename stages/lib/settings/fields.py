@@ -11,14 +11,14 @@ class Settings(BaseModel):
 
 
 def _number(value: object) -> object:
-    """YAML 1.1 reads 1e-4 as text; YAML 1.2, which DVC writes, as a number. Both are taken for a number here."""
+    """The value as it is; raises ValueError for true and false. Text passes: YAML 1.1 reads 1e-4 as text, YAML 1.2 as a number."""
     if isinstance(value, bool):
         raise ValueError("Input should be a number")
     return value
 
 
 def unique(values: list) -> list:
-    """The list as it is; raises ValueError where it names something twice."""
+    """The list as it is; raises ValueError where a value is in it twice."""
     repeated = [v for i, v in enumerate(values) if v in values[:i]]
     if repeated:
         raise ValueError(f"Input should name nothing twice, and {repeated[0]!r} is")
@@ -74,7 +74,7 @@ def by_size(values: dict[int | str, Any], n_images: int, whole: bool) -> Any:
     """The value for a subset of `n_images`; `whole` says that these are all training images.
 
     Raises:
-        KeyError: when none holds from so few images on.
+        KeyError: when every value holds only for larger subsets.
     """
     if whole and "all" in values:
         return values["all"]

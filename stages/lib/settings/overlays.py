@@ -1,4 +1,4 @@
-"""Profiles: files that hold only what differs from `profiles/default.yaml`, merged into one whole of settings.
+"""Profiles: files that hold only what differs from `profiles/default.yaml`, merged into all settings.
 
 Mappings are merged key by key; a mapping of another `kind` replaces the one below it, and so does any other value. A profile may
 list others under `profiles:`. Profiles that are used together are first merged with one another: the lists that say what is brought
@@ -58,14 +58,14 @@ def available(folder: Path = FOLDER) -> list[str]:
 
 
 def path_of(name: str, folder: Path = FOLDER, said_by: str = "") -> Path:
-    """The file of a profile; raises SettingsError where there is none, which begins with `said_by`, the place that names it."""
+    """The file of a profile; where there is none, raises SettingsError, which begins with `said_by`, the place that names the profile."""
     if name not in (names := available(folder)):
         raise SettingsError(f"{said_by}{name!r} is no profile in {folder}/; allowed: {params.choices(name, names)}")
     return folder / f"{name}.yaml"
 
 
 def files_of(names: list[str], folder: Path = FOLDER) -> list[Path]:
-    """The files of the default, of the profiles and of those that these list, each after what it is laid over."""
+    """The files of the default, of the profiles and of those that these list, each after those that it is laid over."""
     paths = [path_of(DEFAULT, folder)]
     for name in _without_default(names):
         path = path_of(name, folder)
@@ -166,8 +166,8 @@ def _joined(first: Tree, second: Tree, place: str = "") -> Tree:
 def _joined_lists(first: Setting, second: Setting) -> Setting:
     items, paths = [], []
     for setting in (first, second):
-        own = setting.value if isinstance(setting.value, list) else [setting.value]
-        for item, path in zip(own, setting.of_items or [setting.path] * len(own), strict=True):
+        added = setting.value if isinstance(setting.value, list) else [setting.value]
+        for item, path in zip(added, setting.of_items or [setting.path] * len(added), strict=True):
             if item not in items:
                 items.append(item)
                 paths.append(path)
@@ -182,7 +182,7 @@ def _disagreement(key: str, first: Tree | Setting, second: Tree | Setting) -> st
 
 
 def _file_of(whole: Tree, place: tuple) -> Path | None:
-    """The file that says what is at a place, a path of keys as pydantic gives it, in which names of types may stand, too."""
+    """The file that holds the setting at a place: a path of keys as pydantic gives it, in which names of types may stand, too."""
     node: Tree | Setting = whole
     for part in place:
         if isinstance(node, Setting):

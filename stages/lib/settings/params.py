@@ -27,7 +27,7 @@ MOST_SHOWN = 16  # names in a line that says what is allowed
 
 
 class SettingsError(RunError):
-    """A setting that cannot be run: the message names the file, the key, what was found and what is allowed."""
+    """An error of a setting that cannot be run: it names the file, the key, its value and what is allowed."""
 
 
 def load_params(path: Path = PARAMS, kind: type[Params] = Params) -> Params:
@@ -37,15 +37,15 @@ def load_params(path: Path = PARAMS, kind: type[Params] = Params) -> Params:
 
 def section(name: str, path: Path = PARAMS, kind: type[Params] = Params) -> Any:
     """One top-level key of params.yaml, as its typed object."""
-    found = read_yaml(path)
-    if name not in found:
+    content = read_yaml(path)
+    if name not in content:
         raise SettingsError(f"{path}: {name} is missing")
     field = kind.model_fields[name]
-    return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, found[name], path, name)
+    return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, content[name], path, name)
 
 
 def value_for(n_images: int, whole: bool, key: str, values: dict[int | str, Any]) -> Any:
-    """What a setting that differs by size is for a subset of `n_images`; `whole` says that these are all training images."""
+    """The value, for a subset of `n_images`, of a setting that differs by size; `whole`: these are all training images."""
     try:
         return by_size(values, n_images, whole)
     except KeyError:
@@ -57,10 +57,10 @@ def source_entry(name: str, path: Path = MODEL_CATALOG) -> catalog.AnySource:
     return parse(catalog.AnySource, entry_of(read_yaml(path), name, path), path, name)
 
 
-def entry_of(found: dict, name: str, path: Path) -> object:
-    if name not in found:
-        raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, found)}")
-    return found[name]
+def entry_of(entries: dict, name: str, path: Path) -> object:
+    if name not in entries:
+        raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, entries)}")
+    return entries[name]
 
 
 def entry_names(path: Path) -> list[str]:
@@ -69,24 +69,24 @@ def entry_names(path: Path) -> list[str]:
 
 
 def unknown(key: str, names: list[str], allowed: list[str], where: object) -> list[str]:
-    """A line for each name of a setting that is not among those that are allowed, which are in the place `where`."""
+    """A line for each name in the setting `key` that is not allowed; `where` says where the allowed names stand."""
     return [f"{PARAMS}: {key}: {name!r} is not in {where}; allowed: {choices(name, allowed)}" for name in names if name not in allowed]
 
 
 def read_yaml(path: Path) -> dict:
     try:
-        found = _loaded(path.read_text())
+        content = _loaded(path.read_text())
     except FileNotFoundError:
         raise SettingsError(f"{path}: the file is missing") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise SettingsError(f"{path}: holds {type(found).__name__}; allowed: keys with values")
-    return deepcopy(found)  # the text is parsed once; what one caller changes is nobody else's
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: holds {type(content).__name__}; allowed: keys with values")
+    return deepcopy(content)  # the text is parsed once, and a caller may change what it gets
 
 
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # a tenth of the time, where libyaml is there
-    """Refuses a key that is there twice, of which YAML would silently take the last."""
+    """A loader that refuses a key that is there twice, as YAML would silently take the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -98,20 +98,20 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # a tenth of 
         return super().construct_mapping(node, deep)
 
 
-@lru_cache(maxsize=8)  # as every entry of a catalog is looked up by itself
+@lru_cache(maxsize=8)  # a catalog is read again for each of its entries
 def _loaded(text: str) -> object:
     return yaml.load(text, _UniqueKeys)
 
 
-def parse(kind: Any, found: object, path: Path | Callable[[tuple], Path], prefix: str = "") -> Any:
-    """`found` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it.
+def parse(kind: Any, content: object, path: Path | Callable[[tuple], Path], prefix: str = "") -> Any:
+    """`content` as an object of type `kind`; raises SettingsError with one line for all that is wrong with it.
 
     Args:
-        path: the file that `found` comes from; or, where it comes from several, the file of a place in it, as pydantic gives it.
+        path: the file that `content` comes from; or, where there are several, a function from a place, as pydantic gives it, to its file.
     """
     file_of = path if callable(path) else lambda place: path
     try:
-        return TypeAdapter(kind).validate_python(found)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         tags = _tags(kind)
         lines = dict.fromkeys(f"{file_of(e['loc'])}: {_explain(e, prefix, kind, tags)}" for e in error.errors())
@@ -119,7 +119,7 @@ def parse(kind: Any, found: object, path: Path | Callable[[tuple], Path], prefix
 
 
 def _explain(error: dict, prefix: str, kind: Any, tags: set[str]) -> str:
-    """One of pydantic's errors in this project's words: key, what was found, what is allowed."""
+    """One of pydantic's errors in this project's words: the key, its value, and what is allowed."""
     unknown = error["type"] == "extra_forbidden"
     *above, last = error["loc"] or ("",)
     place = [str(step) for step in above if not _names_a_union_member(step, tags)]
@@ -148,12 +148,12 @@ def _tags(kind: Any) -> set[str]:
 
 
 def _names_a_union_member(step: str | int, tags: set[str]) -> bool:
-    """Pydantic puts the member of a union that it tried into the place of an error; a reader does not look for it."""
+    """Whether a step of an error's place names the member of a union that pydantic tried, which a reader does not look for."""
     return isinstance(step, str) and (step in tags or step in ("constrained-int", "int", "none") or "[" in step)
 
 
 def _siblings(kind: Any, place: tuple) -> list[str]:
-    """The keys that are allowed where a key is not known, by walking the schema; empty where that is not an object."""
+    """The keys that are allowed in the place of an unknown key, read from the schema; empty where no object stands there."""
     schema = TypeAdapter(kind).json_schema(ref_template="{model}")
     definitions = schema.get("$defs", {})
 
@@ -164,8 +164,8 @@ def _siblings(kind: Any, place: tuple) -> list[str]:
     for part in place:
         mapping = node.get("discriminator", {}).get("mapping", {})
         if part in mapping:
-            found = mapping[part]
-            node = found if isinstance(found, dict) else definitions[found]  # a union within a union has no name
+            member = mapping[part]
+            node = member if isinstance(member, dict) else definitions[member]  # a union within a union has no name
             continue
         if part in node.get("properties", {}):
             node = node["properties"][part]
@@ -174,9 +174,9 @@ def _siblings(kind: Any, place: tuple) -> list[str]:
     return list(node.get("properties", {}))
 
 
-def choices(found: str, allowed: list[str] | dict) -> str:
-    """All that is allowed, or where that is long the first few, and the nearest to what was found."""
-    names = [str(name) for name in allowed]
-    close = difflib.get_close_matches(found, names, n=1)
+def choices(name: str, allowed: list[str] | dict) -> str:
+    """The names that are allowed, the first few of many, and the allowed name that is most like `name`."""
+    names = [str(each) for each in allowed]
+    close = difflib.get_close_matches(name, names, n=1)
     shown = names if len(names) <= MOST_SHOWN else [*names[:MOST_SHOWN], f"and {len(names) - MOST_SHOWN} more"]
     return ", ".join(shown) + (f" (did you mean {close[0]!r}?)" if close else "")

@@ -1,4 +1,4 @@
-"""What to run: the sections of params.yaml, one per stage."""
+"""The sections of params.yaml, one per stage."""
 
 from typing import Annotated, Literal
 
@@ -54,7 +54,7 @@ class OneCycle(Settings):
 
 
 class Stepwise(Settings):
-    """The learning rate falls to a tenth at equal distances, so often (Utrera et al. 2021, A.10)."""
+    """The learning rate falls to a tenth `decays` times, at equal distances (Utrera et al. 2021, A.10)."""
 
     kind: Literal["stepwise"]
     decays: Whole

@@ -37,7 +37,7 @@ class _Numbers(RoundTripRepresenter):
 
 @dataclass(frozen=True)
 class Notes:
-    """What a file says besides its values."""
+    """The comments of a file, and which of its mappings are in braces."""
 
     header: list[str] = field(default_factory=list)  # lines of comments before anything else
     above: dict[Place, list[str]] = field(default_factory=dict)  # lines of comments above a key
@@ -147,7 +147,7 @@ def _in_brackets(value: Any) -> Any:
 
 
 def _as_dvc_writes(text: str) -> str:
-    """The same text read and written by the reader and writer that DVC uses, with its options."""
+    """The text after it was read and written by the reader and writer that DVC uses, with its options."""
     stream = io.StringIO()
     writer = YAML()
     writer.default_flow_style = False

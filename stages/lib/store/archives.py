@@ -1,4 +1,4 @@
-"""Archives, unpacked whole or not at all, and never outside their folder."""
+"""Archives are unpacked whole or not at all, and never outside their folder."""
 
 import gzip
 import lzma
@@ -17,18 +17,18 @@ from stages.lib.store import files
 
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile,
-    NotImplementedError,  # what zipfile raises for a compression that it does not know ...
-    RuntimeError,  # ... and for a password
+    NotImplementedError,  # of zipfile, for a compression that it does not know
+    RuntimeError,  # of zipfile, for an archive with a password
 )  # fmt: skip
 
 
 @contextmanager
 def extracted(archives: Sequence[Path], within: Path) -> Iterator[Path]:
-    """All that the archives hold, in a folder of its own that is there while the block runs.
+    """A temporary folder with the content of all archives; it is removed when the block ends.
 
     Args:
         archives: tar (plain, gz, bz2, xz) or zip, told apart by their content.
-        within: the folder in which the temporary one is made; on a disk with room for what the archives hold.
+        within: the folder in which the temporary one is made; its disk needs room for the content of the archives.
     """
     within.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=within, prefix="extracted-") as folder:
@@ -61,7 +61,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def decompress(archive: Path, target: Path) -> None:
-    """The one file that a .gz holds."""
+    """Write the one file that a .gz archive holds to `target`."""
     with _explained(archive, target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(archive) as source, open(target, "wb") as out:
@@ -70,7 +70,7 @@ def decompress(archive: Path, target: Path) -> None:
 
 @contextmanager
 def _explained(archive: Path, folder: Path) -> Iterator[None]:
-    """Faults as one line, after which nothing is left in `folder`."""
+    """Turn each fault of the block into a RunError of one line, and leave nothing in `folder`."""
     try:
         yield
     except (*DAMAGED, OSError, RunError) as error:

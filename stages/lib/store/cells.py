@@ -1,6 +1,6 @@
 """The cell store: one small file for each finished piece of work, under the hash of all that decides its result.
 
-A cell that is there is finished; there is no other record. So a killed stage goes on where it stopped, and experiments
+A cell that exists is finished; there is no other record. So a killed stage goes on where it stopped, and experiments
 that share a cell share its result. Cells are kept in `.cells/` beside the original repository, outside Git and DVC.
 """
 
@@ -21,12 +21,12 @@ def folder(kind: str) -> Path:
 
 
 def path_of(kind: str, key: str, suffix: str = ".json") -> Path:
-    """A file of a cell: the result, or with another suffix what is kept beside it."""
+    """The file of a cell: its result, or with another suffix a file that is kept beside the result."""
     return folder(kind) / key[:2] / f"{key}{suffix}"
 
 
 def save(kind: str, key: str, result: dict[str, Any], tensors: dict[str, Any] | None = None) -> None:
-    """Keep a result. Tensors are written before it, so that a cell that is there always has them."""
+    """Keep a result. Its tensors are written first, so that a cell that exists always has them."""
     if tensors is not None:
         weights = path_of(kind, key, ".safetensors")
         files.write_tensors(weights, tensors)

@@ -9,7 +9,7 @@ from stages.lib.store.files import CHUNK
 
 
 class Digests(NamedTuple):
-    """What a file is known by."""
+    """Size and checksums, by which a file is known."""
 
     size: int  # bytes
     sha256: str
@@ -26,25 +26,25 @@ def digests_of(path: Path) -> Digests:
     return Digests(size, sha256.hexdigest(), md5.hexdigest())
 
 
-def problem_of(path: Path, found: Digests, file: File) -> str | None:
-    """In what the file at `path` is not the one of the catalog; None where it is, as far as the catalog says."""
+def problem_of(path: Path, digests: Digests, file: File) -> str | None:
+    """How the file at `path` differs from the entry of the catalog; None where nothing that the entry says differs."""
     with open(path, "rb") as content:
         if is_page(content.read(512)):
             return "an HTML page instead of the file"
-    if file.size is not None and found.size != file.size:
-        return f"it has {found.size} bytes; allowed: {file.size}"
-    if not found.sha256.startswith(file.sha256 or ""):
-        return f"sha256 is {found.sha256}; allowed: {file.sha256}"
-    if file.md5 is not None and found.md5 != file.md5:
-        return f"md5 is {found.md5}; allowed: {file.md5}"
+    if file.size is not None and digests.size != file.size:
+        return f"it has {digests.size} bytes; allowed: {file.size}"
+    if not digests.sha256.startswith(file.sha256 or ""):
+        return f"sha256 is {digests.sha256}; allowed: {file.sha256}"
+    if file.md5 is not None and digests.md5 != file.md5:
+        return f"md5 is {digests.md5}; allowed: {file.md5}"
     return None
 
 
 def is_known(file: File) -> bool:
-    """Whether the catalog has a checksum of it."""
+    """Whether the catalog has a checksum of the file."""
     return file.sha256 is not None or file.md5 is not None
 
 
 def is_page(start: bytes) -> bool:
-    """Whether these first bytes of a file are those of an HTML page, as a server sends it that wants a log-in or has moved."""
+    """Whether a file that starts with these bytes is an HTML page: servers that ask for a log-in, or have moved, send one."""
     return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))

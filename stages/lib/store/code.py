@@ -1,10 +1,10 @@
-"""The hash of the code that decides a result: found by reading imports, never by importing.
+"""The hash of the code that decides a result, computed by reading source files, which are never imported for it.
 
-A cell's key holds the code of what computes it, and `check` writes down that of each stage, for DVC. What counts is the syntax of a
-module without docstrings, comments and bare strings, so that better words recompute nothing. A module is made of itself and of
-the project modules that it imports, also inside functions, but for those under `if TYPE_CHECKING:`, which never run. A table
-of choices (`choice.py`) is left out: whoever makes a key names the chosen modules. A data file beside or below a module, whose
-relative name stands in the module as a string, belongs to it.
+A cell's key holds the hash of the code that computes it, and `check` writes the hash of each stage down, for DVC. What counts is
+the syntax of a module without docstrings, comments and bare strings, so that better words recompute nothing. A module is made of
+itself and of the project modules that it imports, also inside functions, but for those under `if TYPE_CHECKING:`, which never
+run. A table of choices (`choice.py`) is left out: whoever makes a key names the chosen modules. A data file beside or below a
+module, whose relative name stands in the module as a string, belongs to it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ class Tree:
 
     Args:
         root: the folder that holds `stages`.
-        known: what earlier processes have found in files of the same content.
+        known: syntax that earlier processes have read from files of the same content.
     """
 
     def __init__(self, root: Path, known: Known | None = None):
@@ -97,7 +97,7 @@ class Tree:
 
 @cache
 def tree() -> Tree:
-    """This project's own."""
+    """The modules of this project."""
     return Tree(ROOT, Known.of_the_project())
 
 
@@ -119,5 +119,5 @@ def imports(path: Path) -> tuple[str, ...]:
 
 @cache
 def torch_version() -> str:
-    """Without importing it; found among the installed packages, which takes longer than all else of a key."""
+    """The version of torch from the list of installed packages: torch is not imported, yet this takes longer than the rest of a key."""
     return version("torch")

@@ -38,7 +38,7 @@ class _LastingError(Exception):
 
 @dataclass(frozen=True)
 class _Part:
-    """A half-downloaded file, and beside it from which mirror it is and in which version (ETag or date)."""
+    """A half-downloaded file, and beside it a card: the mirror that it comes from, and its version there (ETag or date)."""
 
     path: Path
 
@@ -47,13 +47,13 @@ class _Part:
         return self.path.with_suffix(".json")
 
     def start_from(self, mirror: str) -> tuple[int, str | None]:
-        """Bytes that are there from this mirror, and their version."""
+        """How many bytes of the file this mirror has already sent, and in which version of it."""
         try:
             card = json.loads(self.card.read_text())
             if card["mirror"] == mirror:
                 return self.path.stat().st_size, card["version"]
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none, or a damaged one: from the start
+            pass  # a card that is missing or damaged: the download begins anew
         return 0, None
 
     def begin(self, mirror: str, version: str | None) -> None:
@@ -74,26 +74,26 @@ def fetch(
     progress: Progress = lambda done, total: None,
     wait: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Copy or download `file` to `destination`; one that is there and right is used as it is, without network.
+    """Copy or download `file` to `destination`; a right file that is there already is used as it is, without network.
 
     Args:
         timeout_s: longest silence of a server.
-        attempts: how often a fault that may pass is tried at each mirror, with 1, 2, 4, ... seconds between, or what the server asks for.
+        attempts: how often each mirror is tried while its fault may pass, with pauses of 1, 2, 4, ... seconds, or as the server asks.
 
     Returns:
         The sha256 of the file.
 
     Raises:
-        RunError: for each mirror what went wrong, and what to do. What was at the destination before is still there.
+        RunError: says what went wrong at each mirror, and what to do. A file that was at the destination before is still there.
     """
     downloads = cells.folder("downloads")
     known = files.digest_of(file.model_dump())
     part = _Part(downloads / f"{known}.part")
     with files.locked(downloads / f"{known}.lock", file.name, log):
-        found = _present(destination, file)
-        if isinstance(found, Digests):
-            return found.sha256
-        wrong = [f"{destination}: {found}"] if found else []
+        present = _present(destination, file)
+        if isinstance(present, Digests):
+            return present.sha256
+        wrong = [f"{destination}: {present}"] if present else []
         for mirror in file.mirrors:
             try:
                 return _from_mirror(mirror, file, destination, part, timeout_s, attempts, progress, wait)
@@ -103,16 +103,16 @@ def fetch(
 
 
 def _present(destination: Path, file: File) -> Digests | str | None:
-    """What is at the destination: the file itself, what is wrong with it, or None."""
+    """The digests of the file at the destination where it is the right one; else what is wrong with it; None where no file is there."""
     if not destination.is_file():
         return None
-    found = digests_of(destination)
-    problem = problem_of(destination, found, file)
+    digests = digests_of(destination)
+    problem = problem_of(destination, digests, file)
     if problem:
         log(f"{destination}: {problem}; it is brought anew")
     elif not is_known(file):
-        _say_checksum(file, found)
-    return problem or found
+        _say_checksum(file, digests)
+    return problem or digests
 
 
 def _from_mirror(
@@ -136,9 +136,9 @@ def _copy(mirror: str, file: File, destination: Path, part: _Part, timeout_s: fl
     with files.replacing(destination) as temporary:
         with open(path, "rb") as source, open(temporary, "wb") as target:
             shutil.copyfileobj(source, target, files.CHUNK)
-        found = _verified(temporary, file, None)
-    progress(found.size, found.size)
-    return found.sha256
+        digests = _verified(temporary, file, None)
+    progress(digests.size, digests.size)
+    return digests.sha256
 
 
 def _download(mirror: str, file: File, destination: Path, part: _Part, timeout_s: float, progress: Progress) -> str:
@@ -159,18 +159,18 @@ def _download(mirror: str, file: File, destination: Path, part: _Part, timeout_s
     except OSError as error:
         raise RunError(f"{part.path}: cannot be written: {error.strerror or error}; with more room it goes on from there") from error
     try:
-        found = _verified(part.path, file, promised)
+        digests = _verified(part.path, file, promised)
     except _LastingError as error:
         part.clear()
-        if start:  # the two halves may be of different files: once more from the start
+        if start:  # the two halves may be of different files: the download begins anew
             raise _PassingError(str(error)) from None
         raise
     _move(part, destination)
-    return found.sha256
+    return digests.sha256
 
 
 def _start_of(answer: Any, start: int, mirror: str, part: _Part) -> int:
-    """From which byte on the server sends, once it has been found to send the file at all."""
+    """The byte from which on the server sends the file; raises where it does not send the file at all."""
     if answer.status_code in (408, 429) or answer.status_code >= 500:
         asked_for = answer.headers.get("Retry-After", "")
         raise _PassingError(f"the server answered {answer.status_code}", float(asked_for) if asked_for.isdecimal() else 0.0)
@@ -210,29 +210,29 @@ def _receive(answer: Any, file: File, part: _Part, start: int, progress: Progres
 
 
 def _promised_sha256(headers: Any) -> str | None:
-    """Hugging Face says the sha256 of a large file where it redirects to its storage."""
+    """The sha256 that Hugging Face gives for a large file where it redirects to its storage; None where there is none."""
     value = headers.get("X-Linked-Etag", "").strip('"')
     return value if len(value) == 64 and set(value) <= set("0123456789abcdef") else None
 
 
 def _verified(path: Path, file: File, promised: str | None) -> Digests:
-    """Raises _LastingError for a file that is not the one of the catalog or, where that says nothing, of the server's promise."""
-    found = digests_of(path)
-    if problem := problem_of(path, found, file):
+    """The digests of a file; raises _LastingError where they are not those of the catalog or, if it has none, of the server's promise."""
+    digests = digests_of(path)
+    if problem := problem_of(path, digests, file):
         raise _LastingError(f"{problem}; nothing is kept")
     if not is_known(file):
-        if promised not in (None, found.sha256):
-            raise _LastingError(f"sha256 is {found.sha256}; the server promised {promised}; nothing is kept")
-        _say_checksum(file, found)
-    return found
+        if promised not in (None, digests.sha256):
+            raise _LastingError(f"sha256 is {digests.sha256}; the server promised {promised}; nothing is kept")
+        _say_checksum(file, digests)
+    return digests
 
 
-def _say_checksum(file: File, found: Digests) -> None:
-    log(f"{file.name}: the catalog has no checksum of it; add `sha256: {found.sha256}` to its entry")
+def _say_checksum(file: File, digests: Digests) -> None:
+    log(f"{file.name}: the catalog has no checksum of it; add `sha256: {digests.sha256}` to its entry")
 
 
 def _move(part: _Part, destination: Path) -> None:
-    """The verified part takes its name; across file systems as a copy that is whole before it does."""
+    """Give the verified part its name; to another file system it is copied whole before it gets the name."""
     with files.replacing(destination) as temporary:
         try:
             os.replace(part.path, temporary)

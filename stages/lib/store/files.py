@@ -19,7 +19,7 @@ CHUNK = 1 << 20
 
 
 def state_folder() -> Path:
-    """Where finished cells and run journals live: beside the original repository, also when DVC runs in a copy of it."""
+    """The folder that holds finished cells and run journals: the original repository, also when DVC runs in a copy of it."""
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
 
 
@@ -63,9 +63,9 @@ def read_json(path: Path) -> Any:
 
 
 def write_array(path: Path, shape: tuple[int, ...], dtype: Any, chunks: Iterable[np.ndarray]) -> str:
-    """A .npy file from chunks of rows, each written as it comes, so that the file may be larger than memory. Returns its sha256.
+    """Write a .npy file from chunks of rows, one after the other, so that the file may be larger than memory; returns its sha256.
 
-    It is no memory map, as the pages of one count as memory of the process, and one that finds no room on the disk ends it.
+    The file is not written through a memory map: its pages count as memory of the process, and a full disk would kill the process.
     """
     digest, rows, header = hashlib.sha256(), 0, io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)})
@@ -109,7 +109,7 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of(content: Any) -> str:
-    """sha256 of anything that JSON can say, independent of the order of keys."""
+    """sha256 of anything that JSON can express; the order of keys makes no difference."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -128,7 +128,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         problem = error
-    with open(path, "rb") as file:  # only now: the length of a whole file's header may look like any of these
+    with open(path, "rb") as file:  # only after the failure, as a whole safetensors file may start with the same bytes
         start = file.read(512)
     if start[:1] == b"\x80" or start[:2] == b"PK":
         raise RunError(f"{path}: holds a pickle, which could run code; allowed: safetensors. Nothing of it was read")
@@ -175,14 +175,14 @@ def read_checkpoint(path: Path, log: Callable[[str], None]) -> dict | None:
 
 
 @contextmanager
-def locked(path: Path, what: str, log: Callable[[str], None] = print) -> Iterator[None]:
-    """Hold a lock file while the block runs; says so when another process holds it, and waits for that."""
+def locked(path: Path, content: str, log: Callable[[str], None] = print) -> Iterator[None]:
+    """Hold a lock file while the block runs; where another process holds it, wait, and log that `content` is being written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log(f"{what} is being written by another process; waiting for it to end")
+        log(f"{content} is being written by another process; waiting for it to end")
         lock.acquire()
     try:
         yield

@@ -1,7 +1,7 @@
-"""The journal of a stage's execution: what it ran with, what it measured, how it ended. It does not know MLflow.
+"""The journal of a stage's execution: its settings, metrics and files, and how it ended. This module does not know MLflow.
 
 A journal is a file of JSON lines in `.runs/` beside the original repository. `tracking` mirrors journals into the
-tracking store, and removes them from `.runs/` when all of it has arrived; so a store that is away costs nothing but time.
+tracking store, and removes each from `.runs/` when all of it has arrived; so nothing is lost while the store is away.
 A stage that lasts starts a follower, which mirrors its journal while it grows.
 """
 
@@ -47,7 +47,7 @@ class Journal:
     def event(self, kind: str, **values: Any) -> None:
         line = json.dumps({"event": kind, "time_ms": int(time.time() * 1000), **values})
         with self._guard:
-            if self._file.closed:  # a last sample of the machine, too late
+            if self._file.closed:  # a last sample of the machine came too late
                 return
             try:
                 os.write(self._file.fileno(), f"{line}\n".encode())
@@ -55,18 +55,18 @@ class Journal:
                 raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Settings, as nested keys with dots."""
+        """Write settings down; nested keys are joined by dots."""
         self.event("params", values=flatten(values))
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         self.event("metrics", values=dict(values), step=step)
 
     def cell(self, key: str, params: Mapping[str, Any], history: list[tuple[int, Mapping[str, float]]]) -> None:
-        """A finished cell: its parameters, and its metrics as (epoch, values)."""
+        """Write a finished cell down: its parameters, and its metrics as (epoch, values)."""
         self.event("cell", key=key, params=dict(params), history=history)
 
     def file(self, role: str, path: Path) -> None:
-        """An input or output with its hash; of a folder, that of its listing."""
+        """Write an input or output down with its hash; the hash of a folder is that of its listing."""
         self.event("file", role=role, path=str(path), digest=_digest(path), bytes=_size(path))
 
     def close(self, status: str) -> None:
@@ -77,11 +77,12 @@ class Journal:
 
 @contextmanager
 def execution(stage: str, *items: str, settings: Mapping[str, Any], inputs: list[Path], outputs: list[Path]) -> Iterator[Journal]:
-    """The frame of every stage: lock, journal, system metrics, and errors as one line.
+    """The frame of every stage: it holds the lock, writes the journal with system metrics, and notes errors.
 
     Args:
-        stage: the stage's word; `items`: its place in the matrix.
-        settings: what the stage read of params.yaml and the catalogs.
+        stage: name of the stage.
+        items: its place in the matrix of the stage.
+        settings: those of params.yaml and the catalogs that the stage reads.
         inputs, outputs: files or folders, whose hashes the journal keeps.
     """
     name = "@".join([stage, "-".join(items)]) if items else stage
@@ -110,7 +111,7 @@ def execution(stage: str, *items: str, settings: Mapping[str, Any], inputs: list
             sys.exit(f"{name}: interrupted; it goes on from here at the next `dvc repro`")
         finally:
             ended.set()
-            with suppress(RunError):  # a full disk, of which the error that is on its way tells
+            with suppress(RunError):  # a full disk: the error that is being raised says so
                 journal.metrics({"duration_s": time.monotonic() - started})
                 journal.close(status)
 
@@ -134,7 +135,7 @@ def reading(path: Path) -> tuple[list[dict], bool]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{a: {b: 1}} to {a.b: 1}; lists stay whole."""
+    """Nested mappings as one with dotted keys: {a: {b: 1}} becomes {a.b: 1}; lists stay whole."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -142,7 +143,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _sample(journal: Journal, ended: threading.Event) -> None:
-    """Starts the follower once the stage lasts, and writes down what the machine is doing."""
+    """Start the follower of a stage that lasts, and note the use of processor and memory every few seconds."""
     if ended.wait(LIVE_AFTER_S):
         return
     log = journal.path.with_suffix(".log")
@@ -170,7 +171,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _digest(path: Path) -> str | None:
-    """Of an image set, that of its card, which holds the hashes of its splits: the images may be tens of gigabytes."""
+    """The hash of a file or folder; of an image set, that of its card, which holds the hashes of its splits, as images may be large."""
     if (path / "card.json").is_file():
         return files.sha256_of(path / "card.json")
     if path.is_dir():
@@ -179,5 +180,5 @@ def _digest(path: Path) -> str | None:
 
 
 def _size(path: Path) -> int:
-    found = path.rglob("*") if path.is_dir() else [path]
-    return sum(p.stat().st_size for p in found if p.is_file())
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return sum(p.stat().st_size for p in paths if p.is_file())

@@ -1,7 +1,7 @@
-"""What matters of a Python file: the hash of its syntax tree, what it imports, and which modules and files it names.
+"""Syntax of a Python file: the hash of its syntax tree, its imports, and the modules and files that it names.
 
-Parsing takes milliseconds a file, so that what was found is kept in `.cells/code.json` beside the original repository, under the
-sha256 of the file's bytes. A file of it that is damaged, or that another process has just replaced, costs a parse and no error.
+Parsing takes milliseconds a file, so the results are kept in `.cells/code.json` beside the original repository, under the
+sha256 of the file's bytes. Where code.json is damaged or another process has just replaced it, files are parsed again.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from stages.lib.store import files
 if TYPE_CHECKING:
     import ast
 
-SCHEME = 1  # of the hashes below and of the file that keeps them; one more for each change of what they are made of
-MOST = 2000  # files that are remembered; then all that this process has not read are forgotten
+SCHEME = 1  # version of the hashes below and of the file that keeps them; add one where their ingredients change
+MOST = 2000  # files that are remembered; when there are more, those that this process has not read are forgotten
 FILE_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*\.\w+")
 MODULE_NAME = re.compile(r"stages(\.\w+)+")
 
@@ -51,9 +51,9 @@ def parse(text: bytes) -> Syntax:
 
 
 class _Reader:
-    """Writes a syntax tree down as text: of each node its type and the fields that are not empty, in their order.
+    """Writes a syntax tree down as text: the type of each node and its fields that are not empty, in their order.
 
-    Fields that are empty are left out, as newer versions of Python add some; positions and the context of names are none.
+    Fields that are empty are left out, as newer versions of Python add some; positions and the context of names are left out, too.
     """
 
     def __init__(self, ast_module: Any):
@@ -84,7 +84,7 @@ class _Reader:
         return self.written(value) if isinstance(value, self.ast.AST) else repr(value)
 
     def _note(self, node: "ast.AST") -> None:
-        """What the node imports, or which file it names."""
+        """Keep the modules that the node imports, or the file that it names."""
         if isinstance(node, self.ast.Import):
             self.imports |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, self.ast.ImportFrom) and node.level == 0 and node.module:
@@ -108,10 +108,10 @@ class _Reader:
 
 
 class Known:
-    """What is known of files by their content; in memory alone without a path.
+    """Syntax of files by the hash of their content; kept in memory alone where no path is given.
 
     Args:
-        path: the file that keeps it from one process to the next.
+        path: the file that keeps the syntax from one process to the next.
     """
 
     def __init__(self, path: Path | None = None):
@@ -130,7 +130,7 @@ class Known:
         return self.used[key]
 
     def keep(self) -> None:
-        """Write down what was parsed since the last time, beside what other processes wrote meanwhile."""
+        """Add the syntax that was parsed since the last call to the file, in which other processes may have written meanwhile."""
         if not self.parsed:
             return
         self.parsed = False
@@ -148,13 +148,13 @@ def _plain(syntax: Syntax) -> list:
 
 
 def _read(path: Path | None) -> dict[str, Syntax]:
-    """What a file keeps; nothing where it is missing, damaged, or of another scheme."""
+    """The syntax that a file keeps; empty where the file is missing, damaged, or of another scheme."""
     try:
         head, body = path.read_text().split("\n", 1) if path else ("", "")
         if head != f"{SCHEME} {_sha256(body)}":
             return {}
         return {
-            key: Syntax(digest, tuple(imports), tuple(Table(tuple(modules), own) for modules, own in tables), tuple(names))
+            key: Syntax(digest, tuple(imports), tuple(Table(tuple(modules), of_table) for modules, of_table in tables), tuple(names))
             for key, (digest, imports, tables, names) in json.loads(body).items()
         }
     except (OSError, ValueError):

@@ -6,17 +6,17 @@ RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet,
 
 
 def finetuned(source: str) -> Path:
-    """The folder of runs.parquet, of all targets, and of weights/."""
+    """The folder of a source's fine-tuning runs on all targets: runs.parquet and weights/."""
     return Path("models/finetuned") / source
 
 
 def kept_weights(source: str) -> Path:
-    """The folder of <target>/<blocks>_<subset>.safetensors, of the runs whose weights are kept, and of settings.json, which they had."""
+    """The folder of kept weights: <target>/<blocks>_<subset>.safetensors, and settings.json, with which they were trained."""
     return finetuned(source) / "weights"
 
 
 def robustness(source: str) -> Path:
-    """The folder of robustness.parquet, images.parquet, checks.parquet and examples.npz of a source and of what is fine-tuned from it."""
+    """The folder of robustness.parquet, images.parquet, checks.parquet and examples.npz of a source and networks fine-tuned from it."""
     return Path("models/robustness") / source
 
 
@@ -27,18 +27,18 @@ RUNS = {
 """runs.parquet: a row per evaluated epoch of each fine-tuning run; accuracy in percent."""
 
 _MODEL = {"model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64"}
-"""What is attacked: `model` is `source` or `finetuned`, the three after dataset are of the latter only."""
+"""The attacked network: `model` is `source` or `finetuned`; only the latter has blocks, n_images and seed."""
 
-WORST = "worst"  # in the place of an attack's name: what stands against all of them
+WORST = "worst"  # in the place of an attack's name: accuracy on the images that no attack changes the label of
 
 ATTACKED = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "accuracy": "float64", "n_test": "int64"}
 """robustness.parquet: a row per model, attack, norm and eps."""
 
 PER_IMAGE = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "image": "int64", "correct": "bool"}
-"""images.parquet: the same per image; `correct` where it is labelled correctly at this eps and at every smaller one."""
+"""images.parquet: a row per model, attack, norm, eps and image; `correct`: labelled correctly at this eps and at every smaller one."""
 
 CHECKS = _MODEL | {"norm": "string", "check": "string", "passed": "bool", "says": "string"}
-"""checks.parquet: whether the evaluation of a model within a norm can be trusted, and what was found."""
+"""checks.parquet: whether the evaluation of a model within a norm can be trusted; `says` holds the figures of the check."""
 
 EXPERIMENT_RUNS = {
     "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",

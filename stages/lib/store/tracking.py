@@ -31,7 +31,7 @@ from requests import RequestException
 from stages.lib.store import files, journal
 
 AWAY = (MlflowException, RequestException)
-"""What a store raises that cannot be reached."""
+"""Errors that a store raises when it cannot be reached."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
 
@@ -42,7 +42,7 @@ def address() -> str:
 
 
 class Store:
-    """One MLflow experiment of the store at `address()`; creating it creates what is not there yet.
+    """One MLflow experiment of the store at `address()`; making the object makes the experiment and the store where they are missing.
 
     Raises:
         one of `AWAY` when the store cannot be reached.
@@ -54,10 +54,10 @@ class Store:
         with files.locked(journal.folder() / "store.lock", address(), lambda line: None):  # two migrations at once spoil each other
             mlflow.set_tracking_uri(address())
             self.client = MlflowClient()
-            found = self.client.get_experiment_by_name(experiment)
+            stored = self.client.get_experiment_by_name(experiment)
             local = address().startswith("sqlite:")
             place = (files.state_folder() / "mlartifacts").as_uri() if local else None
-            self.experiment = found.experiment_id if found else self.client.create_experiment(experiment, place)
+            self.experiment = stored.experiment_id if stored else self.client.create_experiment(experiment, place)
 
     def runs(self, filter_string: str) -> Iterator[Run]:
         token = None
@@ -68,13 +68,13 @@ class Store:
                 return
 
     def run(self, tag: str, value: str, **create: Any) -> Run:
-        """The run that carries the tag, made where there is none."""
+        """The run of the experiment that carries the tag; it is created where there is none."""
         tags = create.pop("tags", {}) | {tag: value}
-        found = next(self.runs(f"tags.{tag} = '{value}'"), None)
-        return found or self.client.create_run(self.experiment, tags=tags, **create)
+        run = next(self.runs(f"tags.{tag} = '{value}'"), None)
+        return run or self.client.create_run(self.experiment, tags=tags, **create)
 
     def log(self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
-        """As few calls as the limits of one call allow."""
+        """Send metrics, parameters and tags of a run in as few calls as MLflow's limits allow."""
         parts = [_batches(metrics, MOST_METRICS), _batches(params, MOST_PARAMS), _batches(tags, MOST_TAGS)]
         for batch in zip_longest(*parts, fillvalue=()):
             self.client.log_batch(run_id, *batch, synchronous=True)
@@ -94,7 +94,7 @@ class Mirror:
         self.cells: dict[str, Run] = {}
 
     def update(self) -> bool:
-        """Send what is new; True once the stage has ended and all of its journal has arrived."""
+        """Send the events that are new; True once the stage has ended and all of its journal has arrived."""
         events, alive = journal.reading(self.path)
         new = events[self.sent :]
         if not self.run_id and new:
@@ -133,29 +133,29 @@ def _dataset(event: dict) -> DatasetInput:
     return DatasetInput(Dataset(event["path"], event["digest"][:36], "local", event["path"]))
 
 
-def send_cell(store: Store, parent: str, cell: dict, found: Run | None = None) -> None:
-    """A cell as a child run, with its metrics by epoch; one that arrived whole is left as it is.
+def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> None:
+    """Send a cell as a child run, with its metrics by epoch; a run that arrived whole is left as it is.
 
     Args:
         cell: key, params, history [(epoch, {metric: value})], time_ms.
-        found: the run that the cell has in the store, whole or begun.
+        run: the cell's run in the store, finished or begun; None where there is none.
     """
-    if found is not None and found.info.status == "FINISHED":
+    if run is not None and run.info.status == "FINISHED":
         return
     time_ms, params = cell["time_ms"], cell["params"]
-    if found is None:
+    if run is None:
         name = "-".join(str(value) for value in params.values())
         tags = {"mlflow.parentRunId": parent, "cell": cell["key"], "kind": "cell"}
-        found = store.client.create_run(store.experiment, time_ms, tags, name)
+        run = store.client.create_run(store.experiment, time_ms, tags, name)
     metrics = [Metric(name, value, time_ms, epoch) for epoch, values in cell["history"] for name, value in values.items()]
-    store.log(found.info.run_id, metrics, [Param(name, str(value)) for name, value in params.items()])
-    store.client.set_terminated(found.info.run_id, "FINISHED", time_ms)
+    store.log(run.info.run_id, metrics, [Param(name, str(value)) for name, value in params.items()])
+    store.client.set_terminated(run.info.run_id, "FINISHED", time_ms)
 
 
 def mirror(store: Store, path: Path) -> None:
     """Send a journal to the store, for as long as its stage lives, and then put it away.
 
-    One process at a time mirrors a journal: another that comes while it does so waits, and finds it done.
+    One process at a time mirrors a journal: a second process waits for the first, and then has nothing left to send.
     """
     with files.locked(path.with_suffix(".lock"), path.name, lambda line: None):
         if path.is_file():

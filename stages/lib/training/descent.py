@@ -60,7 +60,7 @@ def descend(
 
 
 class Images:
-    """Training images as they are seen: prepared for the network, and cropped and flipped where they are augmented."""
+    """Training images as the network sees them: prepared, and cropped and flipped where they are augmented."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device, size: int, augmented: bool, seed: int):
         self.x = Rows(x, np.arange(len(x)), device, inference.HELD_BYTES[device.type])
@@ -80,12 +80,12 @@ def train(
     network: nn.Sequential, trained: list[str], data: Images, how: dict[str, Any], seed: int,
     perturb: Perturb | None = None, free: Free | None = None,
 ) -> int:  # fmt: skip
-    """Train some units on the cross-entropy, the others as they are in eval mode; returns the number of images trained on.
+    """Train some units on the cross-entropy, while the others stay in eval mode; returns the number of images trained on.
 
     Args:
         trained: names of units.
         how: settings of `settings.robustness.Descent`.
-        perturb: what each batch is changed by first.
+        perturb: changes each batch before the training step.
         free: trains on each batch several times instead, and lets the gradient of each step move the images.
     """
     weights = only_these_learn(network, [network.get_submodule(name) for name in trained])
@@ -94,7 +94,7 @@ def train(
     def loss_of(rows: Tensor) -> Tensor:
         nonlocal x
         if moved and x is not None:
-            moved.follow(x.grad, 0.0)  # which the step before has left
+            moved.follow(x.grad, 0.0)  # the gradient that the previous step left
         x, y = data[rows]
         x = moved.images(x) if moved else x
         logits = network(x if perturb is None else perturb(network, x, y))
@@ -115,7 +115,7 @@ def only_these_learn(network: nn.Module, units: Iterable[nn.Module]) -> list[nn.
 
 
 def steps_of(how: dict[str, Any]) -> dict[str, Any]:
-    """Of the settings of `settings.robustness.Descent`, what `descend` takes."""
+    """The settings of `settings.robustness.Descent` that `descend` takes."""
     return {name: value for name, value in how.items() if name != "augmentation"}
 
 
@@ -124,7 +124,7 @@ def begin(architecture: str, weights: dict[str, Tensor], classes: int, seed: int
 
     Args:
         architecture, weights: those of the source.
-        fresh: how many pieces (`networks.pieces`): 1 is the head; or `all`.
+        fresh: number of pieces that are drawn anew (`units.last_pieces`): 1 is the head; or `all`.
     """
     network = finetuning.start(architecture, None, classes, "default", seed)
     drawn = networks.last_pieces(network, fresh)
@@ -134,7 +134,7 @@ def begin(architecture: str, weights: dict[str, Tensor], classes: int, seed: int
 
 
 def features_of(network: nn.Sequential, x: np.ndarray, size: int) -> Tensor:
-    """What the head is given of images that are not augmented: float [n, width]."""
+    """The input of the head for images that are not augmented: float [n, width]."""
     body, _ = networks.split(network, 0)
     features = np.concatenate(list(inference.frozen_activations(body, x, View(size))))
     return torch.from_numpy(features).to(device_of(network))

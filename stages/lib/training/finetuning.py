@@ -36,7 +36,7 @@ class EvaluatedEpoch:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """What differs between fine-tunings that are trained together."""
+    """One of the fine-tunings that are trained together: the values in which they differ."""
 
     network: nn.Module  # the part that is trained; its batch norm uses batch statistics while it trains
     chosen: np.ndarray  # int64 [n_images], the subset, as rows of `Inputs.train_x`
@@ -46,7 +46,7 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What runs train and test on: images (uint8 NHWC), or activations of the frozen part (float32; NHWC where they have pixels)."""
+    """Training and test data of runs: images (uint8 NHWC), or activations of the frozen part (float32; NHWC where they have pixels)."""
 
     train_x: np.ndarray  # [n_train, ...]
     train_y: np.ndarray  # [n_train]

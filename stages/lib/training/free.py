@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Ball(Protocol):
-    """What free training needs of a norm."""
+    """The functions of a norm that free training needs."""
 
     step: Callable[[Tensor], Tensor]
     """The steepest ascent direction of length 1 in the norm."""
@@ -23,7 +23,7 @@ class Ball(Protocol):
 
 @dataclass(frozen=True)
 class Free:
-    """How images are perturbed in free training."""
+    """Settings of the perturbation of images in free training."""
 
     replay: int  # m
     ball: Ball
@@ -49,5 +49,5 @@ class Moved:
 
 
 def passes(epochs: int, replay: int) -> int:
-    """How often every image is drawn: in free training as often fewer as it is replayed."""
+    """How often every image is drawn; free training draws it as many times fewer as it replays it."""
     return -(-epochs // replay)

@@ -21,7 +21,7 @@ PerturbAt = Callable[[float], Callable[[nn.Module, Tensor, Tensor], Tensor]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch of training ends with; accuracy and loss are of the (perturbed) images trained on."""
+    """The results of one epoch of training; accuracy and loss are of the (perturbed) images trained on."""
 
     number: int  # from 1
     loss: float
@@ -87,9 +87,9 @@ def train(
         crops = cropping.draw(augmentation, len(x), seed, epoch)
         total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         for i, batch in enumerate(drawn):
-            own = parallel.own_part(batch)
-            clean = pixels.prepare(x[own if isinstance(x, Tensor) else own.numpy()], device, image_size)
-            clean, labels = clean if crops is None else crops[own].apply(clean), y[own].to(device)
+            mine = parallel.own_part(batch)
+            clean = pixels.prepare(x[mine if isinstance(x, Tensor) else mine.numpy()], device, image_size)
+            clean, labels = clean if crops is None else crops[mine].apply(clean), y[mine].to(device)
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
                 loss, right = steps.take(clean, labels, len(batch), progress)
@@ -121,7 +121,7 @@ class Steps:
         self.moved = Moved(self.free) if self.free else None
 
     def take(self, clean: Tensor, y: Tensor, n: int, progress: float) -> tuple[Tensor, Tensor]:
-        """One step; returns the sum of the losses, and the number of images that were labelled correctly.
+        """Take one training step; returns the sum of the losses, and the number of images that were labelled correctly.
 
         Args:
             clean: this process's part of a batch, float [batch, 3, size, size] in [0, 1]; y: its labels.

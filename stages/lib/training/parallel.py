@@ -29,7 +29,7 @@ def processes() -> int:
 
 
 def rank() -> int:
-    """Which of all processes this is, from 0."""
+    """The number of this process among all, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 

@@ -1,7 +1,7 @@
 """The processes of a Ray cluster, whose machines share the project's folder: Ray places tasks, and repeats those whose machine dies.
 
-What a task reads (images, weights, activations) and the cells that it keeps go through the shared folder, so that a cell that
-was computed is there, whatever becomes of the machine or of Ray.
+Tasks read images, weights and activations from the shared folder and keep their cells there, so that a finished cell stays,
+whatever happens to the machine or to Ray.
 """
 
 import os
@@ -14,17 +14,17 @@ from stages.lib.errors import RunError
 from stages.lib.store import code, files
 from stages.lib.workers import pool
 
-CONNECT_S = 10.0  # after which an address is taken for dead
+CONNECT_S = 10.0  # an address that does not answer for so long is given up
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody's runs are reported to anyone
 
 
 class Cluster:
-    """As `pool.Pool`: tasks over the cores, or where it has GPUs over those, of a cluster.
+    """Processes of a cluster, used like `pool.Pool`: they run tasks on its cores or, where it has GPUs, on these.
 
     Args:
-        address: of the cluster; None: what RAY_ADDRESS names, or Ray on this machine alone.
-        per_gpu: tasks at once on one GPU.
+        address: that of the cluster; None: the cluster that RAY_ADDRESS names, or Ray on this machine alone.
+        per_gpu: how many tasks run at once on one GPU.
     """
 
     def __init__(self, address: str | None, per_gpu: int):
@@ -83,7 +83,7 @@ class Cluster:
                         error = RunError(f"its process or machine died {pool.DEATHS + 1} times ({reason})")
                     yield tasks[i], result, error
         finally:
-            for reference in waiting:  # the caller has enough
+            for reference in waiting:  # the caller wants no more results
                 self._ray.cancel(reference)
 
 
@@ -93,7 +93,7 @@ def _token_exists() -> bool:
 
 
 def _in_folder(root: str, function: Callable[[Any], Any], task: Any) -> Any:
-    """In a worker: one thread, in the project's folder."""
+    """In a worker: run a task with one thread, in the project's folder."""
     import torch  # here, as the driver needs none of it
 
     torch.set_num_threads(1)

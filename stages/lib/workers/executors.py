@@ -1,4 +1,4 @@
-"""Where tasks run: over the processes of this machine, or over those of a Ray cluster. Both take the same calls."""
+"""The choice of where tasks run: on processes of this machine, or on those of a Ray cluster. Both take the same calls."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ class Workers(Protocol):
 
 
 def workers(settings: GridSettings, preload: Sequence[str]) -> AbstractContextManager[Workers]:
-    """Those that the settings ask for; `preload`: modules that they need."""
+    """The workers that the settings ask for; `preload`: modules that they import before their first task."""
     if settings.executor == "ray":
         from stages.lib.workers.cluster import Cluster  # here, as Ray is an extra
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from stages.lib.errors import RunError
 
-DEATHS = 3  # of processes, after which the task that each was at is given up
+DEATHS = 3  # a task is given up after so many of the processes that ran it died
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def workers(per_gpu: int = 1) -> int:
-    """So many for each GPU, or where there is none one for each core that this process may use."""
+    """The number of workers: `per_gpu` for each GPU or, where there is none, one for each core that this process may use."""
     return gpus() * per_gpu or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
@@ -31,17 +31,17 @@ def gpus() -> int:
 
 
 def is_out_of_memory(error: Exception | None) -> bool:
-    """Of the machine, or of its GPU, which torch has an error of its own for."""
+    """Whether the memory of the machine or of its GPU, for which torch has a separate error, ran out."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def worker_number() -> int:
-    """In a worker: its number; those of one pool follow one another."""
+    """In a worker: the number of its process; the numbers of one pool are consecutive."""
     return int(multiprocessing.current_process().name.rsplit("-", 1)[-1])
 
 
 def settle_in() -> None:
-    """In a worker, before its first task: one thread, and of several GPUs its own."""
+    """In a worker, before its first task: use one thread and, of several GPUs, the one that belongs to this worker."""
     import torch  # here, as the parent needs none of it
 
     torch.set_num_threads(1)
@@ -52,8 +52,8 @@ def settle_in() -> None:
 class Pool:
     """Processes that run tasks, one thread each; they end with the parent, however that ends.
 
-    They are forked from a server that has imported what they need and computed nothing, so that they start at once. One that
-    dies is replaced, and what it was doing is done again.
+    They are forked from a server that has imported their modules and computed nothing, so that they start at once. A process
+    that dies is replaced, and its task is done again.
 
     Args:
         initialise: called once in each process with `arguments`, before its first task.
@@ -72,6 +72,11 @@ class Pool:
         os.environ.update(ONE_THREAD)  # read by the processes' libraries as they load
         return self
 
+    def begin(self) -> None:
+        """Start the processes now, so that they are ready when the first task comes."""
+        for _ in range(self.processes):
+            self._started().submit(os.getpid)
+
     def __exit__(self, *_: object) -> None:
         self._end()
         for name, value in self._before.items():
@@ -80,8 +85,8 @@ class Pool:
     def run_all(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[Any, Any | None, Exception | None]]:
         """Run `function` on every task, begun in the order given, and yield (task, result, error) as each ends.
 
-        An error in one task does not stop the others. Tasks that were being worked on when a process died are tried again. Those
-        that meet with it a second time, and those that find no memory, run alone at the end; the one that dies alone is given up.
+        An error in one task does not stop the others. Tasks that were being worked on when a process died are tried again. Tasks
+        whose process died twice, and tasks that ran out of memory, run alone at the end; a task whose process dies then is given up.
         """
         waiting, deaths, anything_ended = dict(enumerate(tasks)), Counter(), False
         while waiting:
@@ -99,7 +104,7 @@ class Pool:
                 yield waiting.pop(i), None, RunError(f"its process died {DEATHS} times: killed, or out of memory")
 
     def _run(self, function: Callable[[Any], Any], tasks: dict[int, Any]) -> Iterator[tuple[int, Any | None, Exception | None]]:
-        """What ends, until a process dies: number, result and error of each task."""
+        """The number, result and error of each task that ends before a process dies."""
         futures = self._submit(function, tasks)
         try:
             for done in as_completed(list(futures)):
@@ -107,7 +112,7 @@ class Pool:
                 if not isinstance(error, BrokenProcessPool):
                     yield futures.pop(done), None if error else done.result(), error
         finally:
-            if futures:  # a process has died, or the caller has enough
+            if futures:  # a process has died, or the caller wants no more results
                 self._end()
 
     def _submit(self, function: Callable[[Any], Any], tasks: dict[int, Any]) -> dict[Future, int]:
@@ -137,6 +142,6 @@ def _begin(environment: dict[str, str], initialise: Callable[..., None], argumen
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed closes no queue, and a worker would wait for its next task for ever."""
+    """End this worker with its parent: a parent that was killed closes no queue, and the worker would wait for a task for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)

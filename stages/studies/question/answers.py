@@ -19,7 +19,7 @@ class Answer:
 
 
 def answers(results: Results) -> list[Answer]:
-    """One per target at the compared blocks and size; random initialisation takes part with its whole network."""
+    """The answer of each target at the compared blocks and size; random initialisation takes part with its whole network."""
     return [answer for target in results.targets if (answer := answer_of(results, target))]
 
 

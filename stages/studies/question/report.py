@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 def section(
     results: Results, settings: dict[str, Any], experiments: dict[str, ExperimentResults], cards: dict[str, Any], looks: dict[str, Look]
 ) -> Section:
-    """What the results say for themselves.
+    """The section of the user's own question.
 
     Args:
         settings: the sections of params.yaml by name.

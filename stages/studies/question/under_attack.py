@@ -28,7 +28,7 @@ def against_eps(results: Results) -> pd.DataFrame:
 
 
 def clean_against_robust(results: Results) -> pd.DataFrame:
-    """Of every fine-tuned model with kept weights, accuracy without an attack and against all of them at the middle radius.
+    """For every fine-tuned model with kept weights: accuracy without an attack and against all of them at the middle radius.
 
     Returns:
         target, norm, eps, source, blocks, n_images, clean, robust: means over models.
@@ -64,7 +64,7 @@ def by_attack(results: Results) -> list[dict]:
 
 
 def doubts(results: Results) -> list[dict]:
-    """The checks that failed: of which model and norm, which check, and what it found."""
+    """The checks that failed: the model and norm, the name of the check, and its result."""
     failed = results.checks[~results.checks["passed"].astype(bool)]
     return [
         {"what": model_text(row), "source": row["source"], "norm": norm_of(row["norm"]).label, "check": row["check"],

@@ -85,7 +85,7 @@ def learn_without_forgetting(settings: LearnWithoutForgettingSettings, card_of: 
 
 
 def _on_targets(experiment: str, settings: OnTargets) -> Iterable[partial]:
-    """What makes a run, for each source on each target."""
+    """Constructors of runs, one for each source on each target."""
     return [_on_target(experiment, settings, *pair) for pair in product(settings.sources, settings.targets)]
 
 
@@ -95,7 +95,7 @@ def _on_target(experiment: str, settings: OnTargets, source: str, target: str) -
 
 
 def store_features(runs: list[Run], grid: GridSettings) -> dict[str, Path]:
-    """What the sources make of the targets' training images, for the runs that learn from it: files by the keys of these runs."""
+    """Compute the features of the targets' training images for the runs that learn from them; their files, by the keys of these runs."""
     on_features = ("transferred", "frozen", LEARN_WITHOUT_FORGETTING)
     learning = [
         run
@@ -108,13 +108,13 @@ def store_features(runs: list[Run], grid: GridSettings) -> dict[str, Path]:
 
 
 def gradients(runs: list[Run]) -> dict[str, np.ndarray]:
-    """Of heads: `<source>/<target>/<image, gradient or label>_<hidden layers>` (Figure 5)."""
+    """The images of Figure 5 and their gradients, under `<source>/<target>/<image, gradient or label>_<hidden layers>`."""
     shown = [run for run in runs if run.how["gradients"]]
     return _arrays(shown, lambda run, name: f"{name}_{run.setting:g}")
 
 
 def distances(runs: list[Run]) -> dict[str, np.ndarray]:
-    """Of features: `<source>/<target>/<split>` (Figure 7)."""
+    """The distances of features of Figure 7, under `<source>/<target>/<split>`."""
     return _arrays([run for run in runs if run.method == "distance"], lambda run, name: name)
 
 

@@ -6,7 +6,7 @@ from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import Params
 from stages.studies.shafahi2020 import runs
 from stages.studies.shafahi2020.settings import HardenSettings, LearnWithoutForgettingSettings, RetrainSettings, TrainHeadsSettings
-from stages.studies.study import Experiment, Study
+from stages.studies.study import Experiment, Study, sections_on
 
 EXPERIMENTS = (
     Experiment(runs.RETRAIN, RetrainSettings, runs.retrain, f"{runs.FOLDER}.retrain"),
@@ -24,8 +24,8 @@ EXPERIMENTS = (
 def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     """Sources and targets that are not brought here, what a source cannot do, and robustness that is measured in two ways."""
     wrong = []
-    on = [experiment.name for experiment in EXPERIMENTS if experiment.name in settings.experiments]
-    sections = {name: section for name in on if (section := getattr(settings, name)) is not None}
+    mine = {experiment.name for experiment in EXPERIMENTS}
+    sections = {name: section for name, section in sections_on(settings).items() if name in mine}
     for name, section in sections.items():
         wrong += unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
         wrong += unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, "params.yaml: datasets")

@@ -32,7 +32,11 @@ class Numbers:
 
 
 def all_figures(results: UtreraResults, published: pd.DataFrame) -> dict[str, Numbers]:
-    """By the name of their files; `published` is the published line of Figure 2b: target, n_images, size, mean."""
+    """The numbers of all figures of the paper, by the name of their files.
+
+    Args:
+        published: the published line of Figure 2b: target, n_images, size, mean.
+    """
     by_name = {
         "figure2": figure2(results, published),
         "figure3_10": figure3_10(results),
@@ -45,7 +49,7 @@ def all_figures(results: UtreraResults, published: pd.DataFrame) -> dict[str, Nu
 
 
 def figure2(results: UtreraResults, published: pd.DataFrame) -> Numbers:
-    """(a) The exemplar's and natural's accuracy against the number of images, (b) their difference."""
+    """Figure 2: (a) accuracy of the exemplar and of natural against the number of images, (b) their difference."""
     title = f"Figure 2: {_called(results, results.exemplar)} and natural, {block_text(results.blocks)} fine-tuned"
     rows = at(results.last, blocks=results.blocks)
     table = _exemplar_and_natural(results, rows, SIZE)
@@ -54,7 +58,7 @@ def figure2(results: UtreraResults, published: pd.DataFrame) -> Numbers:
 
 
 def figure3_10(results: UtreraResults) -> Numbers:
-    """The same against the epoch, at each of `report.utrera2021.epochs_at`."""
+    """Figures 3 and 10: the accuracies and the difference of Figure 2 by epoch, at each size of `report.utrera2021.epochs_at`."""
     sizes = [size for size in results.epochs_at if size in results.sizes]
     rows = at(results.runs, blocks=results.blocks)
     table = _exemplar_and_natural(results, rows[rows["size"].isin(sizes)], [*SIZE, "epoch"])
@@ -67,7 +71,7 @@ def figure3_10(results: UtreraResults) -> Numbers:
 
 
 def figure4(results: UtreraResults, source: str | None, number: str) -> Numbers:
-    """(a) A source's accuracy against the number of images for each number of blocks, (b) three blocks minus one."""
+    """Figures 4 and 11: (a) accuracy of a source against the number of images for each number of blocks, (b) three blocks minus one."""
     title = f"{number}: numbers of fine-tuned blocks, {_called(results, source)}"
     rows, pair = at(results.last, source=source), results.block_pair
     if not pair or rows.empty:
@@ -83,7 +87,7 @@ def figure4(results: UtreraResults, source: str | None, number: str) -> Numbers:
 
 
 def figure5(results: UtreraResults) -> Numbers:
-    """(a, b) Accuracy of the robust sources; (c) smaller minus larger eps of a norm; (d, e) L2 minus each Linf source."""
+    """Figure 5: (a, b) accuracy of the robust sources; (c) smaller minus larger eps of a norm; (d, e) L2 minus each Linf source."""
     title = f"Figure 5: constraints of the robust sources, {block_text(results.blocks)} fine-tuned"
     if len(results.robust) < 2:
         return Numbers(title, _join(), ["a second robust source"])
@@ -98,7 +102,7 @@ def figure5(results: UtreraResults) -> Numbers:
 
 
 def figure8(results: UtreraResults) -> Numbers:
-    """(a) PGD(k), (b) PGD(1) and (c) Gaussian minus natural."""
+    """Figure 8: accuracy of sources trained (a) with PGD(k), (b) with PGD(1) and (c) with Gaussian noise, minus that of natural."""
     title = f"Figure 8: kinds of perturbation while the source was trained, {block_text(results.blocks)} fine-tuned"
     many, one, noise = many_steps(results), results.of_family("pgd1"), results.of_family("gaussian")
     kinds = {"a robust source": many, "a PGD(1) source": one, "a Gaussian source": noise}
@@ -117,7 +121,7 @@ def eps_pairs(results: UtreraResults) -> list[tuple[str, str]]:
 
 
 def norm_pairs(results: UtreraResults) -> list[tuple[str, str]]:
-    """The L2 source, which is the exemplar where that is one and else that of the largest eps, with each Linf source."""
+    """Pairs of an L2 source and each Linf source; the L2 source is the exemplar, or else the one of the largest eps."""
     l2 = results.of_family("l2")
     if not l2:
         return []
@@ -126,7 +130,7 @@ def norm_pairs(results: UtreraResults) -> list[tuple[str, str]]:
 
 
 def many_steps(results: UtreraResults) -> str | None:
-    """The robust source with the ball of the PGD(1) or Gaussian one, so that they differ in the perturbation alone; or the exemplar."""
+    """The robust source whose ball is that of the PGD(1) or Gaussian source, so that only the perturbation differs; else the exemplar."""
     balls = [(results.norm(s), results.eps(s)) for family in ("pgd1", "gaussian") for s in results.of_family(family)]
     same = [name for name in results.robust if (results.norm(name), results.eps(name)) in balls]
     return results.exemplar if results.exemplar in same or not same else same[0]
@@ -162,7 +166,7 @@ def _gaps(results: UtreraResults, gaps: pd.DataFrame, panel: str, series: str) -
 
 
 def _join(*parts: pd.DataFrame) -> pd.DataFrame:
-    """The parts that have rows one below the other, with the columns of every figure first."""
+    """One table of all parts that have rows; the columns that every figure has come first."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return pd.DataFrame(columns=COLUMNS)

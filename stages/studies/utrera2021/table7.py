@@ -27,7 +27,7 @@ def published_of(results: UtreraResults, published: pd.DataFrame) -> pd.DataFram
 
 
 def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
-    """A row per target, n_images and source, the sources in the paper's order, those without a column after them.
+    """Table 7 of these results: a row per target, n_images and source, in the order of the paper's columns.
 
     Args:
         published: Table 7 as published: target, n_images and a column per source.
@@ -56,7 +56,7 @@ def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def order_of(results: UtreraResults) -> list[str]:
-    """Sources in the order of the paper's columns; those that stand for none after them, random initialisation last."""
+    """Sources in the order of the paper's columns; then sources that stand for no column, and random initialisation last."""
     paper = [results.published[name] for name in TRANSFERRED if name in results.published]
     others = [name for name in results.cards if name not in paper and name != results.random]
     return [*paper, *others, *([results.random] if results.random else [])]
@@ -70,7 +70,7 @@ def highest(table: pd.DataFrame, value: str, among: pd.Series) -> pd.Series:
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """For the page: per target its rows, each with the cell of each source."""
+    """The table as the page shows it: the rows of each target, each row with the cell of each source."""
     by_target = []
     for target, lines in groupby(table.replace({np.nan: None}).to_dict("records"), key=lambda line: line["target"]):
         sizes = [(n, list(cells)) for n, cells in groupby(lines, key=lambda line: line["n_images"])]

@@ -59,8 +59,9 @@ def test_a_figure_of_which_one_file_is_gone_is_drawn_again(folder, tmp_path):
 
 
 def test_several_processes_draw_the_same_bytes_as_one(folder):
-    several = [drawing(60.0 + i, f"figure{i}") for i in range(drawings.FEW + 1)]
-    drawings.draw_all(several, folder)
+    several = [drawing(60.0 + i, f"figure{i}") for i in range(5)]
+    with drawings.processes() as workers:
+        drawings.draw_all(several, folder, workers)
     for each in several:
         alone = drawings.drawn(each)
         assert {kind: (folder / f"{each.name}.{kind}").read_bytes() for kind in drawings.KINDS} == alone

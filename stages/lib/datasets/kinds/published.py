@@ -91,7 +91,7 @@ def splits_within(entry: Published, raw: Path, folder: Path) -> Iterator[Split]:
 
 
 def _lay_out(reader: str, raw: Path, folder: Path) -> None:
-    """What the archives hold, where torchvision's class looks for it."""
+    """Put the content of the archives where torchvision's class looks for it."""
     for name in FILES[reader]:
         if reader.startswith("CIFAR"):
             archives.extract(raw / name, folder)

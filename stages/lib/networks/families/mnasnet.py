@@ -2,17 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from stages.lib.networks.layers import torchvision
+
 if TYPE_CHECKING:
     from torch import nn
 
 STACKED_BLOCKS = None  # the head comes with a dropout, and what is drawn at random is not stacked
 LONE_BATCHNORM = False
-
-
-def published(architecture: str, num_classes: int) -> "nn.Module":
-    from torchvision import models  # here, as it takes two seconds to import
-
-    return models.get_model(architecture, weights=None, num_classes=num_classes)
+published = torchvision.network
 
 
 def units(network: "nn.Module") -> dict[str, "nn.Module"]:

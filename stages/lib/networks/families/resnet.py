@@ -5,6 +5,8 @@ Unit: a residual block.
 
 from typing import TYPE_CHECKING
 
+from stages.lib.networks.layers import torchvision
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -13,11 +15,11 @@ LONE_BATCHNORM = False
 
 
 def published(architecture: str, num_classes: int) -> "nn.Module":
-    from torchvision import models  # here, as it takes two seconds to import
-
     if architecture == "wide_resnet50_4":
+        from torchvision import models  # here, as it takes two seconds to import
+
         return models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=num_classes, width_per_group=4 * 64)
-    return models.get_model(architecture, weights=None, num_classes=num_classes)
+    return torchvision.network(architecture, num_classes)
 
 
 def units(network: "nn.Module") -> dict[str, "nn.Module"]:

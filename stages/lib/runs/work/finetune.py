@@ -39,7 +39,7 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]] | Exception, dict[str, 
 
 
 def inputs_of(batch: Batch) -> tuple[finetuning.Inputs, list[np.ndarray]]:
-    """What a batch trains and tests on, activations where they are kept and images elsewhere; and the rows of the former of each cell."""
+    """The data of a batch, activations where they are kept and images elsewhere; and the rows of the training data for each cell."""
     (train_x, train_y), (test_x, test_y) = (sets.load(batch.job.target, split) for split in ("train", "test"))
     chosen = [request.subset for request in batch.requests]
     with suppress(KeyError, FileNotFoundError):  # not kept, or removed since

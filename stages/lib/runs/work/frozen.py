@@ -15,7 +15,7 @@ from stages.lib.training import finetuning
 
 
 def view_of(job: Job) -> inference.View:
-    """How networks see the images of the target where nothing is augmented."""
+    """The way in which networks see images of the target that are not augmented."""
     return inference.View(job.image_size, job.resolution, mixed_precision=job.mixed_precision)
 
 
@@ -27,7 +27,7 @@ def part_of(job: Job, blocks: int) -> nn.Sequential:
 
 
 def shape_of_one(job: Job, blocks: int, split: Split) -> tuple[int, ...]:
-    """Of the activation of one image."""
+    """The shape of the activation of one image."""
     return inference.activation_shape(part_of(job, blocks), sets.load(job.target, split)[0], view_of(job))
 
 

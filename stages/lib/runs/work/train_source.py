@@ -60,7 +60,7 @@ def train(
 
 
 def n_epochs(settings: dict[str, Any], perturbation: dict[str, Any] | None) -> int:
-    """How many epochs there are; in free training as often fewer as each batch is replayed."""
+    """The number of epochs; free training has as many times fewer as it replays each batch."""
     is_free = perturbation is not None and perturbation["kind"] == "free"
     return passes(settings["epochs"], perturbation["replay"] if is_free else 1)
 
@@ -96,7 +96,7 @@ def adversary(entry: "Trained", growth: dict[str, Any], perturbation: dict[str, 
 
 
 def free(entry: "Trained", growth: dict[str, Any], perturbation: dict[str, Any] | None) -> Free | None:
-    """What replays each batch, where the entry is trained so; the ball grows as that of other attacks."""
+    """The settings of free training where the entry uses it, else None; its ball grows like that of other attacks."""
     if perturbation is None or perturbation["kind"] != "free":
         return None
     grown = ramped(lambda eps: eps, eps=entry.threat.eps, hold=growth["eps_hold"], ramp=growth["eps_ramp"])
