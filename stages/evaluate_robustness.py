@@ -17,13 +17,11 @@ from stages.lib import command
 from stages.lib.datasets.sets import IMAGES
 from stages.lib.networks import sources
 from stages.lib.runs import missing
-from stages.lib.runs.attacked import CHECKING, AttackedNetwork, Evaluation, evaluations_of, networks_of
+from stages.lib.runs.attacked import CHECKING, WORK, AttackedNetwork, Evaluation, evaluations_of, networks_of
 from stages.lib.settings import params
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal, execution
 from stages.lib.store.tables import ATTACKED, CHECKS, PER_IMAGE, WORST, kept_weights, robustness
-
-PRELOAD = ("stages.lib.runs.work.attack", "stages.lib.runs.work.check_attack")
 
 
 def main(source: str) -> None:
@@ -33,7 +31,7 @@ def main(source: str) -> None:
     with execution("evaluate_robustness", source, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         evaluations = evaluations_of(networks, settings.norms, settings)
         missing.compute(f"evaluate_robustness@{source}", "robustness", {asked.key: asked for asked in evaluations}, compute,
-                        settings=params.section("grid"), preload=PRELOAD, unit="attack")  # fmt: skip
+                        settings=params.section("grid"), preload=list(WORK.values()), unit="attack")  # fmt: skip
         save(out, evaluations, journal)
 
 

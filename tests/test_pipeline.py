@@ -1,5 +1,6 @@
 """The pipeline as a whole, in a real Git and DVC repository: what runs again after what, experiments, kills, and bad input."""
 
+import ast
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import processes
+import pytest
 import yaml
 from repository import Repository, current, ran
 
@@ -132,8 +134,16 @@ def test_a_changed_module_changes_what_is_checked_of_the_stages_that_import_it_a
         text = (tmp_path / name).read_text()
         (tmp_path / name).write_text(f"{text}\n_MUTATION = 1\n")
         after = digests()
-        assert {stage for stage in STAGES if after[stage] != before[stage]} == importing(name), module
+        assert {stage for stage in STAGES if after[stage] != before[stage]} == importing(name) != set(), module
         (tmp_path / name).write_text(text)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_module_that_a_stage_names_for_its_workers_is_in_what_is_checked_of_it(stage):
+    paths = code.closure(f"stages.{stage}", choices=True)
+    constants = [node for path in paths if path.suffix == ".py" for node in ast.walk(ast.parse((code.ROOT / path).read_text()))]
+    names = {node.value for node in constants if isinstance(node, ast.Constant) and str(node.value).startswith("stages.lib.")}
+    assert {name for name in names if code.file_of(name) not in paths} == set()
 
 
 def importing(path: str) -> set[str]:

@@ -15,6 +15,7 @@ from stages.lib.store import files
 from stages.lib.store.tables import kept_weights
 
 CHECKING = "checks"  # in the place of an attack's name
+WORK = {"attack": "stages.lib.runs.work.attack", CHECKING: "stages.lib.runs.work.check_attack"}  # a table of choices (`choice.py`)
 DEFAULT_PGD = {"kind": "pgd", "steps": 20, "step_ratio": 2.5}  # is checked where the section names no PGD
 
 
@@ -71,7 +72,7 @@ class Evaluation:
     @property
     def module(self) -> str:
         """The module that computes the evaluation in a worker."""
-        return f"stages.lib.runs.work.{'check_attack' if self.name == CHECKING else 'attack'}"
+        return WORK[CHECKING if self.name == CHECKING else "attack"]
 
     @cached_property
     def key(self) -> str:
