@@ -11,16 +11,27 @@ from repository import Repository, current, new_repository, settle, write_settin
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
 
+ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 LONGEST = [
-    "test_pipeline",
     "test_profiles",
-    "test_profiles_shafahi",
+    "test_pipeline",
+    "test_kills",
+    "test_cluster",
     "test_source",
-]  # begun first, so that no worker is busy alone at the end
+    "test_profiles_shafahi",
+    "test_experiment",
+    "test_plan",
+]
+"""Files that are begun first, so that no worker is busy alone at the end; while one makes the finished miniature, another has the first."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; one worker runs a file, so that what its tests share is made once."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    for item in items:
+        if item.path.stem not in ALONE:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
