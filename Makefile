@@ -16,7 +16,7 @@ repro: $(READY) ## install, run the whole pipeline, print the path of the report
 	@echo "$(CURDIR)/reports/report.html"
 
 test: lint ## install, lint, run the suite
-	python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder --durations=10
+	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(READY) ## ruff: style and format
 	ruff check

@@ -8,6 +8,7 @@ import processes
 import pytest
 import torch
 from repository import Repository, current, new_repository, settle, write_settings
+from xdist.scheduler import LoadFileScheduling
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
 
@@ -25,13 +26,24 @@ LONGEST = [
 """Files that are begun first, so that no worker is busy alone at the end; while one makes the finished miniature, another has the first."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; one worker runs a file, so that what its tests share is made once."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-    for item in items:
-        if item.path.stem not in ALONE:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    return ByFile(config, log)
+
+
+class ByFile(LoadFileScheduling):
+    """One worker runs a file, so that what its tests share is made once.
+
+    pytest-xdist's own way to say which tests go together, `--dist loadgroup`, does nothing under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return nodeid if Path(file).stem in ALONE else file
 
 
 @pytest.fixture(scope="session")
