@@ -100,7 +100,7 @@ def test_changed_parameters_and_catalog_entries_run_exactly_the_stages_that_read
     assert {stage for stage, keys in status.items() if "models/catalog.yaml:natural" in keys} == {"source@natural"}
     assert "models/catalog.yaml" in status["check"]
     assert {stage for stage, keys in status.items() if any(name.startswith("data/catalog.yaml:glyphs") for name in keys)} == {
-        "download@glyphs", "upscale@glyphs", "report"
+        "download@glyphs", "upscale@glyphs",
     }  # fmt: skip
 
 
