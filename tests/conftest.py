@@ -1,6 +1,7 @@
 """A miniature of the pipeline in a Git and DVC repository of its own: the real stages on tiny sets."""
 
 import fcntl
+import os
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,12 @@ LONGEST = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than there are cores: a third of the time a test waits for processes that it has started."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
