@@ -15,16 +15,16 @@ from stages import download, draw_subsets, evaluate_robustness, finetune, source
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 LONGEST = [
+    "test_profiles_shafahi",
     "test_profiles",
     "test_pipeline",
     "test_kills",
     "test_cluster",
     "test_source",
-    "test_profiles_shafahi",
     "test_experiment",
     "test_plan",
 ]
-"""Files that are begun first, so that no worker is busy alone at the end; while one makes the finished miniature, another has the first."""
+"""Files that are begun first, so that no worker is busy alone at the end; while one makes the finished miniature, others have the first two."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,8 +29,11 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def kill(mark: str) -> None:
-    """Kill those processes, and whatever they start meanwhile, until none is left."""
-    while family := marked(mark):
+    """Kill those processes, and whatever they start meanwhile, until none is found twice: a process that begins has no environment yet."""
+    quiet = 0
+    while quiet < 2:
+        family = marked(mark)
+        quiet = 0 if family else quiet + 1
         for process in family:
             try:
                 process.kill()

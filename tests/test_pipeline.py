@@ -166,16 +166,24 @@ def test_a_changed_module_runs_the_stages_that_import_it_and_no_others(copy):
     assert "finetune" not in importing(path)
 
 
-def test_an_experiment_stands_beside_the_baseline_and_shares_its_cells(copy):
+def test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells(copy):
+    """One from DVC's queue, and meanwhile one in the workspace: both write into one store."""
     before = cells(copy)
     table = copy.text("reports/tables/runs.csv")
-    shown = copy.dvc("exp", "run", "-S", "blocks=1", "--name", "one-block")
+    copy.dvc("exp", "run", "--queue", "-S", "blocks=0", "--name", "no-block")
+    with processes.family() as environment:  # DVC's queue workers are daemons
+        subprocess.run(["dvc", "queue", "start"], cwd=copy.folder, env=copy.environment | environment, stdout=subprocess.DEVNULL, check=True)
+        shown = copy.dvc("exp", "run", "-S", "blocks=1", "--name", "one-block")
+        wait_for_the_queue(copy)
     assert set(ran(shown.stdout)) == named("check", "finetune", "report", "track")  # the weights that are attacked are the same
     assert cells(copy) == before
     listed = json.loads(copy.dvc("exp", "show", "--json").stdout)
-    [revision] = [revision for row in listed for experiment in row.get("experiments") or [] for revision in experiment["revs"]]
-    assert revision["name"] == "one-block"
-    assert revision["data"]["params"]["params.yaml"]["data"]["blocks"] == 1
+    revisions = [revision for row in listed for experiment in row.get("experiments") or [] for revision in experiment["revs"]]
+    blocks = {revision["name"]: revision["data"]["params"]["params.yaml"]["data"]["blocks"] for revision in revisions}
+    assert blocks == {"no-block": 0, "one-block": 1}
+    script = "from stages.lib.store import tracking; s = tracking.Store('robust-transfer'); print(sum(1 for r in s.runs(\"tags.stage = 'experiment'\")))"
+    assert copy.run("python", "-c", script).stdout.splitlines()[-1] == "3"
+
     copy.run("git", "checkout", "-q", "params.yaml")
     again = copy.repro()
     assert not set(again) & named("download", "upscale", "draw_subsets", "source", "finetune", "evaluate_robustness", "report")
@@ -183,21 +191,14 @@ def test_an_experiment_stands_beside_the_baseline_and_shares_its_cells(copy):
     assert cells(copy) == before
 
 
-def test_queued_experiments_run_side_by_side_into_one_store(copy):
-    before = cells(copy)
-    copy.dvc("exp", "run", "--queue", "-S", "blocks=0,1")
-    with processes.family() as environment:  # DVC's queue workers are daemons
-        copy.dvc("queue", "start", "--jobs", "2", **environment)
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline:
-            status = copy.dvc("queue", "status").stdout
-            if "Queued" not in status and "Running" not in status.replace("Worker status: 0 active", ""):
-                break
-            time.sleep(2)  # asking takes a core for a second
-    assert status.count("Success") == 2, status
-    assert cells(copy) == before
-    script = "from stages.lib.store import tracking; s = tracking.Store('robust-transfer'); print(sum(1 for r in s.runs(\"tags.stage = 'experiment'\")))"
-    assert copy.run("python", "-c", script).stdout.splitlines()[-1] == "3"
+def wait_for_the_queue(repository: Repository) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        status = repository.dvc("queue", "status").stdout
+        if "Queued" not in status and "Running" not in status.replace("Worker status: 0 active", ""):
+            break
+        time.sleep(2)  # asking takes a core for a second
+    assert status.count("Success") == 1, status
 
 
 def test_killed_in_the_middle_of_its_stages_it_ends_with_the_same_tables_and_weights(copy):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 
 import processes
 import psutil
@@ -24,7 +25,10 @@ def test_what_a_suite_started_ends_with_it_even_when_it_is_killed(end):
     command = [sys.executable, "-c", textwrap.dedent(STARTS_ONE)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT / "tests", text=True, **pipes) as suite:
-        [sleeper] = processes.marked(suite.stdout.readline().strip())
+        mark, deadline = suite.stdout.readline().strip(), time.monotonic() + 20
+        while not (family := processes.marked(mark)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # a process that begins has no environment yet
+        [sleeper] = family
         getattr(suite, end)()
     assert psutil.wait_procs([sleeper], timeout=20)[1] == []
 

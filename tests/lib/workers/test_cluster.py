@@ -4,6 +4,7 @@ import math
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from stages.lib.store import cells
 from stages.lib.workers import cluster, executors
 
 TOKEN = "ab" * 32
+RAY = Path(sys.executable).with_name("ray")
 
 
 class Node:
@@ -36,7 +38,7 @@ class Node:
         if head:  # `ray start` brings the token to a cluster that it joins only when it is told to
             environment["RAY_AUTH_MODE"] = "token"
         with open(self.log, "w") as log:
-            self.running = subprocess.Popen(["ray", "start", "--block", "--num-cpus=1", *where], env=environment, stdout=log, stderr=log)
+            self.running = subprocess.Popen([RAY, "start", "--block", "--num-cpus=1", *where], env=environment, stdout=log, stderr=log)
         while "Ray runtime started" not in self.log.read_text():
             assert self.running.poll() is None, self.log.read_text()
             time.sleep(0.1)
