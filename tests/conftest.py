@@ -1,8 +1,10 @@
 """A miniature of the pipeline in a Git and DVC repository of its own: the real stages on tiny sets."""
 
 import fcntl
+import multiprocessing
 import os
 import shutil
+from multiprocessing import forkserver
 from pathlib import Path
 
 import processes
@@ -12,6 +14,8 @@ from repository import Repository, current, new_repository, settle, write_settin
 from xdist.scheduler import LoadFileScheduling
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
+from stages.lib.report import figures
+from stages.lib.runs import attacked, computing
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 LONGEST = [
@@ -90,6 +94,13 @@ def empty(tmp_path) -> Repository:
 def _nothing_outlives_the_tests():
     with processes.watched():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_start_at_once():
+    """The server that this process forks workers from holds what any of them needs; only what its first pool needs, otherwise."""
+    multiprocessing.set_forkserver_preload([*computing.PRELOAD, *attacked.WORK.values(), figures.__name__])
+    forkserver.ensure_running()
 
 
 @pytest.fixture(autouse=True)

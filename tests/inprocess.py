@@ -32,6 +32,7 @@ def run_all(repository: Repository, *, but: tuple[str, ...] = ("track",), **envi
         patch.chdir(repository.folder)
         patch.setattr(journal, "LIVE_AFTER_S", 1e6)  # no follower
         patch.setattr(drawings, "processes", nullcontext)  # figures are drawn here: that others draw the same is tested beside drawings
+        patch.setattr(drawings, "KINDS", ("svg",))  # PNGs are tested in test_report.py
         for name, value in (environment | {"DVC_ROOT": str(repository.folder)}).items():
             patch.setenv(name, value)
         for stage, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():

@@ -172,7 +172,9 @@ def test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells(
     table = copy.text("reports/tables/runs.csv")
     copy.dvc("exp", "run", "--queue", "-S", "blocks=0", "--name", "no-block")
     with processes.family() as environment:  # DVC's queue workers are daemons
-        subprocess.run(["dvc", "queue", "start"], cwd=copy.folder, env=copy.environment | environment, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            ["dvc", "queue", "start"], cwd=copy.folder, env=copy.environment | environment, stdout=subprocess.DEVNULL, check=True
+        )
         shown = copy.dvc("exp", "run", "-S", "blocks=1", "--name", "one-block")
         wait_for_the_queue(copy)
     assert set(ran(shown.stdout)) == named("check", "finetune", "report", "track")  # the weights that are attacked are the same
