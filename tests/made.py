@@ -192,13 +192,14 @@ def at_epoch(last: float, epoch: int, of: int) -> float:
     return last if epoch == of else last * (1 - 0.6 * np.exp(-epoch / of * 6))
 
 
-def reported(folder: Path, make: Callable[[Path], None]) -> Path:
+def reported(folder: Path, make: Callable[[Path], None], kinds: tuple[str, ...] = ("svg",)) -> Path:
     """The reports/ of a folder that `make` fills, which keeps its drawn figures in itself."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DVC_ROOT", str(folder))
         patch.setattr(journal, "LIVE_AFTER_S", 1000)
         patch.setattr(drawings, "processes", nullcontext)  # figures are drawn here: that others draw the same is tested beside drawings
+        patch.setattr(drawings, "KINDS", kinds)
         make(folder)
         report.main()
     return folder / "reports"

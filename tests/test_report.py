@@ -31,7 +31,7 @@ IN_EVERY_REPORT = {"figure2", "figure3_10", "figure4", "figure5", "epochs"}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The report of 4 sources x 2 targets x blocks 0 and 1, for the tests that only look."""
-    return made.reported(tmp_path_factory.mktemp("finished"), make)
+    return made.reported(tmp_path_factory.mktemp("finished"), make, ("svg", "png"))
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_verdicts_follow_the_results(finished):
 
 
 def test_the_same_inputs_give_the_same_bytes(finished, tmp_path):
-    again = made.reported(tmp_path, make)
+    again = made.reported(tmp_path, make, ("svg", "png"))
     first, second = ({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")} for folder in (finished, again))
     assert first == second
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from stages.lib.networks import stacking, units
 
-N = 3
+N = 2
 
 
 def parts_of(architecture: str, blocks: int) -> list[nn.Module]:
@@ -29,8 +29,9 @@ def inputs_of(architecture: str, blocks: int, batch: int = 6) -> list[torch.Tens
 CASES = [("small_resnet", 0), ("small_resnet", 1), ("small_resnet", 4), ("resnet18", 1), ("resnet50", 2), ("resnext50_32x4d", 1)]
 
 
-@pytest.mark.parametrize(("architecture", "blocks"), CASES)
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("architecture", "blocks", "channels_last"), [*((*case, False) for case in CASES), ("small_resnet", 4, True), ("resnet50", 2, True)]
+)
 def test_a_stack_trains_each_network_as_it_would_be_trained_alone(architecture, blocks, channels_last):
     together, alone = parts_of(architecture, blocks), parts_of(architecture, blocks)
     if channels_last:
@@ -41,7 +42,7 @@ def test_a_stack_trains_each_network_as_it_would_be_trained_alone(architecture, 
         part.train()
     optimisers = [torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9) for network in (stacked, *alone)]
     labels = torch.arange(6) % 4
-    for _ in range(3):
+    for _ in range(2):
         logits = stacked(torch.cat(x, 1)).unflatten(1, (N, 4)).unbind(1)
         losses = [nn.functional.cross_entropy(part, labels) for part in logits]
         expected = [nn.functional.cross_entropy(part(own), labels) for part, own in zip(alone, x, strict=True)]
@@ -62,7 +63,7 @@ def test_a_network_by_itself_is_its_own_stack():
     assert stacking.stack([part]) is part
 
 
-@pytest.mark.parametrize(("architecture", "blocks"), [("densenet161", 1), ("shufflenet_v2_x1_0", 2), ("vgg16_bn", 0), ("mobilenet_v2", 0)])
+@pytest.mark.parametrize(("architecture", "blocks"), [("densenet161", 1), ("shufflenet_v2_x1_0", 2), ("mobilenet_v2", 0)])
 def test_what_rearranges_channels_or_draws_random_numbers_is_refused(architecture, blocks):
     parts = parts_of(architecture, blocks)
     before = copy.deepcopy(parts[0].state_dict())
