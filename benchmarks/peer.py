@@ -92,7 +92,7 @@ def compared(title: str, sizes: list[int], seeds: int, names: list[str], blocks:
         stage(folder, "draw_subsets", TARGET)
         ours_s, ours = here(folder, names)
         peer_s, loops_s, peer = there(folder, names, blocks, processes)
-    mean, low, high = statistics.interval(np.array([ours[key] - peer[key] for key in peer]), resamples=10000)
+    mean, low, high = statistics.interval(np.array([ours[key] - peer[key] for key in peer]))
     print(
         f"| {title} | {len(peer)} | {processes} | {ours_s:.1f} s | {peer_s:.1f} s ({loops_s:.1f}) | {peer_s / ours_s:.1f} "
         f"({loops_s / ours_s:.1f}) | {np.mean(list(ours.values())):.1f} % | {np.mean(list(peer.values())):.1f} % "

@@ -61,12 +61,12 @@ def results(
             above = 0.0 if source == "natural" and len(blocks) == 1 else lead(source, target, b, n, epoch)
             count = seeds(source, target, n) if callable(seeds) else seeds
             if above is not None:
-                rows += [(source, target, b, n, seed, epoch, 60.0 + seed + above, f"{seed}") for seed in range(count)]
-    runs = pd.DataFrame(rows, columns=["source", "target", "blocks", "n_images", "seed", "epoch", "test_accuracy", "cell"])
+                rows += [(source, target, b, n, seed, epoch, 60.0 + seed + above, f"{seed}", 0) for seed in range(count)]
+    runs = pd.DataFrame(rows, columns=["source", "target", "blocks", "n_images", "seed", "epoch", "test_accuracy", "cell", "source_model"])
     known = {
         "natural": "natural", "exemplar": next((s for s in cards if s not in ("natural", "random")), None), "targets": list(targets),
-        "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]), "resamples": 200,
-        "labels": {name: name for name in cards},
+        "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]),
+        "labels": {name: name for name in cards}, "models": {name: [card] for name, card in cards.items()},
     }  # fmt: skip
     return UtreraResults(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
 
@@ -120,7 +120,7 @@ def no_attacks(folder: Path) -> None:
 
 def n_seeds(size: int | str) -> int:
     """As in Table 4, one of all images and fewer the larger a subset is; few enough to be quick, five or more of the others."""
-    return 1 if size == "all" else 6 if size <= 1600 else 5
+    return 1 if size == "all" else 12 if size <= 11200 else 5
 
 
 def paper(folder: Path) -> None:
@@ -160,7 +160,7 @@ def paper_settings() -> dict:
     }
     settings["draw_subsets"]["n_images"] = [*SIZES, "all"]
     settings["source"]["dataset"] = "imagenet"
-    settings["report"] |= {"natural": "torchvision_resnet50", "bootstrap": 1000, "headline": {"n_images": 800, "blocks": 3}}
+    settings["report"] |= {"natural": "torchvision_resnet50", "headline": {"n_images": 800, "blocks": 3}}
     settings["report"]["utrera2021"] = {
         "robust": "utrera_l2_eps3", "epochs_at": [100, 800], "similar": ["cifar10"],
         "published": {column: source for source, column in COLUMNS.items()},

@@ -59,6 +59,6 @@ def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 4
     by_experiment = {name: own.drop(columns="experiment").assign(cell="c") for name, own in runs.groupby("experiment")}
     cards = cards or {}
     return Transfers(
-        *numbers.tables_of(by_experiment, "pgd20", n_test, 200), cards=cards, labels={name: name for name in cards}, attack="pgd20",
+        *numbers.tables_of(by_experiment, "pgd20", n_test), cards=cards, labels={name: name for name in cards}, attack="pgd20",
         margin_attack="cw20", norm="linf", eps=8 / 255, n_test=n_test, classes=dict.fromkeys(runs["target"], 10), **arrays,
     )  # fmt: skip

@@ -81,7 +81,7 @@ PARAMETERS = {  # key of params.yaml, what it becomes, and the stages that read 
     "source__lr": (0.01, ["source", "report"]),
     "upscale__image_size": (20, ["upscale", "report"]),
     "download__timeout_s": (10, ["download", "source"]),
-    "report__bootstrap": (100, ["report"]),
+    "report__natural": ("l2_eps0_5", ["report"]),
     "track__experiment": ("other", []),
     "grid__executor": ("ray", []),  # no run is stale for it
 }

@@ -27,7 +27,7 @@ TINY = {
     "train_heads": {"training": STEPS, "gradients": 3, "measured": MEASURED},
     "harden": {"attack": {"steps": 2}, "from_scratch": STEPS, "adversarial_finetuning": STEPS, "natural_head": STEPS, "measured": MEASURED},
     "learn_without_forgetting": {"training": STEPS, "measured": MEASURED},
-    "report": {"bootstrap": 100, "headline": {"n_images": 100}, "utrera2021": {"epochs_at": [100]}},
+    "report": {"headline": {"n_images": 100}, "utrera2021": {"epochs_at": [100]}},
 }
 
 

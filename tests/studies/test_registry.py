@@ -69,7 +69,7 @@ from matplotlib.figure import Figure
 from stages.lib.report.evidence import Claim, over_images
 from stages.lib.report.figures import drawing, facets, legend, lines
 from stages.lib.report.section import Drawing, Section
-from stages.lib.report.statistics import summarise
+from stages.lib.report.statistics import UNBOUNDED, summarise
 from stages.studies.means2026.study import MEANS
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
@@ -79,7 +79,7 @@ def section(results, settings, experiments, cards, looks) -> Section:
     if "nearest_mean" not in experiments:
         return Section(MEANS.title, TEMPLATE, context={"means": []})
     runs = experiments["nearest_mean"].runs
-    table = summarise(runs, ["source", "target", "setting", "measure"], "value", results.resamples)
+    table = summarise(runs, ["source", "target", "setting", "measure"], "value", UNBOUNDED)
     evidence = [over_images(f"{row.target}, {row.setting:g} images", [row.mean], [20], [1], constant=-10) for row in table.itertuples()]
     return Section(
         MEANS.title, TEMPLATE, anchors={"means2026": "Means"}, context={"means": table.to_dict("records")}, tables={"means": table},
@@ -111,7 +111,7 @@ blocks: 1
 experiments: [nearest_mean]
 
 draw_subsets: {n_images: [50], n_seeds: 5}
-report: {bootstrap: 100, headline: {n_images: 50}}
+report: {headline: {n_images: 50}}
 
 nearest_mean:
   sources: [natural, l2_eps0_5]

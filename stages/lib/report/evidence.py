@@ -1,20 +1,22 @@
 """What a measured difference is evidence of, and the claims of papers that it is evidence for.
 
-A difference whose 95 % interval lies on the side of zero that a claim predicts `supports` it, on the other side `contradicts` it,
-and otherwise leaves it `open`.
+A comparison `supports` a claim where its difference has the predicted sign and `contradicts` it where it has the other one; both only
+if chance makes such a difference in fewer than 5 of 100 cases, with the correction of Holm (1979) over all comparisons of the claim.
+Otherwise it is `undecided`. What the configuration lacks was `not run`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from stages.lib.report import statistics
+from stages.lib.report.statistics import MIN_MODELS, MIN_N
 
 ABSENT = "not in this configuration"
-MIN_SEEDS = 5  # with fewer, all seeds agree by chance in more than 1 of 16 cases: no verdict from those
-VERDICTS = ("supports", "contradicts", "open")
+SUPPORTS, CONTRADICTS, MIXED, UNDECIDED, NOT_RUN = VERDICTS = ("supports", "contradicts", "mixed", "undecided", "not run")
+FALSE = 1 - statistics.LEVEL  # the chance of a false verdict on a claim, at most
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,18 @@ class Evidence:
     high: float = np.nan
     n: int = 0
     of: str = "paired subsets"  # what n counts
-    verdict: str = "open"
+    expected: int = 1  # the sign that the claim predicts; 0: none, and no verdict
+    p: float = np.nan  # of a difference so far from zero by chance; NaN: no verdict
+    adjusted: float = np.nan  # p with the correction over the comparisons of the claim
     note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.mean is None:
+            return NOT_RUN
+        if not self.adjusted <= FALSE or not self.expected:
+            return UNDECIDED
+        return SUPPORTS if (self.mean > 0) == (self.expected > 0) else CONTRADICTS
 
 
 @dataclass(frozen=True)
@@ -41,65 +53,99 @@ class Claim:
     evidence: list[Evidence]
     published: str  # what its authors measured, on their data and networks
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", corrected(self.evidence))
 
-def judge(low: float, high: float, expected: int = 1) -> str:
-    """`supports` where the interval lies on the side of zero that `expected` (+1 or -1) names, `contradicts` on the other."""
-    if low > 0 or high < 0:
-        return "supports" if (low > 0) == (expected > 0) else "contradicts"
-    return "open"
+    @property
+    def verdict(self) -> str:
+        """That of its comparisons: `mixed` where some support it and others contradict it."""
+        found = {evidence.verdict for evidence in self.evidence}
+        if {SUPPORTS, CONTRADICTS} <= found:
+            return MIXED
+        return next((verdict for verdict in (SUPPORTS, CONTRADICTS, UNDECIDED) if verdict in found), NOT_RUN)
 
 
-def over_seeds(comparison: str, differences: np.ndarray, resamples: int, expected: int = 1, note: str = "") -> Evidence:
+def corrected(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The comparisons of a claim with the correction over all of them that can have a verdict."""
+    p_values = [e.p if e.expected else np.nan for e in evidence]
+    k = int(np.isfinite(p_values).sum())
+    return [
+        replace(e, adjusted=adjusted, note=e.note or _why(e, adjusted, k))
+        for e, adjusted in zip(evidence, statistics.holm(p_values), strict=True)
+    ]
+
+
+def _why(evidence: Evidence, adjusted: float, k: int) -> str:
+    """Why a comparison that has an interval has no verdict."""
+    if np.isnan(adjusted) or adjusted <= FALSE:
+        return ""
+    return "the interval includes zero" if evidence.p > FALSE else f"not far enough from zero for one of {k} comparisons"
+
+
+def over_seeds(comparison: str, differences: pd.DataFrame, expected: int = 1, note: str = "") -> Evidence:
     """Evidence from one difference per subset.
 
     Args:
-        differences: [n], in percentage points.
-        resamples: of the bootstrap.
+        differences: a row for each subset, with columns `difference`, in percentage points, and `source_model`, the source model.
         expected: sign that the claim predicts; 0: none.
     """
-    n = len(differences)
+    values, models = differences["difference"].to_numpy(), differences["source_model"].to_numpy()
+    n = len(values)
     if not n:
         return Evidence(comparison, note=ABSENT)
-    mean, low, high = statistics.interval(differences, resamples)
-    if n < MIN_SEEDS:
-        return Evidence(comparison, mean, low, high, n, note=f"{n} subsets, no verdict from fewer than {MIN_SEEDS}")
-    verdict = judge(low, high, expected) if expected else "open"
-    return Evidence(
-        comparison, mean, low, high, n, verdict=verdict, note=note or ("" if verdict != "open" else "the interval includes zero")
-    )
+    mean, low, high = statistics.interval(values, models, statistics.DIFFERENCE)
+    of = "paired subsets" if len(set(models)) == 1 else f"paired subsets of {len(set(models))} source models"
+    if np.isnan(low):
+        few = f"{n} subsets, no verdict from fewer than {MIN_N}"
+        note = few if n < MIN_N else f"{len(set(models))} source models, no verdict from fewer than {MIN_MODELS}"
+    return Evidence(comparison, mean, low, high, n, of, expected, statistics.p_value(values, models), note=note)
+
+
+def over_models(comparison: str, differences: Sequence[float], expected: int = 1) -> Evidence:
+    """Evidence about the sources themselves: one difference for each pair of source models, in percentage points."""
+    models = np.arange(len(differences))
+    mean, low, high = statistics.interval(np.array(differences), models, statistics.DIFFERENCE)
+    p = statistics.p_value(np.array(differences), models)
+    note = "" if len(models) >= MIN_MODELS else f"{len(models)} source models, no verdict from fewer than {MIN_MODELS}"
+    return Evidence(comparison, mean, low, high, len(models), "source models", expected, p, note=note)
 
 
 def over_images(
     comparison: str, percents: Sequence[float], counts: Sequence[int | None], signs: Sequence[int], *, expected: int = 1,
-    note: str = "one model each: interval over test images, not over seeds", constant: float = 0.0,
+    note: str = "", constant: float = 0.0,
 ) -> Evidence:  # fmt: skip
     """Evidence from accuracies on test images: no interval over seeds, but the binomial one, where the number of images is known.
 
     Args:
         percents, counts, signs: as `statistics.contrast` takes them.
+        expected: sign that the claim predicts; 0: no verdict.
         note: what the interval is over.
         constant: percentage points that are added to the signed sum, such as minus the accuracy of guessing.
     """
     if None in counts:
         mean = float(np.dot(percents, signs)) + constant
-        return Evidence(comparison, mean, n=1, of="model each", note="no interval: number of test images unknown")
+        return Evidence(comparison, mean, n=1, of="model each", expected=expected, note="no interval: number of test images unknown")
     mean, low, high = (value + constant for value in statistics.contrast(percents, counts, signs))
-    verdict = judge(low, high, expected)
-    return Evidence(
-        comparison, mean, low, high, min(counts), "test images", verdict, note + ("" if verdict != "open" else "; it includes zero")
-    )
+    p = statistics.contrast_p_value(percents, counts, signs, constant)
+    return Evidence(comparison, mean, low, high, min(counts), "test images", expected, p, note=note)
 
 
 def verdicts(claims: Iterable[Claim]) -> dict[str, int]:
-    """How many pieces of evidence support, contradict, or leave open."""
-    given = [evidence.verdict for claim in claims for evidence in claim.evidence if evidence.mean is not None]
+    """How many claims have each verdict."""
+    given = [claim.verdict for claim in claims]
     return {verdict: given.count(verdict) for verdict in VERDICTS}
 
 
+def false_verdicts(claims: Iterable[Claim]) -> float:
+    """How many claims would have a false verdict, at most and on average, if none of the differences existed."""
+    return FALSE * sum(any(np.isfinite(e.adjusted) for e in claim.evidence) for claim in claims)
+
+
 def table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """One row per piece of evidence, for reports/tables/claims.csv; claims are counted from 1."""
+    """One row per comparison, for reports/tables/claims.csv; claims are counted from 1."""
     return pd.DataFrame(
         {"claim": number, "statement": claim.statement, "place": claim.place, "comparison": e.comparison, "difference": e.mean,
-         "low": e.low, "high": e.high, "n": e.n, "n_of": e.of, "verdict": e.verdict, "note": e.note, "published": claim.published}
+         "low": e.low, "high": e.high, "n": e.n, "n_of": e.of, "p": e.p, "p_holm": e.adjusted, "verdict": e.verdict,
+         "verdict_of_claim": claim.verdict, "note": e.note, "published": claim.published}
         for number, claim in enumerate(claims, 1) for e in claim.evidence
     )  # fmt: skip

@@ -44,8 +44,9 @@ def render(results: Results, sections: list[Section], *, looks: dict[str, Look],
     numbered = iter(enumerate(claims, 1))
     by_study = {section.title: [next(numbered) for _ in section.claims] for section in sections if section.claims}
     return environment.from_string(FRAME.read_text()).render(
-        macros=macros, sections=sections, filled=filled, openings=openings, claims=by_study, verdicts=evidence.verdicts,
+        macros=macros, sections=sections, filled=filled, openings=openings, claims=by_study,
         threats={name: threat_text(card) for name, card in results.cards.items()}, parameters=as_yaml(settings), versions=versions(),
+        false_verdicts=evidence.false_verdicts(claims),
         cells=results.runs["cell"].nunique(),
     )  # fmt: skip
 
@@ -55,7 +56,7 @@ def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
     environment.globals |= {
-        "eps_text": eps_text, "results": results, "settings": settings, "cards": results.cards,
+        "eps_text": eps_text, "results": results, "conditional": conditional(results), "settings": settings, "cards": results.cards,
         "labels": {name: look.label for name, look in looks.items()}, "colours": {name: look.colour for name, look in looks.items()},
         "figures": {name: inline(svg, name) for name, svg in svgs.items()},
     }  # fmt: skip
@@ -81,6 +82,15 @@ def inline(svg: str, name: str) -> Markup:
 def as_yaml(settings: dict[str, Any]) -> str:
     plain = {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in settings.items()}
     return yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+
+
+def conditional(results: Results) -> str:
+    """What the intervals of comparisons between sources are over."""
+    n = sorted({len(models) for name, models in results.models.items() if name != results.random})
+    if n == [1]:
+        return "Each source is one trained model: what holds of another model, trained from another seed, the intervals do not say."
+    count = " to ".join(map(str, dict.fromkeys([n[0], n[-1]])))
+    return f"Each source is {count} models, trained from as many seeds; intervals are over models."
 
 
 def versions() -> dict[str, str]:

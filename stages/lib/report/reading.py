@@ -56,7 +56,7 @@ def load_results(settings: dict[str, Any]) -> Results:
     """
     sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
     runs = pd.concat([read_table(finetuned(source) / "runs.parquet", list(RUNS)) for source in sources], ignore_index=True)
-    runs = runs[runs["target"].isin(targets)]
+    runs = runs[runs["target"].isin(targets)].assign(source_model=0)
     attacked, checks = (
         concatenated([read_table(robustness(source) / f"{name}.parquet", list(columns)) for source in sources])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
@@ -68,6 +68,7 @@ def load_results(settings: dict[str, Any]) -> Results:
         robustness=attacked,
         checks=checks,
         cards=cards,
+        models={name: [card] for name, card in cards.items()},
         labels=labels_of(cards, wanted.natural),
         natural=wanted.natural,
         targets=targets,
@@ -75,7 +76,6 @@ def load_results(settings: dict[str, Any]) -> Results:
         n_test={split: card.n for split, card in sets.card_of(settings["source"].dataset).splits.items()},
         blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
         size=nearest_size(sizes, wanted.headline.n_images),
-        resamples=wanted.bootstrap,
         whole={target: sets.card_of(target).splits["train"].n for target in targets} if "all" in sizes else {},
     )
 

@@ -3,13 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from stages.lib.norms.table import NORMS
-from stages.lib.report import evidence, statistics
+from stages.lib.report import statistics
 from stages.lib.report.cards import Card, family_of, threat_of
-from stages.lib.report.evidence import Evidence
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
 from stages.lib.store.tables import WORST
 
@@ -26,7 +24,8 @@ class Results:
     runs: pd.DataFrame  # every evaluated epoch of every run
     robustness: pd.DataFrame  # accuracy under each attack, and under the worst of them, per model, norm and eps
     checks: pd.DataFrame  # whether these can be trusted, per model and norm
-    cards: dict[str, Card]  # of each source
+    cards: dict[str, Card]  # of each source: of its first model
+    models: dict[str, list[Card]]  # of each source: a card for each of its models
     labels: dict[str, str]  # how a source is called in text and figures
     natural: str
     targets: list[str]
@@ -34,7 +33,6 @@ class Results:
     n_test: dict[str, int]  # images in each split of the source data
     blocks: str
     size: str
-    resamples: int
     whole: dict[str, int] = field(default_factory=dict)  # images of each target's whole training set, where that is a size
     last: pd.DataFrame = field(init=False)  # of `runs`, the last epoch of each
 
@@ -81,13 +79,14 @@ class Results:
     def of_family(self, family: str) -> list[str]:
         return [name for name in self.cards if self.family(name) == family]
 
+    def accuracies(self, name: str, splits: list[str]) -> list[list[float]]:
+        """Percent of each model of a source on splits of its own data; none where one of them was not measured."""
+        found = [[card["accuracy"].get(split) for split in splits] for card in self.models[name]]
+        return [] if any(None in accuracy for accuracy in found) else found
+
     def learnt_as_natural(self, name: str) -> bool:
         """Whether the source was trained on the images and classes of the natural one, so that their accuracies are of one task."""
         return all(self.cards[name].get(key) == self.cards[self.natural].get(key) for key in ("dataset", "part"))
-
-    def evidence(self, comparison: str, differences: np.ndarray, expected: int = 1, note: str = "") -> Evidence:
-        """Evidence from one difference per subset (`evidence.over_seeds`)."""
-        return evidence.over_seeds(comparison, differences, self.resamples, expected, note)
 
 
 def at(rows: pd.DataFrame, **where: Any) -> pd.DataFrame:

@@ -1,62 +1,109 @@
-"""Means over seeds with their 95 % intervals, differences paired by subset, and intervals of accuracies on test images.
+"""Means with their 95 % intervals, differences paired by subset, and intervals of accuracies on test images.
 
 Knows nothing of sources or files: tables in, tables out. Accuracy is in percent, a difference in percentage points.
+
+The interval of a mean over subsets is Student's, with a transformation that takes the skewness out of the statistic (Hall 1992, "On
+the removal of skewness by transformation"). Where the subsets belong to several source models, the means of the models are what varies,
+and the interval is Student's over them. docs/statistics.md says how often these intervals hold.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pandas as pd
+from scipy import optimize, stats
 
-LEVEL = (2.5, 97.5)  # percentiles of a 95 % interval
-Z = 1.959963984540054  # 97.5th percentile of the standard normal
+LEVEL = 0.95  # of every interval
+MIN_N = 5  # values behind an interval or a verdict
+MIN_MODELS = 3  # source models behind an interval over source models
+Bounds = tuple[float, float]  # what a mean can be: no interval goes beyond it
+ACCURACY, DIFFERENCE, UNBOUNDED = (0.0, 100.0), (-100.0, 100.0), (-np.inf, np.inf)
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 RUN = ["source", "target", "blocks", "n_images", "seed"]  # what identifies a fine-tuning run
 CELL = ["target", "blocks", "n_images"]  # what a mean over seeds belongs to, besides the source
 
 
-def interval(values: np.ndarray, resamples: int) -> tuple[float, float, float]:
-    """Mean and percentile bootstrap interval of the mean.
-
-    The resamples are drawn from a generator that is seeded anew for each n: a result depends on nothing but its values.
+def interval(values: np.ndarray, models: np.ndarray | None = None, bounds: Bounds = UNBOUNDED) -> tuple[float, float, float]:
+    """Mean and 95 % interval of the mean.
 
     Args:
-        values: [n], one per seed.
-        resamples: bootstrap resamples.
+        values: [n], one per subset.
+        models: [n], the source model behind each value; None: all values are of one model, and the interval is given that model.
+        bounds: what the mean can be.
 
     Returns:
-        mean, low, high; low and high are NaN for n < 2, as one value has no spread.
+        mean, low, high; low and high are NaN for fewer than MIN_N values, or fewer than MIN_MODELS models where there are several.
     """
-    values = np.sort(np.asarray(values, dtype=np.float64))
-    if len(values) < 2:
-        return (float(values.mean()) if len(values) else np.nan), np.nan, np.nan
-    low, high = np.percentile(values[_resampled(len(values), resamples)].mean(axis=1), LEVEL)
-    return float(values.mean()), float(low), float(high)
+    sample, skewness = _sample(values, models)
+    if sample is None:
+        return (float(np.mean(values)) if len(values) else np.nan), np.nan, np.nan
+    n, mean, deviation = len(sample), float(sample.mean()), float(sample.std(ddof=1))
+    low, high = (mean - deviation * _unskewed(sign * _quantile(n) / np.sqrt(n), skewness, n) for sign in (1, -1))
+    return mean, max(low, bounds[0]), min(high, bounds[1])
 
 
-@lru_cache(maxsize=16)
-def _resampled(n: int, resamples: int) -> np.ndarray:
-    """Indices of each resample: [resamples, n]."""
-    return np.random.default_rng(0).integers(n, size=(resamples, n))
+def p_value(values: np.ndarray, models: np.ndarray | None = None) -> float:
+    """How likely a mean that is as far from zero is if the true one is zero: below 0.05 where `interval` excludes zero. NaN without one."""
+    sample, skewness = _sample(values, models)
+    if sample is None:
+        return np.nan
+    n, mean, deviation = len(sample), float(sample.mean()), float(sample.std(ddof=1))
+    if deviation == 0:
+        return 1.0 if mean == 0 else 0.0
+    t = np.sqrt(n) * _skewed(mean / deviation, skewness, n)
+    return float(2 * stats.t.sf(abs(t), n - 1))
 
 
-def summarise(rows: pd.DataFrame, by: list[str], value: str, resamples: int, n_test: str | None = None) -> pd.DataFrame:
+def _sample(values: np.ndarray, models: np.ndarray | None) -> tuple[np.ndarray | None, float]:
+    """What an interval is over, the values or the means of the models, and its skewness; None where these are too few."""
+    values, models = np.asarray(values, dtype=np.float64), np.zeros(len(values)) if models is None else np.asarray(models)
+    order = np.lexsort((values, models))  # a sum depends on its order by a last digit
+    values, models = values[order], models[order]
+    if len(values) and models[0] != models[-1]:
+        means = np.array([values[models == model].mean() for model in np.unique(models)])
+        return (means if len(means) >= MIN_MODELS else None), 0.0
+    if len(values) < MIN_N:
+        return None, 0.0
+    deviation = values.std(ddof=1)
+    return values, float(np.mean((values - values.mean()) ** 3) / deviation**3) if deviation > 0 else 0.0
+
+
+@cache
+def _quantile(n: int) -> float:
+    """Student's, of n values."""
+    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+
+
+def _skewed(x: float, skewness: float, n: int) -> float:
+    """Hall's transformation of a studentised mean x (without the factor sqrt(n)), which is then as good as symmetric."""
+    return x + skewness * x**2 / 3 + skewness**2 * x**3 / 27 + skewness / (6 * n)
+
+
+def _unskewed(y: float, skewness: float, n: int) -> float:
+    """The inverse of `_skewed`."""
+    if abs(skewness) < 1e-6:
+        return y - skewness / (6 * n)
+    return 3 / skewness * (float(np.cbrt(1 + skewness * (y - skewness / (6 * n)))) - 1)
+
+
+def summarise(rows: pd.DataFrame, by: list[str], value: str, bounds: Bounds = ACCURACY, n_test: str | None = None) -> pd.DataFrame:
     """The table of means with their 95 % intervals that every table and figure of the report is made of.
 
     Args:
-        rows: the columns of `by`, and `value`.
+        rows: the columns of `by`, and `value`; a column `source_model`, where the rows of a group are of several source models.
+        bounds: what a mean of the value can be.
         by: what a mean belongs to; the rows of a group differ by seed.
-        resamples: of the bootstrap over a group's values.
-        n_test: column with the number of test images behind an accuracy in percent: of a group of one value the interval is then
-            Wilson's over these images. Missing numbers, and no column: no interval.
+        n_test: column with the number of test images behind an accuracy in percent: of a group of too few values for an interval
+            over them it is then Wilson's, over these images. Missing numbers, and no column: no interval.
 
     Returns:
         One row per group: the columns of `by`, n, mean, low, high; in the order in which the groups first appear.
     """
     means = []
     for key, group in rows.groupby(by, sort=False, observed=True):
-        mean, low, high = interval(group[value].to_numpy(), resamples)
-        if len(group) == 1 and n_test is not None and pd.notna(images := group[n_test].iloc[0]):
+        mean, low, high = interval(group[value].to_numpy(), group["source_model"].to_numpy() if "source_model" in group else None, bounds)
+        if np.isnan(low) and n_test is not None and pd.notna(images := group[n_test].iloc[0]):
             low, high = wilson(mean, int(images))
         means.append((*key, len(group), mean, low, high))
     table = pd.DataFrame(means, columns=[*by, "n", "mean", "low", "high"])
@@ -70,11 +117,15 @@ def last_epoch(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(left: pd.DataFrame, right: pd.DataFrame, on: list[str], value: str = "test_accuracy") -> pd.DataFrame:
-    """`left` minus `right` on the same subsets: the rows of `left` that have a partner, with a column `difference`."""
-    partner = right[[*on, value]].rename(columns={value: "_partner"})
+    """`left` minus `right` on the same subsets: the rows of `left` that have a partner, with a column `difference`.
+
+    The column `source_model` then names the source models of both.
+    """
+    partner = right[[*on, value, "source_model"]].rename(columns={value: "_partner", "source_model": "_model"})
     joined = left.merge(partner, on=on, how="inner", validate="many_to_one")
     difference = (joined[value] - joined["_partner"]).round(9)  # what is equal differs by 0, not by a last binary digit
-    return joined.assign(difference=difference).drop(columns="_partner")
+    models = joined["source_model"].astype(str) + " " + joined["_model"].astype(str)
+    return joined.assign(difference=difference, source_model=models).drop(columns=["_partner", "_model"])
 
 
 def minus(rows: pd.DataFrame, sources: Sequence[str], reference: str, extra: Sequence[str] = ()) -> pd.DataFrame:
@@ -83,15 +134,15 @@ def minus(rows: pd.DataFrame, sources: Sequence[str], reference: str, extra: Seq
     return paired(chosen, rows[rows["source"] == reference], [*CELL, "seed", *extra])
 
 
-def wilson(percent: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an accuracy on n test images (Wilson 1927), in percent."""
-    p, z2 = percent / 100, Z**2 / n
+def wilson(percent: float, n: int, z: float = Z) -> tuple[float, float]:
+    """Wilson's interval of an accuracy on n test images (Wilson 1927), in percent; 95 % unless `z` says other."""
+    p, z2 = percent / 100, z**2 / n
     centre = (p + z2 / 2) / (1 + z2)
-    half = Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
+    half = z * np.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
     return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
-def contrast(percents: Sequence[float], counts: Sequence[int], signs: Sequence[int]) -> tuple[float, float, float]:
+def contrast(percents: Sequence[float], counts: Sequence[int], signs: Sequence[int], z: float = Z) -> tuple[float, float, float]:
     """Signed sum of accuracies on test images, with Newcombe's 95 % interval (1998, method 10), which joins Wilson's.
 
     It takes the accuracies for independent; models that are tested on the same images differ with less variance.
@@ -99,6 +150,7 @@ def contrast(percents: Sequence[float], counts: Sequence[int], signs: Sequence[i
     Args:
         percents, counts: accuracies in percent, and the test images behind each.
         signs: +1 or -1 for each.
+        z: quantile of the normal distribution that the interval has.
 
     Returns:
         sum, low, high in percentage points.
@@ -106,7 +158,39 @@ def contrast(percents: Sequence[float], counts: Sequence[int], signs: Sequence[i
     total = float(np.dot(percents, signs))
     below, above = 0.0, 0.0
     for percent, n, sign in zip(percents, counts, signs, strict=True):
-        low, high = wilson(percent, n)
+        low, high = wilson(percent, n, z)
         down, up = (percent - low, high - percent) if sign > 0 else (high - percent, percent - low)
         below, above = below + down**2, above + up**2
     return total, total - float(np.sqrt(below)), total + float(np.sqrt(above))
+
+
+def contrast_p_value(percents: Sequence[float], counts: Sequence[int], signs: Sequence[int], constant: float = 0.0) -> float:
+    """How likely a signed sum is that is as far from zero if the true one is zero: that of the widest interval that excludes zero.
+
+    Args:
+        percents, counts, signs: as `contrast` takes them.
+        constant: percentage points that are added to the sum.
+    """
+    total = float(np.dot(percents, signs)) + constant
+
+    def nearest(z: float) -> float:
+        """The bound of the interval on the side of zero, its sign turned so that it is positive where zero is outside."""
+        _, low, high = contrast(percents, counts, signs, z)
+        return low + constant if total > 0 else -high - constant
+
+    if total == 0:
+        return 1.0
+    most = 1e3  # where the interval covers all that is possible
+    if nearest(most) > 0:
+        return 0.0
+    return float(2 * stats.norm.sf(optimize.brentq(nearest, 1e-9, most)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of a family, adjusted so that the chance of any false verdict is at most the level (Holm 1979); NaN stay NaN."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if np.isfinite(p))
+    adjusted, above = [np.nan] * len(p_values), 0.0
+    for place, (p, i) in enumerate(known):
+        above = max(above, min(1.0, p * (len(known) - place)))
+        adjusted[i] = above
+    return adjusted

@@ -52,6 +52,11 @@ def _as_list(value: object) -> object:
 OneOrMore = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(unique)]
 
 
+def is_by_size(value: dict) -> bool:
+    """Whether the keys of a mapping are numbers of images, from which on its values hold."""
+    return bool(value) and all(re.fullmatch("all|from_[1-9][0-9]*", str(key)) for key in value)
+
+
 def _sizes(value: object) -> object:
     """`from_100` becomes 100: DVC cannot sort keys of which some are numbers."""
     if not isinstance(value, dict):

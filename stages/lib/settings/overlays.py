@@ -1,8 +1,9 @@
 """Profiles: files that hold only what differs from `profiles/default.yaml`, merged into all settings.
 
-Mappings are merged key by key; a mapping of another `kind` replaces the one below it, and so does any other value. A profile may
-list others under `profiles:`. Profiles that are used together are first merged with one another: the lists that say what is brought
-and compared are joined, and a key on which two of them disagree is an error. The result is laid over the default.
+Mappings are merged key by key; a mapping of another `kind` replaces the one below it, and so does any other value, such as one that
+depends on the number of images ({from_25: 10, from_100: 20}). A profile may list others under `profiles:`. Profiles that are used
+together are first merged with one another: the lists that say what is brought and compared are joined, and a key on which two of them
+disagree is an error. The result is laid over the default.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from stages.lib.settings import params
-from stages.lib.settings.fields import Name
+from stages.lib.settings.fields import Name, is_by_size
 from stages.lib.settings.params import SettingsError
 from stages.lib.settings.sections import Params
 
@@ -75,13 +76,13 @@ def files_of(names: list[str], folder: Path = FOLDER) -> list[Path]:
 
 def changes(below: Any, above: Any, place: str = "") -> list[tuple[str, Any, Any]]:
     """Each key, with dots, whose value differs, with both values; None stands for a key that is not there, too."""
-    if isinstance(below, dict) and isinstance(above, dict):
+    if _has_keys(below) and _has_keys(above):
         keys = [*below, *(key for key in above if key not in below)]
         inner = [changes(below.get(key), above.get(key), f"{place}.{key}" if place else str(key)) for key in keys]
         return [change for part in inner for change in part]
-    if isinstance(above, dict) and above and below is None:
+    if _has_keys(above) and above and below is None:
         return changes({}, above, place)
-    if isinstance(below, dict) and below and above is None:
+    if _has_keys(below) and below and above is None:
         return changes(below, {}, place)
     return [] if below == above else [(place, below, above)]
 
@@ -112,7 +113,12 @@ def _included(path: Path, content: dict) -> list[str]:
 
 
 def _with_files(content: dict, path: Path) -> Tree:
-    return {key: _with_files(value, path) if isinstance(value, dict) and value else Setting(value, path) for key, value in content.items()}
+    return {key: _with_files(value, path) if _has_keys(value) and value else Setting(value, path) for key, value in content.items()}
+
+
+def _has_keys(value: Any) -> bool:
+    """Whether a value is a mapping whose keys are settings, and not one value for each number of images."""
+    return isinstance(value, dict) and not is_by_size(value)
 
 
 def _values(whole: Tree) -> dict:

@@ -117,7 +117,6 @@ class ReportSettings(Settings):
     """How results are compared; studies add settings of their own."""
 
     natural: Name
-    bootstrap: Count
     headline: Headline
 
 

@@ -1,21 +1,42 @@
-"""The answer to the question that the report opens with: the best source of each target, and how far it is from the next."""
+"""The answer to the question that the report opens with: the best source of each target, and which others cannot be told from it.
+
+Half of the subsets choose the best source, and the other half measure how far it is from the others: a source that is chosen and
+measured on the same runs looks better than it is.
+"""
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from stages.lib.report import statistics
-from stages.lib.report.evidence import Evidence
-from stages.lib.report.results import Results, at, best
+from stages.lib.report.evidence import SUPPORTS, Evidence, corrected, over_seeds
+from stages.lib.report.results import Results, at
+from stages.lib.report.statistics import MIN_N
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The best source of a target, and its gap to natural; where natural is best, to the best robust source."""
+    """The source that half of the subsets choose for a target, and its differences from all others on the other half.
+
+    Without a source where the other half has fewer than MIN_N subsets.
+    """
 
     target: str
-    best: str
-    accuracy: tuple[float, float, float]  # mean, low, high, in percent
-    rival: str | None
-    difference: Evidence  # best minus rival
+    n: int  # subsets that measure
+    best: str | None = None
+    accuracy: tuple[float, float, float] | None = None  # mean, low, high, in percent
+    runner_up: str | None = None  # the second on the half that chooses
+    differences: dict[str, Evidence] | None = None  # best minus each other source, corrected over all of them
+
+    @property
+    def tied(self) -> list[str]:
+        """Sources that cannot be told from the best one, or are better on the half that measures."""
+        return [name for name, evidence in (self.differences or {}).items() if evidence.verdict != SUPPORTS]
+
+    @property
+    def shown(self) -> list[str]:
+        """Sources whose difference is shown: the runner-up, and others that are tied."""
+        return list(dict.fromkeys([*([self.runner_up] if self.runner_up else []), *self.tied]))
 
 
 def answers(results: Results) -> list[Answer]:
@@ -26,18 +47,42 @@ def answers(results: Results) -> list[Answer]:
 def answer_of(results: Results, target: str) -> Answer | None:
     rows = at(results.last, target=target, size=results.size)
     rows = rows[(rows["blocks"] == results.blocks) | (rows["source"] == results.random)]
-    name = best(rows, list(results.cards))
-    if name is None:
+    if rows.empty:
         return None
-    rival = best(rows, results.robust) if name == results.natural else results.natural
-    best_rows, rival_rows = at(rows, source=name), at(rows, source=rival)
-    gap = statistics.paired(best_rows, rival_rows, ["seed"])["difference"].to_numpy()
-    comparison = f"{results.labels[name]} minus {results.labels.get(rival, 'robust')}"
-    accuracy = statistics.interval(best_rows["test_accuracy"].to_numpy(), results.resamples)
-    return Answer(target, name, accuracy, rival, results.evidence(comparison, gap))
+    choosing, measuring = halves(rows)
+    n = measuring["seed"].nunique()
+    means = (
+        choosing.groupby("source")["test_accuracy"].mean().reindex(list(results.cards)).dropna().sort_values(ascending=False, kind="stable")
+    )
+    if n < MIN_N or means.empty:
+        return Answer(target, n)
+    best, *others = map(str, means.index)
+    ours = at(measuring, source=best)
+    compared = [over_seeds(*_gap(results, ours, measuring, name)) for name in others]
+    accuracy = statistics.interval(ours["test_accuracy"].to_numpy(), ours["source_model"].to_numpy(), statistics.ACCURACY)
+    differences = dict(zip(others, corrected(compared), strict=True))
+    return Answer(target, n, best, accuracy, others[0] if others else None, differences)
 
 
-def wins(results: Results, given: list[Answer]) -> list[Evidence]:
-    """Gaps of the best robust source to natural, of the targets that are learned best from a robust source; the smallest first."""
-    differences = [a.difference for a in given if a.best in results.robust and a.difference.mean is not None]
-    return sorted(differences, key=lambda difference: difference.mean)
+def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every second subset of each source model, which choose, and the others, which measure; of an odd number one more measures."""
+    models = rows.groupby("seed")["source_model"].max().sort_index()  # of a source with several; the same subsets go to each source
+    chosen = set(models.index[models.groupby(models).cumcount() % 2 == 1])
+    is_chosen = rows["seed"].isin(chosen)
+    return rows[is_chosen], rows[~is_chosen]
+
+
+def _gap(results: Results, ours: pd.DataFrame, rows: pd.DataFrame, other: str) -> tuple[str, pd.DataFrame]:
+    best = ours["source"].iloc[0]
+    return f"{results.labels[best]} minus {results.labels[other]}", statistics.paired(ours, at(rows, source=other), ["seed"])
+
+
+def better_of_natural_and_robust(results: Results, answer: Answer) -> str | None:
+    """`natural` or `robust`, where the target's best source is of that kind and certainly better than natural, or than every robust one."""
+    against = answer.differences or {}
+    robust = [against[name].verdict for name in results.robust if name in against]
+    if answer.best in results.robust and results.natural in against and against[results.natural].verdict == SUPPORTS:
+        return "robust"
+    if answer.best == results.natural and robust and set(robust) == {SUPPORTS}:
+        return "natural"
+    return None

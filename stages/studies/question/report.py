@@ -14,7 +14,7 @@ from stages.lib.report.results import Results, at
 from stages.lib.report.section import Drawing, Section
 from stages.lib.report.wording import block_text, images
 from stages.studies.question import figures, tables, under_attack
-from stages.studies.question.answers import answers, wins
+from stages.studies.question.answers import answers, better_of_natural_and_robust
 
 FOLDER = Path(__file__).parent
 
@@ -39,7 +39,8 @@ def section(
         opening=FOLDER / "opening.html.j2",
         anchors={"answer": "Answer", "images": "Images", "targets": "Targets"} | ({"robustness": "Under attack"} if attacks else {}),
         context={
-            "answers": given, "wins": wins(results, given), "by_target": tables.rows_by_target(results, made["summary"]),
+            "answers": given, "better": [better_of_natural_and_robust(results, answer) for answer in given],
+            "by_target": tables.rows_by_target(results, made["summary"]),
             "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks),
         },
         tables=made,

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from stages.lib.report import statistics
@@ -17,9 +16,9 @@ def tables_of(results: Results) -> dict[str, pd.DataFrame]:
     pairs = statistics.minus(results.last, perturbed, results.natural)
     of_size = at(results.runs, size=results.size)
     return {
-        "summary": statistics.summarise(results.last, MEANS, "test_accuracy", results.resamples),
-        "differences": statistics.summarise(pairs, MEANS, "difference", results.resamples),
-        "epochs": statistics.summarise(of_size, [*MEANS, "epoch"], "test_accuracy", results.resamples),
+        "summary": statistics.summarise(results.last, MEANS, "test_accuracy"),
+        "differences": statistics.summarise(pairs, MEANS, "difference", statistics.DIFFERENCE),
+        "epochs": statistics.summarise(of_size, [*MEANS, "epoch"], "test_accuracy"),
     }
 
 
@@ -31,15 +30,15 @@ def plots_of(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def metrics_of(results: Results, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Accuracy and the best robust source's difference from natural at the headline's n_images: target, blocks, source."""
+    """Accuracy, and each robust source's difference from natural, at the headline's n_images: target, blocks, source."""
     metrics: dict[str, Any] = {}
     differences = tables["differences"][tables["differences"]["source"].isin(results.robust)]
     for (target, blocks), rows in at(tables["summary"], size=results.size).groupby(["target", "blocks"], sort=False):
         entry: dict[str, Any] = {"accuracy": {r.source: round(r.mean, 3) for r in rows.itertuples()}}
         gaps = at(differences, size=results.size, target=target, blocks=blocks)
         if len(gaps):
-            top = gaps.loc[gaps["mean"].idxmax()]
-            entry["robust_minus_natural"] = {k: round(top[k], 3) for k in ("mean", "low", "high") if np.isfinite(top[k])}
+            known = gaps.set_index("source")[["mean", "low", "high"]].round(3)
+            entry["minus_natural"] = {source: row.dropna().to_dict() for source, row in known.iterrows()}
         metrics.setdefault(target, {})[f"blocks_{blocks}"] = entry
     on_source = {n: {s: round(a, 3) for s, a in card["accuracy"].items()} for n, card in results.cards.items() if card["accuracy"]}
     return metrics | {"source_data": on_source}

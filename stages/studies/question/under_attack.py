@@ -24,7 +24,7 @@ def against_eps(results: Results) -> pd.DataFrame:
             blocks = at(kept, source=results.natural)["blocks"].max() if results.natural in set(kept["source"]) else kept["blocks"].iloc[0]
             parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {block_text(blocks)}"))
     shown = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    return statistics.summarise(shown, ["panel", "norm", "source", "eps"], "accuracy", results.resamples, n_test="n_test")
+    return statistics.summarise(shown, ["panel", "norm", "source", "eps"], "accuracy", n_test="n_test")
 
 
 def clean_against_robust(results: Results) -> pd.DataFrame:

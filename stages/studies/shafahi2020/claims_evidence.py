@@ -7,6 +7,7 @@ of means over seeds).
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.norms.table import NORMS
@@ -24,30 +25,28 @@ def fine_tuned(results: Results) -> Iterator[Evidence]:
     for target in results.targets:
         rows = kept_models(results, target)
         for norm in NORMS:
-            evidence = _under_attack(results, target, at(rows, norm=norm), norm)
-            any_evidence = any_evidence or evidence is not None
-            if evidence:
+            for evidence in _under_attack(results, target, at(rows, norm=norm), norm):
+                any_evidence = True
                 yield evidence
     if not any_evidence:
         yield Evidence("weights of fine-tuned models", note=ABSENT)
 
 
-def _under_attack(results: Results, target: str, rows: pd.DataFrame, norm: str) -> Evidence | None:
-    """The best robust source minus natural at the middle radius."""
+def _under_attack(results: Results, target: str, rows: pd.DataFrame, norm: str) -> Iterator[Evidence]:
+    """Each robust source minus natural at the middle radius."""
     eps = middle_radius(rows)
     if eps is None:
-        return None
+        return
     attacked = at(rows, eps=eps)
     scores = attacked.groupby("source")["accuracy"].mean()
-    ours = scores.reindex(results.robust).dropna()
-    if ours.empty or results.natural not in scores:
-        return None
-    name, first = str(ours.idxmax()), attacked.iloc[0]
-    comparison = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
-    counts = [int(first["n_test"])] * 2
-    evidence = over_images(comparison, [ours.max(), scores[results.natural]], counts, [1, -1])
-    clean = at(rows, eps=0.0).groupby("source")["accuracy"].mean().reindex([name, results.natural])
-    return _less_accurate(evidence, clean.tolist(), counts) or evidence
+    clean = at(rows, eps=0.0).groupby("source")["accuracy"].mean()
+    for name in results.robust if results.natural in scores else []:
+        if name in scores:
+            first = attacked.iloc[0]
+            comparison = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
+            counts, pair = [int(first["n_test"])] * 2, [name, results.natural]
+            evidence = over_images(comparison, scores[pair].tolist(), counts, [1, -1], note=NOTE)
+            yield _less_accurate(evidence, clean.reindex(pair).tolist(), counts) or evidence
 
 
 def _less_accurate(evidence: Evidence, clean: list[float], counts: list[int]) -> Evidence | None:
@@ -55,7 +54,7 @@ def _less_accurate(evidence: Evidence, clean: list[float], counts: list[int]) ->
     if pd.isna(clean).any() or statistics.contrast(clean, counts, [1, -1])[2] >= 0:
         return None
     note = f"no verdict: without an attack it is less accurate ({clean[0]:.1f} % against {clean[1]:.1f} %)"
-    return replace(evidence, verdict="open", note=note)
+    return replace(evidence, p=np.nan, note=note)
 
 
 def features(transfers: Transfers) -> Iterator[Evidence]:

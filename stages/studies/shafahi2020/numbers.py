@@ -58,13 +58,12 @@ class Transfers:
         return bool(threat_of(self.cards[source]))
 
 
-def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card], resamples: int) -> Transfers:
+def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card]) -> Transfers:
     """The numbers of the experiments of this paper that are on.
 
     Args:
         experiments: what was computed, by name.
         cards: of the sources of all experiments.
-        resamples: of the bootstrap over seeds.
     """
     present = {name: experiments[name] for name in EXPERIMENTS if name in experiments}
     measured = next((result.settings["measured"] for result in present.values()), None)
@@ -74,7 +73,7 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card], resa
     attacks = measured["attacks"] if measured else {}
     attack, n_test = next(iter(attacks), ""), measured["max_images"] if measured else 0
     return Transfers(
-        *tables_of(runs, attack, n_test, resamples),
+        *tables_of(runs, attack, n_test),
         cards={name: cards[name] for name in names},
         labels={name: label_in_experiments(name, cards[name]) for name in names},
         attack=attack,
@@ -97,7 +96,7 @@ def _by_pair(arrays: dict[str, np.ndarray]) -> Arrays:
     return pairs
 
 
-def tables_of(runs: dict[str, pd.DataFrame], attack: str, n_test: int, resamples: int) -> list[pd.DataFrame]:
+def tables_of(runs: dict[str, pd.DataFrame], attack: str, n_test: int) -> list[pd.DataFrame]:
     """The table of each experiment, in the order of `EXPERIMENTS`; that of hardening has the mean of both accuracies, seed by seed.
 
     Args:
@@ -111,7 +110,7 @@ def tables_of(runs: dict[str, pd.DataFrame], attack: str, n_test: int, resamples
         if name == HARDEN and len(rows):
             rows = pd.concat([rows, _both(rows, attack)], ignore_index=True)
         rows = rows.assign(n_test=[np.nan if measure in NOT_ACCURACY else n_test for measure in rows["measure"]])
-        tables.append(statistics.summarise(rows, BY, "value", resamples, n_test="n_test"))
+        tables.append(statistics.summarise(rows, BY, "value", statistics.UNBOUNDED, n_test="n_test"))
     return tables
 
 

@@ -24,7 +24,7 @@ def section(
         cards: of the sources of the experiments.
         looks: of all sources.
     """
-    paper, transfers = published.load(), numbers.load(experiments, cards, results.resamples)
+    paper, transfers = published.load(), numbers.load(experiments, cards)
     beside = tables.all_tables(transfers, paper.tables)
     return Section(
         title=SHAFAHI.title,

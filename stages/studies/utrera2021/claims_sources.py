@@ -2,39 +2,39 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from stages.lib.report import statistics
-from stages.lib.report.evidence import ABSENT, Evidence, over_images
+from stages.lib.report.evidence import ABSENT, Evidence, over_images, over_models, over_seeds
 from stages.lib.report.results import at
+from stages.lib.report.statistics import MIN_MODELS
 from stages.lib.report.wording import images
 from stages.studies.utrera2021.claims_transfer import exemplar_gaps
 from stages.studies.utrera2021.numbers import many_steps
 from stages.studies.utrera2021.results import UtreraResults
 
 OTHER_TASK = "not compared: it learnt other images or classes than the natural source"
+FEW_MODELS = f"interval over test images, given one model each: no verdict on the sources from fewer than {MIN_MODELS} models of each"
 
 
 def texture_targets(results: UtreraResults) -> Iterator[Evidence]:
     few = results.sizes[0]
     for target in results.textures:
-        differences = exemplar_gaps(results, target=target, size=few)["difference"].to_numpy()
-        yield results.evidence(f"{target}, {images(few)}: {results.robust_label} minus natural", differences, expected=-1)
+        differences = exemplar_gaps(results, target=target, size=few)
+        yield over_seeds(f"{target}, {images(few)}: {results.robust_label} minus natural", differences, expected=-1)
     if not results.textures:
         yield Evidence("a target with its label in texture alone", note=ABSENT)
 
 
 def texture_loss(results: UtreraResults) -> Iterator[Evidence]:
     splits = ["test", "test_decorrelated"]
-    natural = results.cards[results.natural]["accuracy"]
     for name in results.robust:
-        ours, comparison = results.cards[name]["accuracy"], f"loss without texture cue: natural minus {results.labels[name]}"
+        comparison = f"loss without texture cue: natural minus {results.labels[name]}"
         if not results.learnt_as_natural(name):
             yield Evidence(comparison, note=OTHER_TASK)
             continue
-        if not all(split in accuracy for split in splits for accuracy in (natural, ours)):
-            yield Evidence(comparison, note=ABSENT)
-            continue
-        percents = [natural[splits[0]], natural[splits[1]], ours[splits[0]], ours[splits[1]]]
-        yield over_images(comparison, percents, [results.n_test.get(split) for split in splits] * 2, [1, -1, -1, 1])
+        ours, theirs = (results.accuracies(source, splits) for source in (name, results.natural))
+        yield _about_sources(results, comparison, theirs, ours, splits, [1, -1], expected=1)
 
 
 def more_steps(results: UtreraResults) -> Iterator[Evidence]:
@@ -58,8 +58,8 @@ def _against(results: UtreraResults, ours: list[str | None], references: list[st
     rows = at(results.last, size=results.size, blocks=results.blocks)
     for target in results.targets:
         for left, right in pairs:
-            gaps = statistics.minus(at(rows, target=target), [left], right)["difference"].to_numpy()
-            yield results.evidence(f"{target}, {images(results.size)}: {results.labels[left]} minus {results.labels[right]}", gaps)
+            gaps = statistics.minus(at(rows, target=target), [left], right)
+            yield over_seeds(f"{target}, {images(results.size)}: {results.labels[left]} minus {results.labels[right]}", gaps)
 
 
 def pretraining(results: UtreraResults) -> Iterator[Evidence]:
@@ -67,27 +67,37 @@ def pretraining(results: UtreraResults) -> Iterator[Evidence]:
     for target in results.targets:
         rows = at(results.last, target=target, size=few)
         natural, random = at(rows, source=results.natural, blocks=results.blocks), at(rows, source=results.random, blocks="all")
-        gaps = statistics.paired(natural, random, ["seed"])["difference"].to_numpy()
-        yield results.evidence(f"{target}, {images(few)}: natural minus random initialisation", gaps)
+        gaps = statistics.paired(natural, random, ["seed"])
+        yield over_seeds(f"{target}, {images(few)}: natural minus random initialisation", gaps)
 
 
 def source_accuracy(results: UtreraResults) -> Iterator[Evidence]:
     perturbed = [name for name in results.cards if results.family(name) not in ("natural", "random")]
     for name in perturbed:
         comparison = f"{results.labels[name]} minus natural"
-        (ours, natural), n = (_measured(results, s) for s in (name, results.natural)), results.n_test.get("test")
+        ours, natural = (results.accuracies(source, ["test"]) for source in (name, results.natural))
         if not results.learnt_as_natural(name):
             yield Evidence(comparison, note=OTHER_TASK)
-        elif ours is None or natural is None:
+        elif not ours or not natural:
             yield _as_published(results, comparison, name)
         else:
-            yield over_images(comparison, [ours, natural], [n, n], [1, -1], expected=-1)
+            yield _about_sources(results, comparison, ours, natural, ["test"], [1], expected=-1)
     if not perturbed:
         yield Evidence("robust minus natural", note=ABSENT)
 
 
-def _measured(results: UtreraResults, name: str) -> float | None:
-    return results.cards[name]["accuracy"].get("test")
+def _about_sources(
+    results: UtreraResults, comparison: str, left: list[list[float]], right: list[list[float]], splits: list[str], signs: list[int],
+    expected: int,
+) -> Evidence:  # fmt: skip
+    """What the models of a source have on their own data minus what those of another have: a signed sum over splits of each model."""
+    if not left or not right:
+        return Evidence(comparison, note=ABSENT)
+    pairs = list(zip(left, right, strict=False))  # trained from the same seeds
+    if len(pairs) < MIN_MODELS:
+        percents, both = [*pairs[0][0], *pairs[0][1]], [*signs, *(-sign for sign in signs)]
+        return over_images(comparison, percents, [results.n_test.get(split) for split in splits] * 2, both, expected=0, note=FEW_MODELS)
+    return over_models(comparison, [float(np.dot(signs, np.subtract(*pair))) for pair in pairs], expected)
 
 
 def _as_published(results: UtreraResults, comparison: str, name: str) -> Evidence:

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from stages.lib.report import statistics
-from stages.lib.report.evidence import ABSENT, MIN_SEEDS, Evidence
+from stages.lib.report.evidence import ABSENT, Evidence, over_seeds
 from stages.lib.report.results import at
+from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_order, block_text, images, listed
 from stages.studies.utrera2021.numbers import eps_pairs, norm_pairs
 from stages.studies.utrera2021.results import UtreraResults
@@ -38,13 +39,13 @@ def many_images(results: UtreraResults) -> Iterator[Evidence]:
 def _at_size(results: UtreraResults, sizes: dict[str, str | None]) -> Iterator[Evidence]:
     for target, size in sizes.items():
         comparison = f"{target}{f', {images(size)}' if size else ''}: {results.robust_label} minus natural"
-        yield results.evidence(comparison, exemplar_gaps(results, target=target, size=size)["difference"].to_numpy())
+        yield over_seeds(comparison, exemplar_gaps(results, target=target, size=size))
 
 
 def _most(results: UtreraResults, target: str) -> str:
     """The largest size with enough subsets for a verdict; the largest where none has them."""
     n = exemplar_gaps(results, target=target)["size"].value_counts()
-    enough = [size for size in results.sizes if n.get(size, 0) >= MIN_SEEDS]
+    enough = [size for size in results.sizes if n.get(size, 0) >= MIN_N]
     return (enough or [size for size in results.sizes if size in n] or results.sizes)[-1]
 
 
@@ -57,19 +58,19 @@ def shrinks(results: UtreraResults) -> Iterator[Evidence]:
         if few == many or start.empty:
             yield Evidence(comparison, note=ABSENT)
             continue
-        change = statistics.paired(start, end, ["seed"], "difference")["difference"].to_numpy()
-        if statistics.interval(start["difference"].to_numpy(), results.resamples)[1] > 0:
-            yield results.evidence(comparison, change)
+        change = statistics.paired(start, end, ["seed"], "difference")
+        if statistics.interval(start["difference"].to_numpy(), start["source_model"].to_numpy())[1] > 0:
+            yield over_seeds(comparison, change)
         else:
-            yield results.evidence(comparison, change, expected=0, note="no advantage here that could shrink")
+            yield over_seeds(comparison, change, expected=0, note="no advantage here that could shrink")
 
 
 def faster(results: UtreraResults) -> Iterator[Evidence]:
     size, early = early_epochs(results)
     for target in results.targets:
         for epoch in early:
-            gaps = exemplar_gaps(results, results.runs, target=target, size=size, epoch=epoch)["difference"].to_numpy()
-            yield results.evidence(f"{target}, {images(size)}, epoch {epoch}: {results.robust_label} minus natural", gaps)
+            gaps = exemplar_gaps(results, results.runs, target=target, size=size, epoch=epoch)
+            yield over_seeds(f"{target}, {images(size)}, epoch {epoch}: {results.robust_label} minus natural", gaps)
         if not early:
             yield Evidence(f"{target}, {images(size)}: an epoch before the last", note=ABSENT)
 
@@ -89,11 +90,11 @@ def blocks(results: UtreraResults) -> Iterator[Evidence]:
             if len(numbers) < 2:
                 yield Evidence(f"{target}, {results.labels[source]}: numbers of blocks", note=f"{ABSENT}: one number of blocks")
             for fewer, more in pairwise(numbers):
-                gain = _gain(ours, more, fewer)["difference"].to_numpy()
+                gain = _gain(ours, more, fewer)
                 expected = _predicted(block_order(fewer), block_order(more))
                 note = "" if expected else "the claim predicts no sign between these two"
                 comparison = f"{target}, {images(results.size)}, {results.labels[source]}: {block_text(more)} minus {block_text(fewer)}"
-                yield results.evidence(comparison, gain, expected, note)
+                yield over_seeds(comparison, gain, expected, note)
 
 
 def _gain(rows: pd.DataFrame, more: str, fewer: str) -> pd.DataFrame:
@@ -114,8 +115,8 @@ def norms(results: UtreraResults) -> Iterator[Evidence]:
     for target in results.targets:
         rows = at(results.last, target=target, size=results.size, blocks=results.blocks)
         for l2, other in pairs:
-            gaps = statistics.minus(rows, [l2], other)["difference"].to_numpy()
-            yield results.evidence(f"{target}, {images(results.size)}: {results.labels[l2]} minus {results.labels[other]}", gaps)
+            gaps = statistics.minus(rows, [l2], other)
+            yield over_seeds(f"{target}, {images(results.size)}: {results.labels[l2]} minus {results.labels[other]}", gaps)
 
 
 def similar_blocks(results: UtreraResults) -> Iterator[Evidence]:
@@ -137,7 +138,7 @@ def similar_eps(results: UtreraResults) -> Iterator[Evidence]:
         gaps = statistics.minus(rows, [smaller], larger)
         comparison = f"{images(results.size)}: {results.labels[smaller]} minus {results.labels[larger]}"
         for target in results.similar:
-            yield results.evidence(f"{target}, {comparison}", at(gaps, target=target)["difference"].to_numpy())
+            yield over_seeds(f"{target}, {comparison}", at(gaps, target=target))
         yield _contrast(results, comparison, gaps, results.similar, _others(results))
 
 
@@ -164,9 +165,11 @@ def _contrast(
     if not left or not right:
         return Evidence(comparison, note=f"{ABSENT}: report.utrera2021.similar names {'every' if results.similar else 'no'} target")
     comparison = f"{listed(left)} minus {listed(right)}, {comparison}"
-    by_seed = gains.pivot_table(index="seed", columns="target", values="difference").reindex(columns=results.targets).dropna()
+    by_seed = (
+        gains.pivot_table(index=["source_model", "seed"], columns="target", values="difference").reindex(columns=results.targets).dropna()
+    )
     gap = by_seed[left].mean(axis=1) - by_seed[right].mean(axis=1)
-    return results.evidence(comparison, gap.to_numpy(), expected)
+    return over_seeds(comparison, gap.rename("difference").reset_index(), expected)
 
 
 def _number(size: str) -> str:

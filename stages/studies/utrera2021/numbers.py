@@ -148,7 +148,9 @@ def _exemplar_and_natural(results: UtreraResults, rows: pd.DataFrame, by: list[s
     on = [column for column in ("target", "n_images", "seed", "epoch") if column in by or column == "seed"]
     parts = [_means(results, part, by).assign(panel="a", series=name) for part, name in ((ours, "robust"), (natural, "natural"))]
     gaps = statistics.paired(ours, natural, on)
-    return _join(*parts, statistics.summarise(gaps, by, "difference", results.resamples).assign(panel="b", series="robust minus natural"))
+    return _join(
+        *parts, statistics.summarise(gaps, by, "difference", statistics.DIFFERENCE).assign(panel="b", series="robust minus natural")
+    )
 
 
 def _difference(results: UtreraResults, rows: pd.DataFrame, panel: str, left: str, right: str) -> pd.DataFrame:
@@ -158,11 +160,11 @@ def _difference(results: UtreraResults, rows: pd.DataFrame, panel: str, left: st
 
 
 def _means(results: UtreraResults, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    return statistics.summarise(rows, by, "test_accuracy", results.resamples)
+    return statistics.summarise(rows, by, "test_accuracy")
 
 
 def _gaps(results: UtreraResults, gaps: pd.DataFrame, panel: str, series: str) -> pd.DataFrame:
-    return statistics.summarise(gaps, SIZE, "difference", results.resamples).assign(panel=panel, series=series)
+    return statistics.summarise(gaps, SIZE, "difference", statistics.DIFFERENCE).assign(panel=panel, series=series)
 
 
 def _join(*parts: pd.DataFrame) -> pd.DataFrame:

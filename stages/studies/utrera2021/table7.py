@@ -39,7 +39,7 @@ def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     order = order_of(results)
     chosen = results.last[(results.last["blocks"] == results.blocks) | (results.last["source"] == results.random)]
     keys = ["target", "n_images", "size", "source"]
-    table = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy", results.resamples)
+    table = statistics.summarise(chosen[chosen["source"].isin(order)], keys, "test_accuracy")
     column = {source: name for name, source in results.published.items()}
     table = table.assign(column=[column.get(source, "") for source in table["source"]])
     table = table.merge(published_of(results, published), how="left", on=["target", "n_images", "column"])

@@ -3,49 +3,117 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from stages.lib.report import statistics
 
 
 def rows(source: str, values: list[float], target: str = "digits", n_images: int = 100, epoch: int = 10) -> pd.DataFrame:
     return pd.DataFrame(
-        {"source": source, "target": target, "blocks": "1", "n_images": n_images, "seed": range(len(values)), "epoch": epoch,
+        {"source": source, "target": target, "blocks": "1", "n_images": n_images, "seed": range(len(values)), "epoch": epoch, "source_model": 0,
          "test_accuracy": values}
     )  # fmt: skip
 
 
-def test_interval_matches_a_loop_over_resamples():
-    values = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    drawn = np.random.default_rng(0).integers(5, size=(400, 5))
-    means = [sum(values[i] for i in row) / 5 for row in drawn]
-    assert statistics.interval(values, 400) == pytest.approx((6.2, *np.percentile(means, [2.5, 97.5])))
+def test_interval_of_values_without_skewness_is_student_s():
+    values = np.array([1.0, 2.0, 4.0, 6.0, 7.0])
+    expected = stats.t.interval(0.95, 4, loc=4.0, scale=values.std(ddof=1) / np.sqrt(5))
+    assert statistics.interval(values) == pytest.approx((4.0, *expected))
+
+
+def test_interval_of_skewed_values_reaches_further_to_the_side_of_the_tail():
+    mean, low, high = statistics.interval(np.array([0.0, 0.1, 0.2, 0.4, 3.0]))
+    assert high - mean > 2 * (mean - low) > 0
+    assert statistics.interval(np.array([0.0, 0.1, 0.2, 0.4, 3.0]), bounds=(0, 1.5))[1:] == (max(0, low), 1.5)
 
 
 def test_interval_does_not_depend_on_the_order_of_seeds():
     values = np.random.default_rng(1).normal(size=20)
-    assert statistics.interval(values, 1000) == statistics.interval(values[::-1], 1000)
+    assert statistics.interval(values) == statistics.interval(values[::-1])
+    models = np.arange(20) % 4
+    assert statistics.interval(values, models) == statistics.interval(values[::-1], models[::-1])
 
 
 def test_interval_of_equal_values_has_no_width():
-    assert statistics.interval(np.full(10, 3.5), 1000) == (3.5, 3.5, 3.5)
+    assert statistics.interval(np.full(10, 3.5)) == (3.5, 3.5, 3.5)
+    assert statistics.p_value(np.full(10, 3.5)) == 0
+    assert statistics.p_value(np.zeros(10)) == 1
 
 
-def test_interval_of_one_value_is_unknown():
-    mean, low, high = statistics.interval(np.array([7.0]), 1000)
-    assert mean == 7.0
-    assert np.isnan(low)
-    assert np.isnan(high)
+@pytest.mark.parametrize(("values", "models"), [([7.0], None), ([7.0, 8.0, 9.0, 7.0], None), ([1.0, 2.0] * 5, [0, 1] * 5)])
+def test_of_fewer_than_five_values_and_of_two_models_there_is_no_interval_and_no_p_value(values, models):
+    values, models = np.array(values), models and np.array(models)
+    mean, low, high = statistics.interval(values, models)
+    assert mean == values.mean()
+    assert np.isnan([low, high, statistics.p_value(values, models)]).all()
 
 
-def test_interval_covers_the_true_mean_about_as_often_as_it_says():
-    draws = np.random.default_rng(2).normal(size=(400, 20))
-    found = [statistics.interval(values, 500) for values in draws]
-    assert 0.88 < np.mean([low < 0 < high for _, low, high in found]) < 0.98
+TRIALS = 10000
+ERROR = 2 * 100 * np.sqrt(0.05 * 0.95 / TRIALS)  # of a coverage, in percent, twice its standard deviation
+DRAWN = {  # what accuracies, or differences, are drawn from, and their mean
+    "normal": (lambda rng, shape: rng.normal(3, 2, shape), 3),
+    "skewed, near 100": (lambda rng, shape: 100 * rng.beta(196, 4, shape), 98),  # skewness -1
+    "bounded, 99 % of 797 images": (lambda rng, shape: rng.binomial(797, 0.99, shape) / 7.97, 99),
+}
+
+
+def coverage(samples: np.ndarray, mean: float, models: np.ndarray | None = None) -> float:
+    """How often the interval of a sample holds the mean, in percent."""
+    intervals = np.array([statistics.interval(sample, models) for sample in samples])
+    return 100 * np.mean((intervals[:, 1] <= mean) & (mean <= intervals[:, 2]))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("n", [5, 10, 30])
+def test_interval_holds_the_true_mean_as_often_as_it_says(name, n):
+    draw, mean = DRAWN[name]
+    assert 94 - ERROR < coverage(draw(np.random.default_rng(n), (TRIALS, n)), mean) < 96 + ERROR
+
+
+@pytest.mark.parametrize(("n_models", "between", "within"), [(3, 1.0, 1.0), (3, 0.2, 1.0), (5, 2.0, 1.0)])
+def test_interval_over_models_holds_the_true_mean_though_subsets_of_one_model_resemble_one_another(n_models, between, within):
+    rng, models = np.random.default_rng(0), np.arange(15) % n_models
+    of_model = rng.normal(3, between, (TRIALS, n_models))
+    samples = of_model[:, models] + rng.normal(0, within, (TRIALS, 15))
+    assert 94 - ERROR < coverage(samples, 3, models) < 96 + ERROR
+    if between >= within:
+        assert coverage(samples, 3) < 90, "over the subsets alone it would not"
+
+
+def test_p_value_is_below_0_05_where_the_interval_excludes_zero():
+    rng = np.random.default_rng(4)
+    samples = [rng.exponential(size=n) - shift for n in (5, 9, 20) for shift in np.linspace(0, 2, 60)]
+    for sample in samples:
+        _, low, high = statistics.interval(sample)
+        assert (statistics.p_value(sample) < 0.05) == (low > 0 or high < 0)
+
+
+def test_p_value_of_values_without_skewness_is_student_s():
+    values = np.array([-1.0, 0.0, 2.0, 4.0, 5.0])
+    assert statistics.p_value(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+
+
+def test_contrast_p_value_is_that_of_the_widest_interval_that_excludes_zero():
+    found = statistics.contrast_p_value([80.0, 60.0], [70, 80], [1, -1])
+    z = stats.norm.isf(found / 2)
+    assert statistics.contrast([80.0, 60.0], [70, 80], [1, -1], z)[1] == pytest.approx(0, abs=1e-6)
+    assert statistics.contrast_p_value([60.0, 80.0], [80, 70], [1, -1]) == pytest.approx(found)
+    assert statistics.contrast_p_value([60.0, 60.0], [80, 70], [1, -1]) == 1
+    assert (
+        statistics.contrast_p_value([30.0], [100], [1], constant=-10.0)
+        < 0.05
+        < statistics.contrast_p_value([12.0], [100], [1], constant=-10.0)
+    )
+
+
+def test_holm_s_correction_of_a_textbook_case():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([np.nan, 0.5, 0.6]) == pytest.approx([np.nan, 1.0, 1.0], nan_ok=True)
 
 
 def test_summary_has_a_row_per_group_in_order_of_appearance():
     table = pd.concat([rows("b", [1.0, 3.0]), rows("a", [5.0])])
-    found = statistics.summarise(table, ["source", "n_images"], "test_accuracy", 100)
+    found = statistics.summarise(table, ["source", "n_images"], "test_accuracy")
     assert found["source"].tolist() == ["b", "a"]
     assert found["n"].tolist() == [2, 1]
     assert found["mean"].tolist() == [2.0, 5.0]

@@ -25,7 +25,7 @@ def verdicts(found: list[Evidence]) -> list[tuple]:
     return [(e.mean, e.verdict) for e in found]
 
 
-@pytest.mark.parametrize(("lead", "verdict"), [(5.0, "supports"), (-5.0, "contradicts"), (0.0, "open")])
+@pytest.mark.parametrize(("lead", "verdict"), [(5.0, "supports"), (-5.0, "contradicts"), (0.0, "undecided")])
 def test_the_first_claim_follows_the_sign(lead, verdict):
     [found] = evidence(made.results(lambda *_: lead), "few")
     assert (found.mean, found.low, found.high, found.n, found.verdict) == (lead, lead, lead, 6, verdict)
@@ -39,7 +39,7 @@ def test_the_exemplar_is_compared_even_where_another_source_is_better():
 
 def test_few_seeds_leave_it_open():
     [found] = evidence(made.results(lambda *_: 5.0, seeds=4), "few")
-    assert (found.verdict, found.n, found.mean) == ("open", 4, 5.0)
+    assert (found.verdict, found.n, found.mean) == ("undecided", 4, 5.0)
 
 
 def test_many_images_are_the_most_that_have_enough_subsets():
@@ -53,7 +53,7 @@ def test_many_images_are_the_most_that_have_enough_subsets():
 
 
 @pytest.mark.parametrize(
-    ("few", "many", "verdict"), [(6.0, 2.0, "supports"), (2.0, 6.0, "contradicts"), (4.0, 4.0, "open"), (-6.0, -2.0, "open")]
+    ("few", "many", "verdict"), [(6.0, 2.0, "supports"), (2.0, 6.0, "contradicts"), (4.0, 4.0, "undecided"), (-6.0, -2.0, "undecided")]
 )
 def test_the_advantage_shrinks_only_where_there_is_one(few, many, verdict):
     [found] = evidence(made.results(lambda s, t, b, n, e: few if n == 50 else many), "shrinks")
@@ -84,20 +84,20 @@ def test_speed_needs_an_epoch_before_the_last():
 def test_blocks_are_judged_only_where_the_claim_predicts_a_sign():
     gains = {"0": 0.0, "1": 4.0, "3": 5.0, "9": 1.0}
     found = evidence(made.results(lambda s, t, b, *_: gains[b], blocks=tuple(gains), threats={"l2": L2}), "blocks")
-    assert verdicts(found) == [(4.0, "supports"), (1.0, "open"), (-4.0, "supports")] * 2  # of the exemplar, and of natural
+    assert verdicts(found) == [(4.0, "supports"), (1.0, "undecided"), (-4.0, "supports")] * 2  # of the exemplar, and of natural
 
 
 def test_norms_are_compared_when_both_are_there():
     [found] = evidence(made.results(lambda source, *_: {"l2": 2.0, "linf": 3.0}[source]), "norms")
     assert (found.mean, found.verdict) == (-1.0, "contradicts")
     [absent] = evidence(made.results(lambda *_: 1.0, threats={"l2": L2}), "norms")
-    assert (absent.mean, absent.verdict, absent.note) == (None, "open", ABSENT)
+    assert (absent.mean, absent.verdict, absent.note) == (None, "not run", ABSENT)
 
 
 TWO = {"targets": ("near", "far"), "similar": ["near"]}
 
 
-@pytest.mark.parametrize(("near", "far", "verdict"), [(1.0, 4.0, "supports"), (4.0, 1.0, "contradicts"), (2.0, 2.0, "open")])
+@pytest.mark.parametrize(("near", "far", "verdict"), [(1.0, 4.0, "supports"), (4.0, 1.0, "contradicts"), (2.0, 2.0, "undecided")])
 def test_similar_targets_gain_less_from_more_blocks(near, far, verdict):
     gain = {"near": near, "far": far}
     results = made.results(lambda s, t, b, *_: gain[t] if b == "3" else 0.0, blocks=("0", "1", "3"), **TWO)
@@ -127,7 +127,7 @@ def test_robustness_yields_most_on_distinct_targets_in_accuracy_and_speed():
 @pytest.mark.parametrize("name", ["similar blocks", "distinct"])
 def test_similarity_is_no_claim_where_nothing_differs_in_it(name, similar):
     found = evidence(made.results(lambda *_: 1.0, targets=("near", "far"), similar=similar, blocks=("1", "3")), name)
-    assert {(e.mean, e.verdict) for e in found} == {(None, "open")}
+    assert {(e.mean, e.verdict) for e in found} == {(None, "not run")}
 
 
 PERTURBED = {"l2": L2 | {"perturbation": "PGD(20)"}, "one": L2 | {"perturbation": "PGD(1)"}, "noise": L2 | {"perturbation": "Gaussian"}}
@@ -153,12 +153,21 @@ def test_section_7_is_absent_without_its_sources(name):
     assert (found.mean, found.note) == (None, ABSENT)
 
 
-def test_source_accuracy_has_an_interval_over_test_images():
+def test_source_accuracy_of_one_model_each_has_an_interval_over_test_images_and_no_verdict():
     [found] = evidence(made.results(lambda *_: 0.0, cards={"natural": card(test=95.0), "l2": card(L2, test=85.0)}), "source accuracy")
-    assert (found.mean, found.verdict, found.n) == (-10.0, "supports", 1000)
+    assert (found.mean, found.verdict, found.n) == (-10.0, "undecided", 1000)
     assert found.low < -10 < found.high < 0
-    [turned] = evidence(made.results(lambda *_: 0.0, cards={"natural": card(test=85.0), "l2": card(L2, test=95.0)}), "source accuracy")
-    assert turned.verdict == "contradicts"
+    assert "no verdict on the sources from fewer than 3 models of each" in found.note
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"), [((10.0, 11.0, 9.0), "supports"), ((-10.0, -11.0, -9.0), "contradicts"), ((9.0, 1.0, -8.0), "undecided")]
+)
+def test_source_accuracy_of_three_models_each_has_an_interval_over_models(lost, verdict):
+    cards = {"natural": card(test=95.0), "l2": card(L2, test=85.0)}
+    models = {"natural": [card(test=88.0)] * 3, "l2": [card(L2, test=88.0 - points) for points in lost]}
+    [found] = evidence(made.results(lambda *_: 0.0, cards=cards, models=models), "source accuracy")
+    assert (found.mean, found.n, found.of, found.verdict) == (pytest.approx(-sum(lost) / 3), 3, "source models", verdict)
 
 
 @pytest.mark.parametrize("other", [{"dataset": "digits"}, {"part": {"of": 2, "number": 0, "seed": 0}}])
@@ -175,7 +184,7 @@ def test_accuracies_of_other_tasks_are_not_compared(name, splits, other):
 def test_source_accuracy_as_published_is_no_evidence():
     cards = {"natural": card() | {"published_accuracy": 76.13}, "l2": card(L2) | {"published_accuracy": 57.9}}
     [found] = evidence(made.results(lambda *_: 0.0, cards=cards), "source accuracy")
-    assert (found.mean, found.verdict) == (pytest.approx(-18.23), "open")
+    assert (found.mean, found.verdict) == (pytest.approx(-18.23), "undecided")
     assert "not measured here" in found.note
 
 
@@ -183,7 +192,12 @@ def test_textures_expect_robust_to_lose_and_shapes_to_last():
     cards = {"natural": card(test=99.0, test_decorrelated=70.0), "l2": card(L2, test=95.0, test_decorrelated=93.0)}
     target, loss = evidence(made.results(lambda *_: -5.0, textures=["digits"], cards=cards), "textures")
     assert (target.mean, target.verdict) == (-5.0, "supports")
-    assert (loss.mean, loss.verdict) == (27.0, "supports")
+    assert (loss.mean, loss.verdict) == (27.0, "undecided")  # one model each
+    models = {
+        name: [entry, entry | {"accuracy": {"test": 98.0, "test_decorrelated": 75.0 if name == "natural" else 92.0}}, entry]
+        for name, entry in cards.items()
+    }
+    assert evidence(made.results(lambda *_: -5.0, cards=cards, models=models), "textures")[-1].verdict == "supports"
 
 
 def test_pretraining_is_compared_with_the_whole_network_from_random_weights():
@@ -195,7 +209,7 @@ def test_pretraining_is_compared_with_the_whole_network_from_random_weights():
 def test_every_claim_is_there_without_any_robust_source():
     found = claims.claims_of(made.results(lambda *_: 0.0, threats={}), PUBLISHED)
     assert len(found) == len(NAMES)
-    assert {e.verdict for claim in found for e in claim.evidence} == {"open"}
+    assert {e.verdict for claim in found for e in claim.evidence} <= {"undecided", "not run"}
     assert len(evidences.table(found)) == sum(len(claim.evidence) for claim in found)
 
 
