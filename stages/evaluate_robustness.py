@@ -1,6 +1,6 @@
 """Accuracy under attack against eps, image by image: of a source on its own data, and of networks fine-tuned from it.
 
-Reads models/sources/<source>.*, models/finetuned/<source>/weights/, data/images/ of targets and source data, params.yaml:
+Reads models/sources/<source>/, models/finetuned/<source>/weights/, data/images/ of targets and source data, params.yaml:
 evaluate_robustness. Writes models/robustness/<source>/: robustness.parquet, a row for each network, attack, norm and eps,
 images.parquet, the same of each image, checks.parquet, whether these figures can be trusted, and examples.npz, images before and
 after the first attack of each norm, at its largest eps, of the source and of one network of each target.
@@ -27,7 +27,7 @@ from stages.lib.store.tables import ATTACKED, CHECKS, PER_IMAGE, WORST, kept_wei
 def main(source: str) -> None:
     settings, out = params.section("evaluate_robustness"), robustness(source)
     networks = networks_of(source)
-    inputs = [*sources.paths(source), kept_weights(source), *(IMAGES / name for name in dict.fromkeys(n.dataset for n in networks))]
+    inputs = [sources.folder_of(source), kept_weights(source), *(IMAGES / name for name in dict.fromkeys(n.dataset for n in networks))]
     with execution("evaluate_robustness", source, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         evaluations = evaluations_of(networks, settings.norms, settings)
         missing.compute(f"evaluate_robustness@{source}", "robustness", {asked.key: asked for asked in evaluations}, compute,

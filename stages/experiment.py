@@ -35,7 +35,7 @@ def inputs_of(runs: list[Run]) -> list[Path]:
     """Files of the sources, and folders of the image sets, that the runs read."""
     named = dict.fromkeys(run.source for run in runs)
     return [
-        *(path for name in named for path in sources.paths(name)),
+        *(sources.folder_of(name) for name in named),
         *(IMAGES / name for name in dict.fromkeys(run.target for run in runs)),
     ]
 

@@ -1,6 +1,6 @@
 """Fine-tuning of one source on all targets: blocks x subset sizes x seeds; each run is a cell of the store.
 
-Reads models/sources/<source>.*, data/images/ and data/subsets/ of the targets, params.yaml: targets, blocks, finetune. Writes
+Reads models/sources/<source>/, data/images/ and data/subsets/ of the targets, params.yaml: targets, blocks, finetune. Writes
 models/finetuned/<source>/: runs.parquet, one row per evaluated epoch of each run, and in weights/<target>/ the weights of the runs
 that `finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors, with the settings in weights/settings.json. Computes the cells
 that the store does not hold. With targets as further arguments it computes only their runs into the store, and writes none of
@@ -26,11 +26,11 @@ from stages.lib.store.journal import Journal, execution
 
 def main(source: str, targets: Sequence[str] = ()) -> None:
     settings, blocks, wanted = params.section("finetune"), params.section("blocks"), list(targets) or params.section("targets")
-    inputs = [*sources.paths(source), *(path for target in wanted for path in (IMAGES / target, subsets.path_of(target)))]
+    inputs = [sources.folder_of(source), *(path for target in wanted for path in (IMAGES / target, subsets.path_of(target)))]
     shown = settings.model_dump() | {"blocks": blocks, "targets": wanted}
     outputs = [] if targets else [tables.finetuned(source)]
     with execution("finetune", source, *targets, settings=shown, inputs=inputs, outputs=outputs) as journal:
-        plans = [grid.plan_of(source, target, blocks, settings) for target in wanted]
+        plans = [plan for target in wanted for plan in grid.plans_of(source, target, blocks, settings)]
         compute_missing("-".join([f"finetune@{source}", *targets]), plans, journal)
         if not targets:
             save(source, plans, settings)
@@ -80,7 +80,10 @@ def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
 
 def columns_of(cell: Cell) -> dict[str, str | int]:
     """The columns of a table that name a cell."""
-    return {"source": cell.source, "target": cell.target, "blocks": str(cell.blocks), "n_images": cell.n_images, "seed": cell.seed}
+    return {
+        "source": cell.source, "target": cell.target, "blocks": str(cell.blocks), "n_images": cell.n_images, "seed": cell.seed,
+        "source_model": cell.source_model,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,39 +11,24 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from stages.lib.datasets import catalog, sets, subsets
+from stages.lib.datasets import catalog, subsets
 from stages.lib.errors import RunError
-from stages.lib.networks import sources
 from stages.lib.progress import bar
-from stages.lib.runs import computing, costs, grid
+from stages.lib.runs import computing, costs, grid, transfers
 from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
-from stages.lib.runs.grid import Job
+from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
-from stages.lib.settings.catalog import Random
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 from stages.lib.workers import executors
 from stages.studies import registry
 
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """The fine-tuning of a source on a target, as far as its files or the catalogs describe it."""
-
-    job: Job
-    n: dict[str, int]  # images of each split
-    stored_size: int  # pixels a side on disk
-    drawn: dict[str, np.ndarray]  # subsets, by name
-    exists: bool  # so that the store may hold runs
 
 
 @dataclass
@@ -75,11 +60,18 @@ def settings_of(named: list[str]) -> Params:
 
 
 def pair_of(settings: Params, source: str, target: str) -> Outstanding:
-    transfer = prepared(settings, source, target) or expected(settings, source, target)
+    pair, count = Outstanding(), transfers.n_models(settings, source)
+    for number in range(count):
+        transfer = transfers.prepared(settings, source, target, number) or transfers.expected(settings, source, target, number)
+        add(pair, settings, replace(transfer, drawn=subsets.of_model(transfer.drawn, number, count)), with_weights=number == 0)
+    return pair
+
+
+def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: bool) -> None:
+    """Add the runs of one model of a source."""
     planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, partial(grid.schedule, settings.finetune, transfer.n["train"]))
-    keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)}
+    keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)} if with_weights else set()
     absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
-    pair = Outstanding()
     for batch in grid.batches(planned):
         kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size)
         costs.add(pair.work[kind], kind, batch, transfer.n["test"], sum(cell.key in absent for cell in batch))
@@ -90,46 +82,6 @@ def pair_of(settings: Params, source: str, target: str) -> Outstanding:
         for entry in computing.entries_of(transfer.job, blocks, planned, transfer.drawn, transfer.n):
             seen = sum(cell.n_images if entry.split == "train" else transfer.n["test"] for cell in same if cell.key in absent)
             pair.kept.append((kind, entry.n_rows(transfer.n[entry.split]), seen))
-    return pair
-
-
-def prepared(settings: Params, source: str, target: str) -> Transfer | None:
-    """The transfer with its data; None where they do not exist or were made with other settings."""
-    try:
-        card, images, drawn = sources.card_of(source), sets.card_of(target), subsets.load(target)
-    except (RunError, OSError, ValueError):
-        return None
-    n = {name: split.n for name, split in images.splits.items()}
-    if images.image_size != settings.upscale.image_size or list(drawn) != subsets.names(settings.draw_subsets, n["train"]):
-        return None
-    return Transfer(grid.job_of(card, images, settings.finetune), n, images.stored_size, drawn, exists=True)
-
-
-def expected(settings: Params, source: str, target: str) -> Transfer:
-    """The transfer from the catalogs alone, with subsets for which no run has been computed."""
-    images = catalog.dataset_entry(target)
-    if images.train is None or images.test is None:
-        raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
-    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else images.native_size(settings.upscale.image_size)
-    splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
-    shown = sets.DatasetCard(
-        name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
-        mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
-    )  # fmt: skip
-    rng = np.random.default_rng(0)
-    names = subsets.names(settings.draw_subsets, images.train)
-    drawn = {name: rng.permutation(images.train)[: subsets.size_and_seed_of(name)[0]] for name in names}
-    n = {"train": images.train, "test": images.test}
-    return Transfer(grid.job_of(expected_card(source), shown, settings.finetune), n, stored, drawn, exists=False)
-
-
-def expected_card(source: str) -> sources.SourceCard:
-    entry = params.source_entry(source)
-    return sources.SourceCard(
-        name=source, kind="random" if isinstance(entry, Random) else "fetched", architecture=entry.architecture, classes=None,
-        dataset=getattr(entry, "dataset", None), part=getattr(entry, "part", None), threat=None, origin="", sha256="unknown",
-        mean=[0.5] * 3, std=[0.5] * 3, accuracy={},
-    )  # fmt: skip
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
@@ -196,7 +148,7 @@ def activations(pair: Outstanding, rates: dict[Kind, Rates], room: float) -> tup
 def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
     """The name of each experiment that is on, the number of its runs, and how many of them the store holds."""
     for name in settings.experiments:
-        runs = registry.experiment_of(name).runs(getattr(settings, name), expected_card)
+        runs = registry.experiment_of(name).runs(getattr(settings, name), transfers.expected_card)
         yield name, len(runs), sum(is_kept(run) for run in runs)
 
 
@@ -220,8 +172,11 @@ def images_bytes(settings: Params) -> float:
 def sources_bytes(settings: Params, rates: dict[Kind, Rates]) -> float:
     """Bytes of the sources' weights, and of the published files from which they are read."""
     of = {kind.architecture: rate.network_bytes for kind, rate in rates.items()}
-    entries = [params.source_entry(name) for name in settings.sources]
-    return sum(of[entry.architecture] + (getattr(getattr(entry, "file", None), "size", None) or 0) for entry in entries)
+    entries = {name: params.source_entry(name) for name in settings.sources}
+    return sum(
+        transfers.n_models(settings, name) * of[entry.architecture] + (getattr(getattr(entry, "file", None), "size", None) or 0)
+        for name, entry in entries.items()
+    )
 
 
 def size_of(n: float) -> str:

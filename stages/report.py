@@ -1,6 +1,6 @@
 """The report: tables, figures and one page that opens with the answer. It reads files only, never the tracking store.
 
-Reads models/sources/<source>.json, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
+Reads models/sources/, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
 every configured experiment, data/images/<dataset>/, and the sections of params.yaml that made them. Each study adds
 its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json and reports/report.html.
 The same inputs give the same bytes; results of a source, target or experiment that is not configured are not read.
@@ -14,7 +14,7 @@ import pandas as pd
 
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES
-from stages.lib.networks.sources import paths
+from stages.lib.networks.sources import folder_of
 from stages.lib.report import drawings, evidence, page, reading
 from stages.lib.report.looks import looks_of_all
 from stages.lib.report.reading import ExperimentResults
@@ -63,7 +63,7 @@ def settings_of() -> dict[str, Any]:
 def inputs_of(settings: dict[str, Any]) -> list[Path]:
     names = settings["sources"]
     inputs = [*(finetuned(name) / "runs.parquet" for name in names), *(robustness(name) for name in names)]
-    inputs += [*(paths(name)[1] for name in names), *(RESULTS / name for name in settings["experiments"])]
+    inputs += [*(folder_of(name) for name in names), *(RESULTS / name for name in settings["experiments"])]
     return inputs + [IMAGES / name / "card.json" for name in settings["datasets"]]
 
 

@@ -1,11 +1,14 @@
 """A source model: trained naturally or adversarially, fetched, or none at all (`random`), as models/catalog.yaml says.
 
-Reads data/images/<source dataset>/, models/catalog.yaml: <source>, params.yaml: source, download. Writes
-models/sources/<source>.safetensors and its card <source>.json. Training goes on from its last epoch after a kill; started by
-torchrun, it trains alone and keeps the weights in the cell store, where the next `dvc repro` finds them.
+Reads data/images/<source dataset>/, models/catalog.yaml: <source>, params.yaml: source, download. Writes models/sources/<source>/:
+0.safetensors and its card 0.json, and where `source.n_models` asks for more models, trained from other seeds, 1.safetensors and so
+on. Training goes on from its last epoch after a kill; started by torchrun, it trains one model, whose number is a further argument,
+and keeps the weights in the cell store, where the next `dvc repro` finds them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -20,35 +23,50 @@ from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Traine
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import files
 from stages.lib.store.fetch import fetch
-from stages.lib.store.journal import execution
+from stages.lib.store.journal import Journal, execution
 from stages.lib.training import parallel
 
 FETCHED = Path("models/fetched")
 WORTH_SAYING = 1.0  # points between measured and published accuracy
 
 
-def main(source: str) -> None:
+def main(source: str, models: Sequence[str] = ()) -> None:
     settings, download, entry = params.section("source"), params.section("download"), params.source_entry(source)
     if devices.launched():
         with parallel.group():
-            pretraining.trained(source, entry, settings)
+            for number in models or [0]:
+                pretraining.trained(source, int(number), entry, settings)
         return
     shown = settings.model_dump() | {source: entry.model_dump()}
     inputs = [] if isinstance(entry, Random) else [IMAGES / settings.dataset]
-    with execution("source", source, settings=shown, inputs=inputs, outputs=list(sources.paths(source))) as journal:
+    with execution("source", source, settings=shown, inputs=inputs, outputs=[sources.folder_of(source)]) as journal:
         if isinstance(entry, Random):
             sources.save(card(source, entry, settings, origin="weights drawn from each run's seed"), {})
-            return
-        if isinstance(entry, Fetched):
+        elif isinstance(entry, Fetched):
             network, file_sha256 = fetched(source, entry, download)
             known = {"origin": entry.file.mirrors[0], "file_sha256": file_sha256, "published_accuracy": entry.published_accuracy}
+            save(source, entry, settings, network, journal, **known)
         else:
-            network = pretraining.trained(source, entry, settings, journal)
-            known = {"origin": f"trained on {settings.dataset} by this pipeline"}
-        accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
-        compare(source, entry, accuracy)
-        journal.metrics({f"{split}_accuracy": value for split, value in accuracy.items()})
-        sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())
+            for number, seed in enumerate(entry.seeds[: settings.n_models]):
+                network = pretraining.trained(source, number, entry, settings, journal)
+                known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": number, "seed": seed}
+                save(source, entry, settings, network, journal, **known)
+        for left in set(sources.folder_of(source).iterdir()) - written(entry, source, settings):
+            left.unlink()  # by an earlier run without DVC, which begins with an empty folder
+
+
+def written(entry: AnySource, source: str, settings: SourceSettings) -> set[Path]:
+    """The files of all models of a source."""
+    n_models = len(entry.seeds[: settings.n_models]) if isinstance(entry, Trained) else 1
+    return {path for number in range(n_models) for path in sources.paths(source, number)}
+
+
+def save(source: str, entry: Trained | Fetched, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
+    """Measure a model on its own data, and write its weights and its card."""
+    accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
+    compare(source, entry, accuracy)
+    journal.metrics({f"{split}_accuracy": value for split, value in accuracy.items()}, known.get("number", 0))
+    sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())
 
 
 def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.SourceCard:
@@ -122,4 +140,4 @@ def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.S
 
 
 if __name__ == "__main__":
-    command.run(main, __doc__, "source")
+    command.run(main, __doc__, "source", "models*")

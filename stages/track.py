@@ -119,7 +119,7 @@ def send_cells(store: tracking.Store, parent: str, tables: Path, time_ms: int) -
 
 def runs_of(table: Path, done: set[str]) -> Iterator[dict]:
     """Fine-tuning runs that the store does not hold yet: accuracies and loss by epoch."""
-    keys = ["source", "target", "blocks", "n_images", "seed"]
+    keys = ["source", "target", "blocks", "n_images", "seed", "source_model"]
     for columns, cell, rows in _cells(table, keys, done):
         yield {"key": cell, "params": columns, "history": [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]}
 

@@ -52,20 +52,20 @@ def source() -> Work:
     from stages.lib.runs import pretraining
     from stages.lib.settings import catalog, sections
 
-    entry = catalog.Trained(kind="trained", architecture="small_resnet", dataset="noise", seed=0, threat={"norm": "l2", "eps": 0.5})
+    entry = catalog.Trained(kind="trained", architecture="small_resnet", dataset="noise", seeds=[0], threat={"norm": "l2", "eps": 0.5})
     settings = sections.SourceSettings(
-        **SOURCE, schedule={"kind": "one_cycle", "warmup": 0.25}, processes=1,
+        **SOURCE, schedule={"kind": "one_cycle", "warmup": 0.25}, processes=1, n_models=1,
         attack={"steps": 2, "step_ratio": 2.5, "eps_hold": 0.1, "eps_ramp": 0.4},
     )  # fmt: skip
 
     def compute() -> None:
         from stages.lib.runs.work import train_source
 
-        network = train_source.start(entry, "noise")
+        network = train_source.start(entry, "noise", 0)
         perturbation = pretraining.perturbation_of(entry, settings).model_dump()
-        train_source.train(network, entry, settings.model_dump(), perturbation, start_from=None, after_epoch=lambda done, state: None)
+        train_source.train(network, entry, 0, settings.model_dump(), perturbation, start_from=None, after_epoch=lambda done, state: None)
 
-    return Work(lambda: pretraining.key_of(entry, settings), compute, "stages.lib.runs.work.train_source")
+    return Work(lambda: pretraining.key_of(entry, 0, settings), compute, "stages.lib.runs.work.train_source")
 
 
 def _plan() -> Any:

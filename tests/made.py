@@ -106,7 +106,7 @@ def runs(rows: list[tuple], path: Path) -> None:
     table = pd.DataFrame(rows, columns=list(tables.RUNS)[:7])
     cell = table[list(tables.RUNS)[:5]].astype(str).agg("_".join, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = table.assign(train_accuracy=99.0, train_loss=0.1, cell=cell).astype(tables.RUNS)
+    table = table.assign(train_accuracy=99.0, train_loss=0.1, source_model=0, cell=cell).astype(tables.RUNS)
     table.sample(frac=1, random_state=0).to_parquet(path)
 
 
@@ -145,7 +145,7 @@ def paper(folder: Path) -> None:
     for source, threat in THREATS.items():
         kind = "random" if source == "random_resnet50" else "fetched"
         content = card(source, kind, threat, architecture="resnet50", published_accuracy=PUBLISHED_TOP1.get(source))
-        write_json(folder / f"models/sources/{source}.json", content)
+        write_json(folder / f"models/sources/{source}/0.json", content)
 
 
 def paper_settings() -> dict:

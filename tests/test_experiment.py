@@ -51,7 +51,7 @@ def test_runs_that_fail_are_listed_and_the_others_are_kept(ready):
         ("retran", SECTIONS["retrain"], ["'retran' is no experiment", "did you mean 'retrain'"]),
         ("retrain", None, ["retrain has no settings"]),
         ("harden", SECTIONS["harden"] | {"n_per_class": [0]}, ["harden.n_per_class.0 is 0", "greater than or equal to 1"]),
-        ("retrain", SECTIONS["retrain"] | {"sources": ["absent"]}, ["models/sources/absent.json"]),
+        ("retrain", SECTIONS["retrain"] | {"sources": ["absent"]}, ["models/sources/absent/0.json"]),
     ],
 )
 def test_what_cannot_run_is_one_clear_line(workspace, name, section, words):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from stages import draw_subsets, finetune, upscale
+from stages import draw_subsets, finetune, source, upscale
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import inference, sources
@@ -32,6 +32,20 @@ def done(runs_ready):
 
 def computed_cells() -> int:
     return len(list(cells.folder("finetune").rglob("*.json")))
+
+
+def test_each_model_of_a_source_learns_from_subsets_of_its_own(source_ready):
+    source_ready.edit("params.yaml", source__n_models=2, draw_subsets__n_seeds=3)
+    draw_subsets.main("digits")
+    for name in ("natural", "random"):
+        source.main(name)
+        finetune.main(name)
+    table = pd.read_parquet(source_ready.folder / "models/finetuned/natural/runs.parquet")
+    models = table.groupby(["n_images", "seed"])["source_model"].unique().map(list)
+    assert models.groupby("n_images").agg(list).tolist() == [[[0], [1], [0]]] * 2
+    assert set(pd.read_parquet(source_ready.folder / "models/finetuned/random/runs.parquet")["source_model"]) == {0}
+    kept = {path.name for path in (source_ready.folder / "models/finetuned/natural/weights").glob("*/*.safetensors")}
+    assert kept == {"1_40_20000000.safetensors"}, "of the first model"
 
 
 def test_the_table_has_a_row_for_every_evaluated_epoch_of_every_run(done):

@@ -37,6 +37,11 @@ def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(
     assert counted() == (28, 20)
 
 
+def test_models_of_a_source_share_its_subsets(source_ready):
+    source_ready.edit("params.yaml", source__n_models=2, draw_subsets__n_seeds=4)
+    assert counted() == (2 * 2 * 2 * 4 + 2 * 4, 0)
+
+
 def test_experiments_that_are_on_are_counted_with_what_is_done(source_ready):
     assert list(plan.experiments(registry.load_params())) == []
     turn_on(source_ready, "retrain", "harden", retrain__k=[1, 2], retrain__n_seeds=1, harden__n_seeds=2)

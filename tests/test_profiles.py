@@ -69,7 +69,7 @@ def test_every_run_of_table_4_is_in_one_csv(paper):
 
 
 def test_sources_have_the_normaliser_of_their_files_and_an_accuracy_beside_the_published_one(paper):
-    card = yaml.safe_load(paper.text("models/sources/utrera_l2_eps3.json"))
+    card = yaml.safe_load(paper.text("models/sources/utrera_l2_eps3/0.json"))
     assert card["mean"] == pytest.approx([0.4, 0.5, 0.6])
     assert card["published_accuracy"] == 57.9
     assert set(card["accuracy"]) == {"test"}

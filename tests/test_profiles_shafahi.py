@@ -98,5 +98,5 @@ def test_tables_1_to_6_stand_beside_the_published_ones(cifar):
 def test_table_3_stands_beside_the_published_one(imagenet):
     assert published(imagenet) == {"2 and 3": 2 * 2}
     assert drawn(imagenet) == {"figure3", "figure4_cifar10", "figure5_cifar10"}
-    card = yaml.safe_load(imagenet.text("models/sources/free4_resnet50_linf_eps5_255.json"))
+    card = yaml.safe_load(imagenet.text("models/sources/free4_resnet50_linf_eps5_255/0.json"))
     assert card["threat"]["perturbation"].startswith("free")

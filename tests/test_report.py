@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
     for source in BASE:
         accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
         card = made.card(source, "random" if source == "random" else "trained", THREATS.get(source), accuracy)
-        made.write_json(folder / "models/sources" / f"{source}.json", card)
+        made.write_json(folder / "models/sources" / source / "0.json", card)
         rows = [row for index, target in enumerate(settings["targets"]) for row in rows_of(source, target, BASE[source][index])]
         made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
         make_robustness(folder / tables.robustness(source), source, settings["targets"])
@@ -272,7 +272,7 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
 @pytest.mark.parametrize(
     "missing",
     [tables.finetuned("natural") / "runs.parquet", tables.robustness("random") / "robustness.parquet",
-     tables.robustness("natural") / "examples.npz", Path("models/sources/natural.json"), Path("data/images/glyphs/card.json")],
+     tables.robustness("natural") / "examples.npz", Path("models/sources/natural/0.json"), Path("data/images/glyphs/card.json")],
     ids=str,
 )  # fmt: skip
 def test_a_missing_file_is_named_in_one_line(workspace, missing):

@@ -45,11 +45,11 @@ def fetched_entry(workspace, path, sha256, architecture="small_resnet", classes=
 
 def test_a_trained_source_has_weights_and_a_card(glyphs):
     source.main("l2_eps0_5")
-    card = json.loads((glyphs.folder / "models/sources/l2_eps0_5.json").read_text())
+    card = json.loads((glyphs.folder / "models/sources/l2_eps0_5/0.json").read_text())
     assert card["threat"] == {"norm": "l2", "eps": 0.5, "perturbation": "PGD(3)"}
     assert card["classes"] == 4
     assert set(card["accuracy"]) == {"test", "test_decorrelated"}
-    assert card["sha256"] == files.sha256_of(glyphs.folder / "models/sources/l2_eps0_5.safetensors")
+    assert card["sha256"] == files.sha256_of(glyphs.folder / "models/sources/l2_eps0_5/0.safetensors")
     images = json.loads((glyphs.folder / "data/images/glyphs/card.json").read_text())
     assert card["mean"] == pytest.approx(images["mean"])
     network = sources.load("l2_eps0_5")
@@ -66,22 +66,22 @@ def test_training_learns(glyphs):
 
 def test_random_holds_no_weights(workspace):
     source.main("random")
-    assert load_file(workspace.folder / "models/sources/random.safetensors") == {}
+    assert load_file(workspace.folder / "models/sources/random/0.safetensors") == {}
     assert sources.card_of("random").accuracy == {}
 
 
 def test_the_same_settings_train_once(glyphs, monkeypatch):
     source.main("natural")
-    first = (glyphs.folder / "models/sources/natural.safetensors").read_bytes()
+    first = (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes()
     monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("trained again"))
     source.main("natural")
-    assert (glyphs.folder / "models/sources/natural.safetensors").read_bytes() == first
+    assert (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes() == first
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_weights(glyphs):
     glyphs.edit("params.yaml", source__epochs=12)
     source.main("l2_eps0_5")
-    undisturbed = (glyphs.folder / "models/sources/l2_eps0_5.safetensors").read_bytes()
+    undisturbed = (glyphs.folder / "models/sources/l2_eps0_5/0.safetensors").read_bytes()
     for path in cells.folder("source").rglob("*.*"):
         path.unlink()
     running = subprocess.Popen([sys.executable, "-m", "stages.source", "l2_eps0_5"], cwd=glyphs.folder, start_new_session=True,
@@ -94,7 +94,25 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(glyphs):
     assert list(cells.folder("source").rglob("*.checkpoint")), "killed between the first epoch and the last"
     resumed = glyphs.stage("source", "l2_eps0_5", DVC_ROOT=str(glyphs.folder))
     assert "goes on after epoch" in resumed.stderr
-    assert (glyphs.folder / "models/sources/l2_eps0_5.safetensors").read_bytes() == undisturbed
+    assert (glyphs.folder / "models/sources/l2_eps0_5/0.safetensors").read_bytes() == undisturbed
+
+
+def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs, monkeypatch):
+    source.main("natural")
+    first = (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes()
+    glyphs.edit("params.yaml", source__n_models=3)
+    trained = []
+    monkeypatch.setattr(loop, "train", lambda *a, real=loop.train, **how: trained.append(how["seed"]) or real(*a, **how))
+    source.main("natural")
+    assert trained == [1, 2], "the first model is the one that there was"
+    cards = sources.cards_of("natural")
+    assert [(card.number, card.seed) for card in cards] == [(0, 0), (1, 1), (2, 2)]
+    assert len({card.sha256 for card in cards}) == 3
+    assert (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes() == first
+    assert source.accuracies(sources.load("natural", 2), "glyphs", None) == cards[2].accuracy
+    glyphs.edit("params.yaml", source__n_models=1)
+    source.main("natural")
+    assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json"}
 
 
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, capsys):
@@ -121,12 +139,12 @@ def test_a_learning_rate_that_diverges_is_named(glyphs):
     glyphs.edit("params.yaml", source__lr=1.0e30)
     with pytest.raises(RunError, match=r"params.yaml: source.lr: natural: the loss is nan in epoch 2"):
         source.main("natural")
-    assert not (glyphs.folder / "models/sources/natural.safetensors").exists()
+    assert not (glyphs.folder / "models/sources/natural/0.safetensors").exists()
 
 
 def test_a_source_is_fetched_from_a_path_and_evaluated(glyphs):
     source.main("natural")
-    path = glyphs.folder / "models/sources/natural.safetensors"
+    path = glyphs.folder / "models/sources/natural/0.safetensors"
     fetched_entry(glyphs, path, files.sha256_of(path))
     source.main("brought")
     card = sources.card_of("brought")
@@ -174,7 +192,7 @@ def test_a_file_that_holds_no_weights_is_refused(damage, named, glyphs):
     fetched_entry(glyphs, path, files.sha256_of(path))
     with pytest.raises(RunError, match=named):
         source.main("brought")
-    assert not (glyphs.folder / "models/sources/brought.json").exists()
+    assert not (glyphs.folder / "models/sources/brought/0.json").exists()
 
 
 def test_a_wrong_sha256_a_missing_file_and_a_wrong_architecture_are_named(glyphs):
@@ -315,7 +333,7 @@ def test_of_two_processes_one_that_ends_ends_the_other_and_they_go_on_and_a_fail
     training_ones[1].kill()
     error = running.communicate(timeout=60)[1]
     assert running.returncode == 1
-    assert "error: one of the 2 processes of `stages.source natural` failed: process 1 was ended by signal 9" in error
+    assert "error: one of the 2 processes of `stages.source natural 0` failed: process 1 was ended by signal 9" in error
     assert "Root Cause" not in error
     assert psutil.wait_procs(training_ones, timeout=20)[1] == []
 
@@ -330,7 +348,7 @@ def test_of_two_processes_one_that_ends_ends_the_other_and_they_go_on_and_a_fail
     assert failed.returncode == 1
     [line] = [line for line in failed.stderr.splitlines() if "error: " in line]
     assert line.startswith(
-        "error: one of the 2 processes of `stages.source natural` failed: params.yaml: source.lr: natural: the loss is nan"
+        "error: one of the 2 processes of `stages.source natural 0` failed: params.yaml: source.lr: natural: the loss is nan"
     )
 
 
@@ -345,7 +363,7 @@ def test_more_processes_than_images_in_a_batch_or_gpus_are_refused(glyphs, monke
 
 def test_weights_that_were_changed_after_the_card_are_refused(glyphs):
     source.main("natural")
-    path = glyphs.folder / "models/sources/natural.safetensors"
+    path = glyphs.folder / "models/sources/natural/0.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(RunError, match="its sha256 is not that of its card"):
         sources.load("natural")

@@ -3,6 +3,7 @@
 The number of images and the seed identify a subset, in tables as in cells. `draw_subsets` draws them.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ def size_and_seed_of(name: str) -> tuple[int, int]:
     """Number of images, and seed, of the subset of this name."""
     n_images, seed = name.split("_")
     return int(n_images), int(seed)
+
+
+def of_model(drawn: dict[str, np.ndarray], number: int, count: int) -> dict[str, np.ndarray]:
+    """The subsets that one of `count` models of a source learns from: of each size every `count`-th, so that no two models share one."""
+    places: Counter[int] = Counter()
+    own = {}
+    for name, subset in drawn.items():
+        n_images, _ = size_and_seed_of(name)
+        if places[n_images] % count == number:
+            own[name] = subset
+        places[n_images] += 1
+    return own
 
 
 def names(settings: DrawSubsetsSettings, n_train: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""Source models on disk: `models/sources/<source>.safetensors`, and beside it a card that says what the weights are."""
+"""Source models on disk: `models/sources/<source>/0.safetensors`, and beside it a card that says what the weights are.
+
+A source is one model, or several that were trained from different seeds: they are counted from 0.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +33,8 @@ class SourceCard(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    number: int = 0  # of the model, of those of its source
+    seed: int | None = None  # that it was trained from
     kind: Literal["trained", "fetched", "random"]
     architecture: str
     classes: int | None
@@ -45,21 +50,36 @@ class SourceCard(BaseModel):
     published_accuracy: float | None = None  # percent on its test split, as its authors say
 
 
-def paths(name: str) -> tuple[Path, Path]:
-    """Paths of the weights and of the card of a source."""
-    return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"
+def folder_of(name: str) -> Path:
+    """The folder of all models of a source."""
+    return FOLDER / name
+
+
+def paths(name: str, number: int = 0) -> tuple[Path, Path]:
+    """Paths of the weights and of the card of a model."""
+    return folder_of(name) / f"{number}.safetensors", folder_of(name) / f"{number}.json"
 
 
 def save(card: SourceCard, weights: "dict[str, Tensor]") -> None:
     """Write weights and card; the card's sha256 is set here."""
-    weights_path, card_path = paths(card.name)
+    weights_path, card_path = paths(card.name, card.number)
     files.write_tensors(weights_path, weights)
     files.write_json(card_path, card.model_copy(update={"sha256": files.sha256_of(weights_path)}).model_dump())
 
 
-def card_of(name: str) -> SourceCard:
-    """The card of a source; raises RunError when the file is missing or holds something else."""
-    path = paths(name)[1]
+def count(name: str) -> int:
+    """How many models of a source there are; 1 where its files are missing, which reading the first one says."""
+    return max(1, len(list(folder_of(name).glob("*.json"))))
+
+
+def cards_of(name: str) -> list[SourceCard]:
+    """The cards of all models of a source, as `card_of` reads them."""
+    return [card_of(name, number) for number in range(count(name))]
+
+
+def card_of(name: str, number: int = 0) -> SourceCard:
+    """The card of a model; raises RunError when the file is missing or holds something else."""
+    path = paths(name, number)[1]
     try:
         return SourceCard(**files.read_json(path))
     except (ValidationError, TypeError) as error:
@@ -68,14 +88,14 @@ def card_of(name: str) -> SourceCard:
 
 def pretrained_of(card: SourceCard) -> Pretrained:
     """The source as a worker is told of it."""
-    weights = str(paths(card.name)[0])
+    weights = str(paths(card.name, card.number)[0])
     return Pretrained(card.name, card.architecture, card.classes, tuple(card.mean), tuple(card.std), weights, card.sha256)
 
 
-def load(name: str) -> "nn.Sequential":
-    """The source as a network in eval mode.
+def load(name: str, number: int = 0) -> "nn.Sequential":
+    """A model of a source as a network in eval mode.
 
     Raises:
         RunError: when the weights are not those of the card.
     """
-    return pretrained_of(card_of(name)).network()
+    return pretrained_of(card_of(name, number)).network()

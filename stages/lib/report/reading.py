@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
-from stages.lib.networks.sources import paths
+from stages.lib.networks.sources import count, paths
 from stages.lib.report.cards import labels_of
 from stages.lib.report.results import Results
 from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
@@ -56,19 +56,20 @@ def load_results(settings: dict[str, Any]) -> Results:
     """
     sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
     runs = pd.concat([read_table(finetuned(source) / "runs.parquet", list(RUNS)) for source in sources], ignore_index=True)
-    runs = runs[runs["target"].isin(targets)].assign(source_model=0)
+    runs = runs[runs["target"].isin(targets)]
     attacked, checks = (
         concatenated([read_table(robustness(source) / f"{name}.parquet", list(columns)) for source in sources])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
-    cards = {name: files.read_json(paths(name)[1]) for name in sources}
+    models = {name: [files.read_json(paths(name, number)[1]) for number in range(count(name))] for name in sources}
+    cards = {name: of_source[0] for name, of_source in models.items()}
     sizes = settings["draw_subsets"].n_images
     return Results(
         runs=in_order(runs, sources, targets),
         robustness=attacked,
         checks=checks,
         cards=cards,
-        models={name: [card] for name, card in cards.items()},
+        models=models,
         labels=labels_of(cards, wanted.natural),
         natural=wanted.natural,
         targets=targets,

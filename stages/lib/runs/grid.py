@@ -39,11 +39,13 @@ class Cell:
     seed: int
     epochs: int
     eval_every: int
+    source_model: int = 0  # of the source's models, counted from 0
     together: int = 1  # how many runs are trained at once with this one: rounding depends on it
     key: str = ""
 
     def __str__(self) -> str:
-        return f"{self.target}, blocks {self.blocks}, n_images {self.n_images}, seed {self.seed}"
+        model = f", model {self.source_model} of the source" if self.source_model else ""
+        return f"{self.target}, blocks {self.blocks}, n_images {self.n_images}, seed {self.seed}{model}"
 
     @property
     def subset(self) -> str:
@@ -53,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of one (source, target)."""
+    """The runs of one model of a source on a target."""
 
     job: Job
     cells: list[Cell]  # in the order of the table; those of a batch follow one another
@@ -63,7 +65,7 @@ class Plan:
 
 def key_of(job: Job, cell: Cell, subset: np.ndarray) -> str:
     """The hash of all that decides the result of a cell; names and places decide nothing."""
-    deciding_values = asdict(job) | asdict(cell) | {"key": None, "weights": None, "source": None, "target": None}
+    deciding_values = asdict(job) | asdict(cell) | {"key": None, "weights": None, "source": None, "source_model": None, "target": None}
     made_by = deciding.code_of("stages.lib.runs.work.finetune", deciding.modules_of_architecture(job.architecture))
     return files.digest_of(deciding_values | made_by | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
 
@@ -88,7 +90,7 @@ def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: Finetun
         mixed_precision=settings.mixed_precision,
         moments=(images.mean, images.std) if normalisation == "target" else None,
         source_sha256=card.sha256 if pretrained else None,
-        weights=str(sources.paths(card.name)[0]) if pretrained else None,
+        weights=str(sources.paths(card.name, card.number)[0]) if pretrained else None, source_model=card.number,
         target_sha256=(images.splits["train"].sha256, images.splits["test"].sha256),
     )  # fmt: skip
 
@@ -114,17 +116,20 @@ def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule:
             size = together(job, b)
             for i, seed in enumerate(seeds):
                 company = size if i < len(seeds) // size * size else 1
-                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), company)
+                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), job.source_model, company)
                 planned.append(replace(cell, key=key_of(job, cell, drawn[cell.subset])))
     return planned
 
 
-def plan_of(source: str, target: str, blocks: list[Blocks], settings: FinetuneSettings) -> Plan:
-    """The plan of a source on a target, from the files on disk and the settings."""
-    images, drawn = sets.card_of(target), subsets.load(target)
-    job = job_of(sources.card_of(source), images, settings)
-    planned = plan(job, blocks, drawn, partial(schedule, settings, images.splits["train"].n))
-    return Plan(job, planned, drawn, kept(settings.keep, planned))
+def plans_of(source: str, target: str, blocks: list[Blocks], settings: FinetuneSettings) -> list[Plan]:
+    """The plan of each model of a source on a target, from the files on disk and the settings; the first keeps weights."""
+    images, drawn, cards, plans = sets.card_of(target), subsets.load(target), sources.cards_of(source), []
+    for card in cards:
+        own = subsets.of_model(drawn, card.number, len(cards))
+        job = job_of(card, images, settings)
+        planned = plan(job, blocks, own, partial(schedule, settings, images.splits["train"].n))
+        plans.append(Plan(job, planned, own, kept(settings.keep, planned) if card.number == 0 else []))
+    return plans
 
 
 def batches(planned: list[Cell]) -> list[list[Cell]]:

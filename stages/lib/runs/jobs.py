@@ -31,6 +31,7 @@ class Job:
     source_sha256: str | None  # None: no pre-training
     weights: str | None  # path of the source's weights
     target_sha256: tuple[str, str]  # of its training and test images
+    source_model: int = 0  # of the source's models, counted from 0
 
     def fixed_within_a_run(self, blocks: Blocks) -> set[Split]:
         """Splits whose frozen activations stay the same from the first epoch of a run to its last."""

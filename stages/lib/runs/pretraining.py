@@ -21,35 +21,44 @@ from stages.lib.store.journal import Journal
 from stages.lib.training import loop, parallel
 
 
-def trained(name: str, entry: Trained, settings: SourceSettings, journal: Journal | None = None) -> nn.Sequential:
-    """Train a source, or take up the finished or half-finished work of an earlier run with the same settings, data and code.
+def trained(name: str, number: int, entry: Trained, settings: SourceSettings, journal: Journal | None = None) -> nn.Sequential:
+    """Train a model of a source, or take up the finished or half-finished work of an earlier run with the same settings, data and code.
+
+    Args:
+        number: of the model, counted from 0.
 
     The number of processes decides nothing but rounding, so that weights trained on a cluster are taken up here.
     """
     if "train" not in card_of(settings.dataset).splits:
         raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and {name} is to be trained on them")
-    network = train_source.start(entry, settings.dataset)
-    key = key_of(entry, settings)
+    seed, title = entry.seeds[number], name_of(name, number)
+    network = train_source.start(entry, settings.dataset, seed)
+    key = key_of(entry, seed, settings)
     finished = cells.load("source", key, log)
     if finished is None and (count := processes(settings)) > 1 and not devices.launched():
-        parallel.launch(count, "stages.source", name)
+        parallel.launch(count, "stages.source", name, str(number))
         finished = cells.load("source", key, log)
         for i, values in enumerate(finished["history"], start=1):
             journal.metrics(values, i)
     elif finished is None:
-        history = train(name, network, entry, settings, cells.path_of("source", key, ".checkpoint"), journal)
+        history = train(title, network, entry, seed, settings, cells.path_of("source", key, ".checkpoint"), journal)
         if parallel.is_first():
             cells.save("source", key, {"history": history}, network.state_dict())
             cells.path_of("source", key, ".checkpoint").unlink(missing_ok=True)
         return network.eval()
     else:
-        log(f"source@{name}: trained before with the same settings, data and code ({len(finished['history'])} epochs)")
+        log(f"source@{title}: trained before with the same settings, data and code ({len(finished['history'])} epochs)")
     units.load(network, cells.tensors("source", key))
     return network.eval()
 
 
-def key_of(entry: Trained, settings: SourceSettings) -> str:
-    """The hash of all that decides the weights."""
+def name_of(name: str, number: int) -> str:
+    """What a model is called while it is trained."""
+    return f"{name}, model {number}" if number else name
+
+
+def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
+    """The hash of all that decides the weights of a model."""
     data, perturbation = card_of(settings.dataset), perturbation_of(entry, settings)
     made_by = deciding.code_of(
         "stages.lib.runs.work.train_source", deciding.modules_of_architecture(entry.architecture),
@@ -58,7 +67,8 @@ def key_of(entry: Trained, settings: SourceSettings) -> str:
     )  # fmt: skip
     return files.digest_of(made_by | {
         "data": data.model_dump(exclude={"name", "splits", "label_is_texture"}), "images": data.splits["train"].sha256,
-        "settings": settings.model_dump(exclude={"processes"}), "entry": entry.model_dump(),
+        "settings": settings.model_dump(exclude={"processes", "n_models"}), "entry": entry.model_dump(exclude={"seeds"}),
+        "seed": seed,
     })  # fmt: skip
 
 
@@ -79,7 +89,7 @@ def processes(settings: SourceSettings) -> int:
 
 
 def train(
-    name: str, network: nn.Sequential, entry: Trained, settings: SourceSettings, checkpoint: Path, journal: Journal | None
+    name: str, network: nn.Sequential, entry: Trained, seed: int, settings: SourceSettings, checkpoint: Path, journal: Journal | None
 ) -> list[dict]:
     """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
     state = files.read_checkpoint(checkpoint, log)
@@ -101,7 +111,7 @@ def train(
             progress.update()
 
         try:
-            train_source.train(network, entry, plain, perturbation, start_from=state, after_epoch=after_epoch)
+            train_source.train(network, entry, seed, plain, perturbation, start_from=state, after_epoch=after_epoch)
         except FloatingPointError as error:
             raise RunError(f"{PARAMS}: source.lr: {name}: {error}") from None
     return history

@@ -62,7 +62,7 @@ class Trained(Source):
     dataset: Name
     part: Part | None = None  # of the classes of the dataset
     threat: Threat | None
-    seed: Whole
+    seeds: OneOrMore[Whole]  # of its models, of which params.yaml: source.n_models says how many are trained
 
 
 class Fetched(Source):

@@ -69,6 +69,7 @@ class Piecewise(Settings):
 
 class SourceSettings(Settings):
     dataset: Name
+    n_models: Count
     epochs: Count
     batch_size: Count
     lr: Positive

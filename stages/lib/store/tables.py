@@ -22,9 +22,9 @@ def robustness(source: str) -> Path:
 
 RUNS = {
     "source": "string", "target": "string", "blocks": "string", "n_images": "int64", "seed": "int64", "epoch": "int64",
-    "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "cell": "string",
+    "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "source_model": "int64", "cell": "string",
 }  # fmt: skip
-"""runs.parquet: a row per evaluated epoch of each fine-tuning run; accuracy in percent."""
+"""runs.parquet: a row per evaluated epoch of each fine-tuning run, from a model of the source, counted from 0; accuracy in percent."""
 
 _MODEL = {"model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64"}
 """The attacked network: `model` is `source` or `finetuned`; only the latter has blocks, n_images and seed."""

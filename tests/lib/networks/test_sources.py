@@ -61,7 +61,7 @@ def test_weights_that_are_not_those_of_the_card_are_one_line(damage):
     content = path.read_bytes()
     damaged = {"flipped": content[:-1] + bytes([content[-1] ^ 1]), "truncated": content[:-1], "empty": b""}
     path.unlink() if damage == "missing" else path.write_bytes(damaged[damage])
-    with pytest.raises(RunError, match=r"models/sources/it\.safetensors: ") as error:
+    with pytest.raises(RunError, match=r"models/sources/it/0\.safetensors: ") as error:
         sources.load("it")
     assert "\n" not in str(error.value)
 
@@ -77,5 +77,5 @@ def test_a_missing_or_damaged_card_is_one_line(content):
     sources.save(card(), network().state_dict())
     path = sources.paths("it")[1]
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(RunError, match=r"models/sources/it\.json: "):
+    with pytest.raises(RunError, match=r"models/sources/it/0\.json: "):
         sources.load("it")

@@ -29,7 +29,7 @@ def workspace(tmp_path, monkeypatch):
     for name in settings["datasets"]:
         made.images(tmp_path / "data/images" / name, name, splits={"train": 200, "test": 30})
     for source, threat in (("natural", None), ("l2", {"norm": "l2", "eps": 0.5}), ("other", None)):
-        made.write_json(tmp_path / f"models/sources/{source}.json", made.card(source, "trained", threat))
+        made.write_json(tmp_path / f"models/sources/{source}/0.json", made.card(source, "trained", threat))
         made.runs([(source, "digits", *row, 50.0) for row in ROWS], tmp_path / tables.finetuned(source) / "runs.parquet")
         made.no_attacks(tmp_path / tables.robustness(source))
     return tmp_path

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MISSING = object()
 GLYPHS = {"kind": "procedural", "set": "glyphs", "classes": 24, "channels": 3, "size": 32, "train": 48, "test": 24, "seed": 1,
           "clutter": 0.2, "min_contrast": 0.3, "texture_amplitude": 0.1, "texture_correlation": 0.9}  # fmt: skip
-TRAINED = {"kind": "trained", "architecture": "small_resnet", "dataset": "glyphs", "threat": {"norm": "l2", "eps": 0.5}, "seed": 0}
+TRAINED = {"kind": "trained", "architecture": "small_resnet", "dataset": "glyphs", "threat": {"norm": "l2", "eps": 0.5}, "seeds": [0]}
 FETCHED = {"kind": "fetched", "architecture": "resnet18", "dataset": "imagenet", "threat": None, "classes": 1000,
            "file": {"name": "w.safetensors", "mirrors": ["w.safetensors"], "sha256": "0" * 64}, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}  # fmt: skip
 
@@ -248,7 +248,7 @@ def write_entry(path: Path, content: object, name: str = "it") -> None:
     [
         (TRAINED, "threat.eps", -0.5, "greater than or equal to 0"),
         (TRAINED, "threat.norm", "l1", "'l2' or 'linf'"),
-        (TRAINED, "seed", -1, "greater than or equal to 0"),
+        (TRAINED, "seeds", [], "at least 1 item"),
         (TRAINED, "dataset", "data.glyphs", "pattern"),
         (FETCHED, "file.sha256", "ABC", "pattern"),
         (FETCHED, "classes", "1000", "a valid integer"),

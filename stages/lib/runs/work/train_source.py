@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from stages.lib.settings.catalog import Part, Trained
 
 
-def start(entry: "Trained", dataset: str) -> nn.Sequential:
-    """The network before its first step, drawn from the entry's seed."""
+def start(entry: "Trained", dataset: str, seed: int) -> nn.Sequential:
+    """The network before its first step, drawn from a seed."""
     data = card_of(dataset)
-    torch.manual_seed(entry.seed)
+    torch.manual_seed(seed)
     return units.build(entry.architecture, n_classes(entry.part, data.classes), data.mean, data.std)
 
 
 def train(
-    network: nn.Sequential, entry: "Trained", settings: dict[str, Any], perturbation: dict[str, Any] | None, *,
+    network: nn.Sequential, entry: "Trained", seed: int, settings: dict[str, Any], perturbation: dict[str, Any] | None, *,
     start_from: dict[str, Any] | None, after_epoch: Callable[[loop.Epoch, dict[str, Any]], None],
 ) -> None:  # fmt: skip
     """Train in place, on the best device; the network ends on the CPU.
@@ -50,7 +50,7 @@ def train(
     x, y = images_of(settings["dataset"], entry.part)
     loop.train(
         network, x, torch.from_numpy(y), epochs=settings["epochs"], batch_size=settings["batch_size"], lr=settings["lr"],
-        momentum=settings["momentum"], weight_decay=settings["weight_decay"], schedule=schedule_of(settings["schedule"]), seed=entry.seed,
+        momentum=settings["momentum"], weight_decay=settings["weight_decay"], schedule=schedule_of(settings["schedule"]), seed=seed,
         image_size=card_of(settings["dataset"]).image_size, augmentation=settings["augmentation"],
         lower_precision=devices.precision(device, settings["mixed_precision"]),
         perturb_at=adversary(entry, settings["attack"], perturbation), free=free(entry, settings["attack"], perturbation),
