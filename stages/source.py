@@ -47,6 +47,7 @@ def main(source: str, models: Sequence[str] = ()) -> None:
             known = {"origin": entry.file.mirrors[0], "file_sha256": file_sha256, "published_accuracy": entry.published_accuracy}
             save(source, entry, settings, network, journal, **known)
         else:
+            pretraining.train_side_by_side(source, entry, settings)
             for number, seed in enumerate(entry.seeds[: settings.n_models]):
                 network = pretraining.trained(source, number, entry, settings, journal)
                 known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": number, "seed": seed}

@@ -8,9 +8,10 @@ from typing import Any
 from tqdm import tqdm
 
 
-def bar(items: Iterable | None = None, *, title: str, total: int | None = None, unit: str = "it") -> tqdm:
+def bar(items: Iterable | None = None, *, title: str, total: int | None = None, unit: str = "it", hidden: bool = False) -> tqdm:
     """A tqdm bar on stderr; where stderr is no terminal, it writes at most a line every few seconds."""
-    return tqdm(items, desc=title, total=total, unit=unit, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 5.0, **_plain())
+    every_s = 0.2 if sys.stderr.isatty() else 5.0
+    return tqdm(items, desc=title, total=total, unit=unit, file=sys.stderr, mininterval=every_s, disable=hidden, **_plain())
 
 
 @contextmanager
