@@ -110,6 +110,22 @@ def summarise(rows: pd.DataFrame, by: list[str], value: str, bounds: Bounds = AC
     return table.astype({"n": "int64", "mean": "float64", "low": "float64", "high": "float64"})
 
 
+def welch(difference: float, deviations: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
+    """95 % interval of a difference of two independent means, with a variance each (Welch 1947); NaN where one has too few values.
+
+    Args:
+        deviations, counts: standard deviation of single values, and their number, behind each mean.
+    """
+    if min(counts) < MIN_N or not np.isfinite(deviations).all():
+        return np.nan, np.nan
+    parts = [deviation**2 / n for deviation, n in zip(deviations, counts, strict=True)]
+    if not sum(parts):
+        return difference, difference
+    freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * np.sqrt(sum(parts))
+    return difference - half, difference + half
+
+
 def last_epoch(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of the last epoch of each run, which the paper's tables use (Utrera et al. 2021, Table 7)."""
     last = runs.groupby(RUN, sort=False)["epoch"].transform("max")

@@ -14,6 +14,7 @@ TABLES = {
     FOLDER / "published/table7.csv": ["target", "n_images", "natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"],
     FOLDER / "published/sources.csv": ["source", "imagenet_top1"],
     FOLDER / "published/texture.csv": ["table", "measure", "robust_l2_eps3", "natural"],
+    FOLDER / "published/seeds.csv": ["target", "source", "blocks", "n_images", "epoch", "n", "mean", "sd"],
 }
 NAMES = {
     "natural": "natural", "l2_eps3": "L2 3", "linf_eps4_255": "L∞ 4/255", "linf_eps8_255": "L∞ 8/255", "random_init": "random",
@@ -29,6 +30,7 @@ class Published:
     table7: pd.DataFrame
     sources: pd.DataFrame
     texture: pd.DataFrame
+    seeds: pd.DataFrame  # mean and standard deviation over the authors' seeds, by epoch, up to 1,600 images
     targets: tuple[str, ...] = SHOWN
 
     def gap(self, column: str, reference: str, n_images: int | None = None, targets: Sequence[str] = ()) -> str:

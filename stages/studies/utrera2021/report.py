@@ -30,8 +30,8 @@ def section(
         looks: of all sources.
     """
     ours, paper = as_in_paper(results, settings["report"].utrera2021), published.load(results.targets)
-    of_figures = numbers.all_figures(ours, table7.delta(ours, paper.table7))
-    seven = table7.table7(ours, paper.table7)
+    of_figures = numbers.all_figures(ours, table7.delta(ours, paper.table7, paper.seeds))
+    seven = table7.table7(ours, paper.table7, paper.seeds)
     return Section(
         title=UTRERA.title,
         template=TEMPLATE,

@@ -2,7 +2,8 @@
 
 Utrera et al. (ICLR 2021), Table 7: test accuracy after fine-tuning three blocks, and of the whole network trained from random
 weights. A source of ours is set beside a published column where params.yaml says that it stands for it, and only where we
-fine-tuned as many blocks. The published values are means without an interval: that of a difference is ours, shifted.
+fine-tuned as many blocks. Up to 1,600 images the authors' results by seed are known, and a difference has the interval of two means
+with a variance each; the published values of more images are means without one, and so are their differences.
 """
 
 from itertools import groupby
@@ -15,7 +16,7 @@ from stages.lib.report import statistics
 from stages.lib.report.results import at
 from stages.studies.utrera2021.results import UtreraResults
 
-BLOCKS = "3"  # that were fine-tuned for the published table
+BLOCKS, EPOCHS = "3", 100  # that were fine-tuned, and trained for, in the published table up to 1,600 images
 COLUMNS = ["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"]
 TRANSFERRED = COLUMNS[:-1]  # the best of these is marked in each row
 
@@ -26,11 +27,12 @@ def published_of(results: UtreraResults, published: pd.DataFrame) -> pd.DataFram
     return long[long["target"].isin(results.targets)] if results.blocks == BLOCKS and results.published else long[:0]
 
 
-def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
+def table7(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
     """Table 7 of these results: a row per target, n_images and source, in the order of the paper's columns.
 
     Args:
         published: Table 7 as published: target, n_images and a column per source.
+        seeds: mean and standard deviation over the authors' seeds: target, source, blocks, n_images, epoch, n, mean, sd.
 
     Returns:
         target, n_images, size, source, column, n, mean, low, high, published, difference, difference_low, difference_high, best
@@ -43,8 +45,7 @@ def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     column = {source: name for name, source in results.published.items()}
     table = table.assign(column=[column.get(source, "") for source in table["source"]])
     table = table.merge(published_of(results, published), how="left", on=["target", "n_images", "column"])
-    for name, ours in (("difference", "mean"), ("difference_low", "low"), ("difference_high", "high")):
-        table[name] = table[ours] - table["published"]
+    table = with_interval(table, chosen, seeds)
     table["best"] = highest(table, "mean", table["source"] != results.random)
     table["published_best"] = highest(table, "published", table["column"].isin(TRANSFERRED))
     places = {"target": results.targets.index, "source": order.index}
@@ -53,6 +54,25 @@ def table7(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     )
     return table[[*keys, "column", "n", "mean", "low", "high", "published", *(c for c in table if c.startswith("difference")), "best",
                   "published_best"]]  # fmt: skip
+
+
+def with_interval(table: pd.DataFrame, runs: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
+    """The table with the difference of our mean from the published one, and its interval where both variances are known."""
+    theirs = of_authors(seeds)
+    ours = runs.groupby(["target", "n_images", "source"])["test_accuracy"].std()
+    bounds = []
+    for row in table.itertuples():
+        their_n, their_sd = theirs.get((row.target, row.n_images, row.column), (0, np.nan))
+        deviations = [ours[row.target, row.n_images, row.source], their_sd]
+        bounds.append(statistics.welch(row.mean - row.published, deviations, [row.n, their_n]))
+    low, high = zip(*bounds, strict=True) if bounds else ((), ())
+    return table.assign(difference=table["mean"] - table["published"], difference_low=low, difference_high=high)
+
+
+def of_authors(seeds: pd.DataFrame) -> dict[tuple[str, int, str], tuple[int, float]]:
+    """Number and standard deviation of the authors' results behind a published mean: by target, n_images and column of Table 7."""
+    rows = seeds[(seeds["blocks"].astype(str) == BLOCKS) & (seeds["epoch"] == EPOCHS)]
+    return {(row.target, row.n_images, row.source): (row.n, row.sd) for row in rows.itertuples()}
 
 
 def order_of(results: UtreraResults) -> list[str]:
@@ -79,17 +99,20 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return by_target
 
 
-def agreement(table: pd.DataFrame) -> dict[str, int] | None:
-    """How many means differ from the published value by more than their interval, of those that have one; None without any."""
+def agreement(table: pd.DataFrame) -> dict[str, float] | None:
+    """How many differences exclude zero, of those that have an interval, and how many would by chance; None without any."""
     both = table.dropna(subset=["difference_low"])
     if both.empty:
         return None
     outside = (both["difference_low"] > 0) | (both["difference_high"] < 0)
-    return {"compared": len(both), "outside": int(outside.sum())}
+    return {"compared": len(both), "outside": int(outside.sum()), "by_chance": (1 - statistics.LEVEL) * len(both)}
 
 
-def delta(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
-    """The published accuracy of the exemplar's column minus natural's, as rows of Figure 2b: target, n_images, size, mean."""
+def delta(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
+    """The published accuracy of the exemplar's column minus natural's, as rows of Figure 2b: target, n_images, size, mean, low, high.
+
+    The authors' seeds are known without their pairs, so that the interval is that of independent means.
+    """
     column = next((name for name, source in results.published.items() if source == results.exemplar), None)
     values = published_of(results, published)
     if column is None or results.published.get("natural") != results.natural:
@@ -98,5 +121,11 @@ def delta(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
     gap = (wide[column] - wide["natural"] if len(wide) else pd.Series(dtype=float)).rename("mean")
     ours = at(results.last, source=results.exemplar)[["target", "n_images", "size"]].drop_duplicates()
     if gap.empty:
-        return ours[:0].assign(mean=np.empty(0))
-    return ours.merge(gap.reset_index(), on=["target", "n_images"])
+        return ours[:0].assign(mean=np.empty(0), low=np.empty(0), high=np.empty(0))
+    line, known = ours.merge(gap.reset_index(), on=["target", "n_images"]), of_authors(seeds)
+    bounds = []
+    for row in line.itertuples():
+        both = [known.get((row.target, row.n_images, name), (0, np.nan)) for name in (column, "natural")]
+        bounds.append(statistics.welch(row.mean, [sd for _, sd in both], [n for n, _ in both]))
+    low, high = zip(*bounds, strict=True)
+    return line.assign(low=low, high=high)

@@ -1,14 +1,25 @@
 """Table 7 from rows that lie a known distance from the published values."""
 
 import made
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from stages.lib.report import statistics
 from stages.studies.utrera2021 import table7
 
 PUBLISHED = pd.DataFrame(
     [("mnist", 100, 60.0, 70.0, 71.0, 69.0, 12.0), ("mnist", 60000, 99.0, 98.0, 97.0, 96.0, 99.5), ("svhn", 100, 1.0, 2.0, 3.0, 4.0, 5.0)],
     columns=["target", "n_images", *table7.COLUMNS],
+)
+SEEDS = pd.DataFrame(
+    [
+        ("mnist", source, 3, 100, epoch, 10, 0.0, sd)
+        for source in ("natural", "l2_eps3", "linf_eps8_255")
+        for epoch, sd in ((21, 9.0), (100, 2.0))
+    ],
+    columns=["target", "source", "blocks", "n_images", "epoch", "n", "mean", "sd"],
 )
 THREATS = {"linf": {"norm": "linf", "eps": 8 / 255}, "mine": {"norm": "l2", "eps": 1.0}, "l2": {"norm": "l2", "eps": 3.0}, "random": None}
 STANDS = {"l2_eps3": "l2", "linf_eps8_255": "linf", "natural": "natural", "random_init": "random"}
@@ -24,7 +35,7 @@ def results(blocks: tuple[str, ...] = ("3",), published: dict | None = None):
 
 
 def cells(blocks: tuple[str, ...] = ("3",), **kwargs: dict) -> pd.DataFrame:
-    return table7.table7(results(blocks, **kwargs), PUBLISHED).set_index(["target", "n_images", "source"])
+    return table7.table7(results(blocks, **kwargs), PUBLISHED, SEEDS).set_index(["target", "n_images", "source"])
 
 
 def test_each_cell_has_our_mean_the_published_value_and_their_difference():
@@ -34,12 +45,24 @@ def test_each_cell_has_our_mean_the_published_value_and_their_difference():
     assert found["difference"].dropna().to_dict() == {"natural": 3.0, "l2": 0.0, "linf": 4.0, "random": 81.0}
 
 
-def test_the_interval_of_a_difference_is_ours_shifted():
-    row = cells().loc[("mnist", 100, "l2")]
-    assert row["difference_low"] == row["low"] - 70.0
-    assert row["difference_high"] == row["high"] - 70.0
-    assert row["low"] < row["mean"] < row["high"]
-    assert pd.isna(cells().loc[("mnist", 60000, "l2"), "difference_low"])  # one seed has no interval
+def test_the_interval_of_a_difference_has_both_variances_and_is_there_where_the_authors_seeds_are():
+    found = cells()
+    row = found.loc[("mnist", 100, "l2")]
+    ours = 60 + LEAD["l2"] + np.arange(5)  # by seed
+    parts = np.array([ours.var(ddof=1) / 5, 2.0**2 / 10])
+    half = stats.t.ppf(0.975, parts.sum() ** 2 / (parts**2 / [4, 9]).sum()) * np.sqrt(parts.sum())
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((row["difference"] - half, row["difference"] + half))
+    assert found.loc[("mnist", 100, "random"), ["difference_low", "difference_high"]].isna().all()
+    assert found.loc[("mnist", 60000), ["difference_low", "difference_high"]].isna().all().all()
+
+
+def test_of_perfect_replications_five_in_a_hundred_differ():
+    rng, outside = np.random.default_rng(0), []
+    for _ in range(4000):
+        ours, theirs = rng.normal(60, 2.0, 20), rng.normal(60, 3.0, 10)
+        low, high = statistics.welch(ours.mean() - theirs.mean(), [ours.std(ddof=1), theirs.std(ddof=1)], [20, 10])
+        outside.append(low > 0 or high < 0)
+    assert 0.04 < np.mean(outside) < 0.06
 
 
 def test_sources_stand_in_the_paper_s_order_and_those_without_a_column_after():
@@ -66,22 +89,22 @@ def test_other_numbers_of_blocks_and_no_mapping_have_nothing_to_stand_beside():
 
 
 def test_agreement_counts_the_differences_that_exclude_zero():
-    assert table7.agreement(table7.table7(results(), PUBLISHED)) == {"compared": 4, "outside": 3}
-    assert table7.agreement(table7.table7(results(("1",)), PUBLISHED)) is None
+    assert table7.agreement(table7.table7(results(), PUBLISHED, SEEDS)) == {"compared": 3, "outside": 2, "by_chance": pytest.approx(0.15)}
+    assert table7.agreement(table7.table7(results(("1",)), PUBLISHED, SEEDS)) is None
 
 
 def test_the_published_line_is_that_of_the_exemplar():
-    found = table7.delta(results(), PUBLISHED)
+    found = table7.delta(results(), PUBLISHED, SEEDS)
     assert found[["target", "n_images", "mean"]].values.tolist() == [["mnist", 100, 10.0], ["mnist", 60000, -1.0]]
 
 
 @pytest.mark.parametrize("published", [{}, {"natural": "natural"}, {"l2_eps3": "l2"}, {"natural": "natural", "l2_eps3": "linf"}])
 def test_there_is_no_line_unless_both_sources_are_the_paper_s(published):
-    assert table7.delta(results(published=published), PUBLISHED).empty
+    assert table7.delta(results(published=published), PUBLISHED, SEEDS).empty
 
 
 def test_rows_of_the_page_hold_the_cell_of_each_source():
-    [mnist, usps] = table7.rows_of(table7.table7(results(), PUBLISHED))
+    [mnist, usps] = table7.rows_of(table7.table7(results(), PUBLISHED, SEEDS))
     assert [row["n_images"] for row in mnist["rows"]] == [100, 60000]
     assert usps["rows"][0]["cells"]["l2"]["published"] is None
     assert mnist["rows"][0]["cells"]["l2"]["published"] == 70.0
