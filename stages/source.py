@@ -2,8 +2,8 @@
 
 Reads data/images/<source dataset>/, models/catalog.yaml: <source>, params.yaml: source, download. Writes models/sources/<source>/:
 0.safetensors and its card 0.json, and where `source.n_models` asks for more models, trained from other seeds, 1.safetensors and so
-on. Training goes on from its last epoch after a kill; started by torchrun, it trains one model, whose number is a further argument,
-and keeps the weights in the cell store, where the next `dvc repro` finds them.
+on. Training goes on from its last epoch after a kill; started by torchrun, it trains the models whose numbers are further arguments,
+or all, and keeps the weights in the cell store, where the next `dvc repro` finds them.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ def main(source: str, models: Sequence[str] = ()) -> None:
     settings, download, entry = params.section("source"), params.section("download"), params.source_entry(source)
     if devices.launched():
         with parallel.group():
-            for number in models or [0]:
-                pretraining.trained(source, int(number), entry, settings)
+            trainings = pretraining.trainings_of(source, entry, settings)
+            pretraining.train_together([each for each in trainings if not models or str(each.number) in models])
         return
     shown = settings.model_dump() | {source: entry.model_dump()}
     inputs = [] if isinstance(entry, Random) else [IMAGES / settings.dataset]
@@ -47,19 +47,16 @@ def main(source: str, models: Sequence[str] = ()) -> None:
             known = {"origin": entry.file.mirrors[0], "file_sha256": file_sha256, "published_accuracy": entry.published_accuracy}
             save(source, entry, settings, network, journal, **known)
         else:
-            pretraining.train_side_by_side(source, entry, settings)
-            for number, seed in enumerate(entry.seeds[: settings.n_models]):
-                network = pretraining.trained(source, number, entry, settings, journal)
-                known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": number, "seed": seed}
-                save(source, entry, settings, network, journal, **known)
-        for left in set(sources.folder_of(source).iterdir()) - written(entry, source, settings):
+            trainings = pretraining.trainings_of(source, entry, settings)
+            if len(trainings) < settings.n_models:
+                log(f"source@{source}: {len(trainings)} of source.n_models = {settings.n_models} models: its entry has no more seeds")
+            pretraining.train_lacking(trainings, journal)
+            for training in trainings:
+                known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed}
+                save(source, entry, settings, training.network(), journal, **known)
+        written = {path for number, _ in enumerate(entry.model_seeds(settings.n_models)) for path in sources.paths(source, number)}
+        for left in set(sources.folder_of(source).iterdir()) - written:
             left.unlink()  # by an earlier run without DVC, which begins with an empty folder
-
-
-def written(entry: AnySource, source: str, settings: SourceSettings) -> set[Path]:
-    """The files of all models of a source."""
-    n_models = len(entry.seeds[: settings.n_models]) if isinstance(entry, Trained) else 1
-    return {path for number in range(n_models) for path in sources.paths(source, number)}
 
 
 def save(source: str, entry: Trained | Fetched, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:

@@ -68,7 +68,7 @@ def results(
         "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]),
         "labels": {name: name for name in cards}, "models": {name: [card] for name, card in cards.items()},
     }  # fmt: skip
-    return UtreraResults(runs=runs, robustness=robustness, checks=checks, cards=cards, **(known | more))
+    return UtreraResults(runs=runs, robustness=robustness, checks=checks, **(known | more))
 
 
 def short_card(threat: dict | None = None, kind: str = "trained", **accuracy: float) -> dict:
@@ -120,7 +120,7 @@ def no_attacks(folder: Path) -> None:
 
 def n_seeds(size: int | str) -> int:
     """As in Table 4, one of all images and fewer the larger a subset is; few enough to be quick, five or more of the others."""
-    return 1 if size == "all" else 12 if size <= 11200 else 5
+    return 1 if size == "all" else 12 if size <= 1600 else 5
 
 
 def paper(folder: Path) -> None:

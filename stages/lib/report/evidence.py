@@ -89,25 +89,25 @@ def over_seeds(comparison: str, differences: pd.DataFrame, expected: int = 1, no
         differences: a row for each subset, with columns `difference`, in percentage points, and `source_model`, the source model.
         expected: sign that the claim predicts; 0: none.
     """
-    values, models = differences["difference"].to_numpy(), differences["source_model"].to_numpy()
-    n = len(values)
-    if not n:
-        return Evidence(comparison, note=ABSENT)
-    mean, low, high = statistics.interval(values, models, statistics.DIFFERENCE)
-    of = "paired subsets" if len(set(models)) == 1 else f"paired subsets of {len(set(models))} source models"
-    if np.isnan(low):
-        few = f"{n} subsets, no verdict from fewer than {MIN_N}"
-        note = few if n < MIN_N else f"{len(set(models))} source models, no verdict from fewer than {MIN_MODELS}"
-    return Evidence(comparison, mean, low, high, n, of, expected, statistics.p_value(values, models), note=note)
+    return _over(comparison, differences["difference"].to_numpy(), differences["source_model"].to_numpy(), "paired subsets", expected, note)
 
 
 def over_models(comparison: str, differences: Sequence[float], expected: int = 1) -> Evidence:
     """Evidence about the sources themselves: one difference for each pair of source models, in percentage points."""
-    models = np.arange(len(differences))
-    mean, low, high = statistics.interval(np.array(differences), models, statistics.DIFFERENCE)
-    p = statistics.p_value(np.array(differences), models)
-    note = "" if len(models) >= MIN_MODELS else f"{len(models)} source models, no verdict from fewer than {MIN_MODELS}"
-    return Evidence(comparison, mean, low, high, len(models), "source models", expected, p, note=note)
+    return _over(comparison, np.array(differences), np.arange(len(differences)), "source models", expected)
+
+
+def _over(comparison: str, values: np.ndarray, models: np.ndarray, of: str, expected: int, note: str = "") -> Evidence:
+    """Evidence from differences and the source model of each; `of` says what they are counted as."""
+    n, n_models = len(values), len(set(models))
+    if not n:
+        return Evidence(comparison, note=ABSENT)
+    mean, low, high = statistics.interval(values, models, statistics.DIFFERENCE)
+    if np.isnan(low):
+        few_models = f"{n_models} source models, no verdict from fewer than {MIN_MODELS}"
+        note = few_models if n_models > 1 else f"{n} subsets, no verdict from fewer than {MIN_N}"
+    of = of if n_models in (1, n) else f"{of} of {n_models} source models"
+    return Evidence(comparison, mean, low, high, n, of, expected, statistics.p_value(values, models), note=note)
 
 
 def over_images(

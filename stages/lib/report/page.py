@@ -86,11 +86,11 @@ def as_yaml(settings: dict[str, Any]) -> str:
 
 def conditional(results: Results) -> str:
     """What the intervals of comparisons between sources are over."""
-    n = sorted({len(models) for name, models in results.models.items() if name != results.random})
-    if n == [1]:
+    counts = sorted({len(models) for name, models in results.models.items() if name != results.random})
+    if counts in ([], [1]):
         return "Each source is one trained model: what holds of another model, trained from another seed, the intervals do not say."
-    count = " to ".join(map(str, dict.fromkeys([n[0], n[-1]])))
-    return f"Each source is {count} models, trained from as many seeds; intervals are over models."
+    count = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+    return f"A source is {count} models, trained from as many seeds; of three and more, intervals are over models."
 
 
 def versions() -> dict[str, str]:

@@ -62,15 +62,13 @@ def load_results(settings: dict[str, Any]) -> Results:
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
     models = {name: [files.read_json(paths(name, number)[1]) for number in range(count(name))] for name in sources}
-    cards = {name: of_source[0] for name, of_source in models.items()}
     sizes = settings["draw_subsets"].n_images
     return Results(
         runs=in_order(runs, sources, targets),
         robustness=attacked,
         checks=checks,
-        cards=cards,
         models=models,
-        labels=labels_of(cards, wanted.natural),
+        labels=labels_of({name: of_source[0] for name, of_source in models.items()}, wanted.natural),
         natural=wanted.natural,
         targets=targets,
         textures=[name for name in targets if sets.card_of(name).label_is_texture],

@@ -24,7 +24,6 @@ class Results:
     runs: pd.DataFrame  # every evaluated epoch of every run
     robustness: pd.DataFrame  # accuracy under each attack, and under the worst of them, per model, norm and eps
     checks: pd.DataFrame  # whether these can be trusted, per model and norm
-    cards: dict[str, Card]  # of each source: of its first model
     models: dict[str, list[Card]]  # of each source: a card for each of its models
     labels: dict[str, str]  # how a source is called in text and figures
     natural: str
@@ -35,11 +34,13 @@ class Results:
     size: str
     whole: dict[str, int] = field(default_factory=dict)  # images of each target's whole training set, where that is a size
     last: pd.DataFrame = field(init=False)  # of `runs`, the last epoch of each
+    cards: dict[str, Card] = field(init=False)  # of the first model of each source
 
     def __post_init__(self) -> None:
         n = self.runs["n_images"]
         size = n.astype(str).where(n != self.runs["target"].map(self.whole), "all")
         object.__setattr__(self, "runs", self.runs.assign(size=size))
+        object.__setattr__(self, "cards", {name: of_source[0] for name, of_source in self.models.items()})
         object.__setattr__(self, "last", statistics.last_epoch(self.runs))
 
     @property

@@ -55,6 +55,12 @@ def p_value(values: np.ndarray, models: np.ndarray | None = None) -> float:
     return float(2 * stats.t.sf(abs(t), n - 1))
 
 
+def spread(values: np.ndarray, models: np.ndarray | None = None) -> tuple[float, int]:
+    """Standard deviation and number of what the interval of a mean is over, as `interval` takes them; NaN and 0 without one."""
+    sample, _ = _sample(values, models)
+    return (np.nan, 0) if sample is None else (float(sample.std(ddof=1)), len(sample))
+
+
 def _sample(values: np.ndarray, models: np.ndarray | None) -> tuple[np.ndarray | None, float]:
     """What an interval is over, the values or the means of the models, and its skewness; None where these are too few."""
     values, models = np.asarray(values, dtype=np.float64), np.zeros(len(values)) if models is None else np.asarray(models)
@@ -110,18 +116,18 @@ def summarise(rows: pd.DataFrame, by: list[str], value: str, bounds: Bounds = AC
     return table.astype({"n": "int64", "mean": "float64", "low": "float64", "high": "float64"})
 
 
-def welch(difference: float, deviations: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
-    """95 % interval of a difference of two independent means, with a variance each (Welch 1947); NaN where one has too few values.
+def welch(difference: float, *spreads: tuple[float, int]) -> tuple[float, float]:
+    """95 % interval of a difference of two independent means, with a variance each (Welch 1947); NaN where one is not known.
 
     Args:
-        deviations, counts: standard deviation of single values, and their number, behind each mean.
+        spreads: standard deviation and number of the values behind each mean, as `spread` has them.
     """
-    if min(counts) < MIN_N or not np.isfinite(deviations).all():
+    if not np.isfinite([deviation for deviation, _ in spreads]).all():
         return np.nan, np.nan
-    parts = [deviation**2 / n for deviation, n in zip(deviations, counts, strict=True)]
+    parts = [deviation**2 / n for deviation, n in spreads]
     if not sum(parts):
         return difference, difference
-    freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True))
+    freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, (_, n) in zip(parts, spreads, strict=True))
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * np.sqrt(sum(parts))
     return difference - half, difference + half
 

@@ -1,7 +1,7 @@
 """Training a source as models/catalog.yaml and params.yaml say, whose results and checkpoints are kept in the cell store."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,64 +26,81 @@ from stages.lib.training import loop, parallel
 class Training:
     """The training of one model of a source, as it is sent to a worker."""
 
-    name: str
+    source: str
     number: int  # of the model, counted from 0
+    seed: int
     entry: Trained
     settings: SourceSettings
 
     def __str__(self) -> str:
-        return f"model {self.number}"
+        return f"{self.source}, model {self.number}" if self.number else self.source
 
+    @cached_property
+    def key(self) -> str:
+        """The hash of all that decides the weights."""
+        return key_of(self.entry, self.seed, self.settings)
 
-def train_side_by_side(name: str, entry: Trained, settings: SourceSettings) -> None:
-    """Train the models of a source that the store lacks, one on each core or GPU; nothing is done here where one model alone is lacking."""
-    seeds = entry.seeds[: settings.n_models]
-    trainings = {key_of(entry, seed, settings): Training(name, number, entry, settings) for number, seed in enumerate(seeds)}
-    lacking = sum(cells.load("source", key, log) is None for key in trainings)
-    if lacking > 1 and processes(settings) == 1:
-        missing.compute(f"source@{name}", "source", trainings, _train, settings=section("grid"), preload=[__name__], unit="model")
-
-
-def _train(training: Training) -> None:
-    """In a worker: train a model, and keep it in the store."""
-    trained(**vars(training), hidden=True)
-
-
-def trained(
-    name: str, number: int, entry: Trained, settings: SourceSettings, journal: Journal | None = None, hidden: bool = False
-) -> nn.Sequential:
-    """Train a model of a source, or take up the finished or half-finished work of an earlier run with the same settings, data and code.
-
-    The number of processes decides nothing but rounding, so that weights trained on a cluster are taken up here.
-
-    Args:
-        number: of the model, counted from 0.
-        hidden: whether no progress is shown.
-    """
-    seed, title = entry.seeds[number], name_of(name, number)
-    network = train_source.start(entry, settings.dataset, seed)
-    key = key_of(entry, seed, settings)
-    finished = cells.load("source", key, log)
-    if finished is None and (count := processes(settings)) > 1 and not devices.launched():
-        parallel.launch(count, "stages.source", name, str(number))
-        finished = cells.load("source", key, log)
-        for i, values in enumerate(finished["history"], start=1):
-            journal.metrics(values, i)
-    elif finished is None:
-        history = train(title, network, entry, seed, settings, cells.path_of("source", key, ".checkpoint"), journal, hidden)
-        if parallel.is_first():
-            cells.save("source", key, {"history": history}, network.state_dict())
-            cells.path_of("source", key, ".checkpoint").unlink(missing_ok=True)
+    def network(self) -> nn.Sequential:
+        """The model that the store holds, in eval mode."""
+        network = train_source.start(self.entry, self.settings.dataset, self.seed)
+        units.load(network, cells.tensors("source", self.key))
         return network.eval()
+
+
+def trainings_of(source: str, entry: Trained, settings: SourceSettings) -> list[Training]:
+    """The trainings of all models of a source."""
+    seeds = entry.model_seeds(settings.n_models)
+    return [Training(source, number, seed, entry, settings) for number, seed in enumerate(seeds)]
+
+
+def train_lacking(trainings: list[Training], journal: Journal) -> None:
+    """Train the models of a source that the store lacks: by as many processes as the settings say, or each on a core or GPU of its own.
+
+    Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes decides
+    nothing but rounding, so that weights trained on a cluster are taken up, too.
+    """
+    lacking = []
+    for training in trainings:
+        if finished := cells.load("source", training.key, log):
+            log(f"source@{training}: trained before with the same settings, data and code ({len(finished['history'])} epochs)")
+        else:
+            lacking.append(training)
+    if not lacking:
+        return
+    source, settings = lacking[0].source, lacking[0].settings
+
+    def ended(training: Training) -> None:
+        for epoch, values in enumerate(cells.load("source", training.key)["history"], start=1):
+            note_epoch(journal, training, epoch, values)
+
+    if (count := processes(settings)) > 1:
+        for training in lacking:
+            parallel.launch(count, "stages.source", source, str(training.number))
+            ended(training)
+    elif len(lacking) == 1:
+        train(lacking[0], journal)
     else:
-        log(f"source@{title}: trained before with the same settings, data and code ({len(finished['history'])} epochs)")
-    units.load(network, cells.tensors("source", key))
-    return network.eval()
+        tasks = {training.key: training for training in trainings}
+        missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=section("grid"), preload=[__name__],
+                        unit="model", ended=ended)  # fmt: skip
 
 
-def name_of(name: str, number: int) -> str:
-    """What a model is called while it is trained."""
-    return f"{name}, model {number}" if number else name
+def train_together(trainings: list[Training]) -> None:
+    """In each of the processes that torchrun has started: train the models that the store lacks."""
+    for training in trainings:
+        if cells.load("source", training.key, log) is None and processes(training.settings):
+            train(training)
+
+
+def _train_hidden(training: Training) -> None:
+    """In a worker: train a model without a bar of its own."""
+    train(training, hidden=True)
+
+
+def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:
+    """Write loss and accuracy of an epoch down, of each model under names of its own."""
+    of_model = f"model{training.number}_" if training.number else ""
+    journal.metrics({f"{of_model}{name}": value for name, value in values.items()}, epoch)
 
 
 def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
@@ -123,18 +140,25 @@ def processes(settings: SourceSettings) -> int:
     return count
 
 
-def train(
-    name: str, network: nn.Sequential, entry: Trained, seed: int, settings: SourceSettings, checkpoint: Path, journal: Journal | None,
-    hidden: bool,
-) -> list[dict]:  # fmt: skip
-    """Train with a checkpoint after each epoch; returns loss and accuracy of every epoch."""
+def train(training: Training, journal: Journal | None = None, hidden: bool = False) -> None:
+    """Train a model, with a checkpoint after each epoch, and keep it in the store with loss and accuracy of every epoch.
+
+    Args:
+        hidden: whether no progress is shown.
+
+    Raises:
+        RunError: names the learning rate, when the loss is no longer finite.
+    """
+    checkpoint = cells.path_of("source", training.key, ".checkpoint")
     state = files.read_checkpoint(checkpoint, log)
     history: list[dict[str, float]] = state["history"] if state else []
     if state:
-        log(f"source@{name}: goes on after epoch {state['epoch']}")
-    perturbation, plain = perturbation_of(entry, settings), settings.model_dump()
+        log(f"source@{training}: goes on after epoch {state['epoch']}")
+    entry, settings = training.entry, training.settings.model_dump()
+    perturbation = perturbation_of(entry, training.settings)
     perturbation = perturbation and perturbation.model_dump()
-    with bar(title=f"source@{name}", total=train_source.n_epochs(plain, perturbation), unit="epoch", hidden=hidden) as progress:
+    network = train_source.start(entry, training.settings.dataset, training.seed)
+    with bar(title=f"source@{training}", total=train_source.n_epochs(settings, perturbation), unit="epoch", hidden=hidden) as progress:
         progress.update(len(history))
 
         def after_epoch(done: loop.Epoch, state: dict[str, Any]) -> None:
@@ -142,15 +166,17 @@ def train(
             history.append(values)
             files.write_checkpoint(checkpoint, state | {"history": history})
             if journal is not None:
-                journal.metrics(values, done.number)
+                note_epoch(journal, training, done.number, values)
             progress.set_postfix_str(f"loss {done.loss:.3f}, accuracy {done.train_accuracy:.1f} %", refresh=False)
             progress.update()
 
         try:
-            train_source.train(network, entry, seed, plain, perturbation, start_from=state, after_epoch=after_epoch)
+            train_source.train(network, entry, training.seed, settings, perturbation, start_from=state, after_epoch=after_epoch)
         except FloatingPointError as error:
-            raise RunError(f"{PARAMS}: source.lr: {name}: {error}") from None
-    return history
+            raise RunError(f"{PARAMS}: source.lr: {training}: {error}") from None
+    if parallel.is_first():
+        cells.save("source", training.key, {"history": history}, network.state_dict())
+        checkpoint.unlink(missing_ok=True)
 
 
 def perturbation_of(entry: Trained, settings: SourceSettings) -> AnyPerturbation | None:

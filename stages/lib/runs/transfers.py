@@ -10,7 +10,7 @@ from stages.lib.networks import sources
 from stages.lib.runs import grid
 from stages.lib.runs.jobs import Job
 from stages.lib.settings import params
-from stages.lib.settings.catalog import Random, Trained
+from stages.lib.settings.catalog import Random
 from stages.lib.settings.sections import Params
 
 
@@ -27,8 +27,7 @@ class Transfer:
 
 def n_models(settings: Params, source: str) -> int:
     """The number of models that a source has with these settings."""
-    entry = params.source_entry(source)
-    return len(entry.seeds[: settings.source.n_models]) if isinstance(entry, Trained) else 1
+    return len(params.source_entry(source).model_seeds(settings.source.n_models))
 
 
 def prepared(settings: Params, source: str, target: str, number: int) -> Transfer | None:

@@ -56,6 +56,10 @@ class Threat(Settings):
 class Source(Settings):
     architecture: str
 
+    def model_seeds(self, n_models: int) -> list[int | None]:
+        """The seed of each model of the source, of at most `n_models`; a source that is not trained here is one model without a seed."""
+        return [None]
+
 
 class Trained(Source):
     kind: Literal["trained"]
@@ -63,6 +67,9 @@ class Trained(Source):
     part: Part | None = None  # of the classes of the dataset
     threat: Threat | None
     seeds: OneOrMore[Whole]  # of its models, of which params.yaml: source.n_models says how many are trained
+
+    def model_seeds(self, n_models: int) -> list[int | None]:
+        return self.seeds[:n_models]
 
 
 class Fetched(Source):

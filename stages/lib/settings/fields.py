@@ -54,14 +54,18 @@ OneOrMore = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), A
 
 def is_by_size(value: dict) -> bool:
     """Whether the keys of a mapping are numbers of images, from which on its values hold."""
-    return bool(value) and all(re.fullmatch("all|from_[1-9][0-9]*", str(key)) for key in value)
+    return bool(value) and all(_is_size(key) for key in value)
+
+
+def _is_size(key: object) -> bool:
+    return re.fullmatch("all|from_[1-9][0-9]*", str(key)) is not None
 
 
 def _sizes(value: object) -> object:
     """`from_100` becomes 100: DVC cannot sort keys of which some are numbers."""
     if not isinstance(value, dict):
         return {1: value}
-    keys = {key: key if key == "all" else int(key[5:]) for key in value if re.fullmatch("all|from_[1-9][0-9]*", str(key))}
+    keys = {key: key if key == "all" else int(key[5:]) for key in value if _is_size(key)}
     if len(keys) < len(value) or not set(keys) - {"all"}:
         raise ValueError("Input should be one value, or several as {from_100: 20, from_3200: 10, all: 1}, by numbers of images")
     return {keys[key]: item for key, item in value.items()}

@@ -15,11 +15,8 @@ from pathlib import Path, PurePosixPath
 from stages.lib.errors import RunError
 from stages.lib.store import files
 
-DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile,
-    NotImplementedError,  # of zipfile, for a compression that it does not know
-    RuntimeError,  # of zipfile, for an archive with a password
-)  # fmt: skip
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile)
+LOCKED = RuntimeError  # of zipfile, for a password; its subclass for a compression that it does not know
 
 
 @contextmanager
@@ -73,10 +70,12 @@ def _explained(archive: Path, folder: Path) -> Iterator[None]:
     """Turn each fault of the block into a RunError of one line, and leave nothing in `folder`."""
     try:
         yield
-    except (*DAMAGED, OSError, RunError) as error:
+    except (*DAMAGED, LOCKED, OSError, RunError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, RunError):
             raise
+        if isinstance(error, LOCKED):
+            raise RunError(f"{archive}: an archive that cannot be read ({error}); allowed: a tar or a zip without a password") from None
         if isinstance(error, OSError) and error.errno is not None:
             raise RunError(f"{archive}: cannot be extracted into {folder}: {error.strerror}; nothing is left of it") from None
         why = "no whole tar or zip" if "\n" in str(error) else error  # tarfile says on a line each how it tried to open it

@@ -6,7 +6,7 @@ it comes from, so that sending it again adds nothing.
 | run | parent | tags | holds |
 |---|---|---|---|
 | stage execution | - | journal, stage, dvc_experiment | settings, metrics by epoch, system metrics, hashes of inputs and outputs |
-| cell | stage execution | cell | source, target, blocks, n_images, seed; accuracy by epoch |
+| cell | stage execution | cell | source, target, blocks, n_images, seed, source_model; accuracy by epoch |
 | DVC experiment | - | journal, dvc_lock | params.yaml, reports/metrics.json; the report, its figures and tables as artifacts |
 """
 

@@ -4,7 +4,7 @@ Half of the subsets choose the best source, and the other half measure how far i
 measured on the same runs looks better than it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -26,17 +26,16 @@ class Answer:
     best: str | None = None
     accuracy: tuple[float, float, float] | None = None  # mean, low, high, in percent
     runner_up: str | None = None  # the second on the half that chooses
-    differences: dict[str, Evidence] | None = None  # best minus each other source, corrected over all of them
+    differences: dict[str, Evidence] = field(default_factory=dict)  # best minus each other source, corrected over all of them
 
     @property
     def tied(self) -> list[str]:
         """Sources that cannot be told from the best one, or are better on the half that measures."""
-        return [name for name, evidence in (self.differences or {}).items() if evidence.verdict != SUPPORTS]
+        return [name for name, evidence in self.differences.items() if evidence.verdict != SUPPORTS]
 
-    @property
-    def shown(self) -> list[str]:
-        """Sources whose difference is shown: the runner-up, and others that are tied."""
-        return list(dict.fromkeys([*([self.runner_up] if self.runner_up else []), *self.tied]))
+    def shown(self, natural: str) -> list[str]:
+        """Sources whose difference is shown: the runner-up, those that are tied, and natural."""
+        return [name for name in dict.fromkeys([self.runner_up, *self.tied, natural]) if name in self.differences]
 
 
 def answers(results: Results) -> list[Answer]:
@@ -79,7 +78,7 @@ def _gap(results: Results, ours: pd.DataFrame, rows: pd.DataFrame, other: str) -
 
 def better_of_natural_and_robust(results: Results, answer: Answer) -> str | None:
     """`natural` or `robust`, where the target's best source is of that kind and certainly better than natural, or than every robust one."""
-    against = answer.differences or {}
+    against = answer.differences
     robust = [against[name].verdict for name in results.robust if name in against]
     if answer.best in results.robust and results.natural in against and against[results.natural].verdict == SUPPORTS:
         return "robust"

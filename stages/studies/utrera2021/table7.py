@@ -6,6 +6,7 @@ fine-tuned as many blocks. Up to 1,600 images the authors' results by seed are k
 with a variance each; the published values of more images are means without one, and so are their differences.
 """
 
+from collections import defaultdict
 from itertools import groupby
 from typing import Any
 
@@ -59,20 +60,22 @@ def table7(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame)
 def with_interval(table: pd.DataFrame, runs: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
     """The table with the difference of our mean from the published one, and its interval where both variances are known."""
     theirs = of_authors(seeds)
-    ours = runs.groupby(["target", "n_images", "source"])["test_accuracy"].std()
-    bounds = []
-    for row in table.itertuples():
-        their_n, their_sd = theirs.get((row.target, row.n_images, row.column), (0, np.nan))
-        deviations = [ours[row.target, row.n_images, row.source], their_sd]
-        bounds.append(statistics.welch(row.mean - row.published, deviations, [row.n, their_n]))
-    low, high = zip(*bounds, strict=True) if bounds else ((), ())
+    ours = {
+        key: statistics.spread(group["test_accuracy"].to_numpy(), group["source_model"].to_numpy())
+        for key, group in runs.groupby(["target", "n_images", "source"])
+    }
+    bounds = [
+        statistics.welch(row.mean - row.published, ours[row.target, row.n_images, row.source], theirs[row.target, row.n_images, row.column])
+        for row in table.itertuples()
+    ]
+    low, high = np.array(bounds).reshape(-1, 2).T
     return table.assign(difference=table["mean"] - table["published"], difference_low=low, difference_high=high)
 
 
-def of_authors(seeds: pd.DataFrame) -> dict[tuple[str, int, str], tuple[int, float]]:
-    """Number and standard deviation of the authors' results behind a published mean: by target, n_images and column of Table 7."""
+def of_authors(seeds: pd.DataFrame) -> dict[tuple[str, int, str], tuple[float, int]]:
+    """Spread of the authors' results behind a published mean, by target, n_images and column of Table 7; NaN where it is not known."""
     rows = seeds[(seeds["blocks"].astype(str) == BLOCKS) & (seeds["epoch"] == EPOCHS)]
-    return {(row.target, row.n_images, row.source): (row.n, row.sd) for row in rows.itertuples()}
+    return defaultdict(lambda: (np.nan, 0), {(row.target, row.n_images, row.source): (row.sd, row.n) for row in rows.itertuples()})
 
 
 def order_of(results: UtreraResults) -> list[str]:
@@ -123,9 +126,8 @@ def delta(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame) 
     if gap.empty:
         return ours[:0].assign(mean=np.empty(0), low=np.empty(0), high=np.empty(0))
     line, known = ours.merge(gap.reset_index(), on=["target", "n_images"]), of_authors(seeds)
-    bounds = []
-    for row in line.itertuples():
-        both = [known.get((row.target, row.n_images, name), (0, np.nan)) for name in (column, "natural")]
-        bounds.append(statistics.welch(row.mean, [sd for _, sd in both], [n for n, _ in both]))
-    low, high = zip(*bounds, strict=True)
+    bounds = [
+        statistics.welch(row.mean, *(known[row.target, row.n_images, name] for name in (column, "natural"))) for row in line.itertuples()
+    ]
+    low, high = np.array(bounds).reshape(-1, 2).T
     return line.assign(low=low, high=high)

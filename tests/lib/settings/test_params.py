@@ -267,6 +267,12 @@ def test_a_wrong_value_of_a_catalog_entry_is_named(entry, key, value, allowed):
     assert allowed in line
 
 
+def test_a_wrong_seed_of_a_model_is_named_by_its_place():
+    write_entry(params.MODEL_CATALOG, TRAINED | {"seeds": [0, -1]})
+    line = refusal(lambda: params.source_entry("it"))
+    assert line == f"{params.MODEL_CATALOG}: it.seeds.1 is -1; allowed: greater than or equal to 0"
+
+
 @pytest.mark.parametrize(
     ("entry", "key", "meant"),
     [

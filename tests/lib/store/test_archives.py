@@ -72,6 +72,18 @@ def test_a_damaged_archive_is_one_line_and_leaves_nothing(tmp_path, folder, kind
     assert not tree(folder.parent)
 
 
+@pytest.mark.parametrize(("place", "value", "said"), [(8, 99, "compression method"), (6, 1, "password required")])
+def test_a_zip_of_an_unknown_compression_or_with_a_password_is_one_line_and_leaves_nothing(tmp_path, folder, place, value, said):
+    """The field of a member's header, which stands in the directory at the end, too, two bytes further."""
+    content = bytearray(zipped({"a.txt": b"1" * 100}))
+    for start, shift in ((content.index(b"PK\3\4"), 0), (content.index(b"PK\1\2"), 2)):
+        content[start + place + shift] = value
+    with pytest.raises(RunError, match=r"some\.archive: an archive that cannot be read \(.*\); allowed: a tar or a zip without") as error:
+        archives.extract(written(tmp_path, bytes(content)), folder)
+    assert said in str(error.value)
+    assert not tree(folder.parent)
+
+
 def tar_of(*members: tarfile.TarInfo) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:

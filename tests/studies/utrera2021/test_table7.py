@@ -60,7 +60,7 @@ def test_of_perfect_replications_five_in_a_hundred_differ():
     rng, outside = np.random.default_rng(0), []
     for _ in range(4000):
         ours, theirs = rng.normal(60, 2.0, 20), rng.normal(60, 3.0, 10)
-        low, high = statistics.welch(ours.mean() - theirs.mean(), [ours.std(ddof=1), theirs.std(ddof=1)], [20, 10])
+        low, high = statistics.welch(ours.mean() - theirs.mean(), statistics.spread(ours), statistics.spread(theirs))
         outside.append(low > 0 or high < 0)
     assert 0.04 < np.mean(outside) < 0.06
 
