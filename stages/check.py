@@ -18,6 +18,7 @@ from stages.lib.networks.architectures import BLOCKS
 from stages.lib.norms.table import all_norms
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Part, Random
+from stages.lib.settings.fields import OTHERS, by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
@@ -62,10 +63,10 @@ def problems(settings: Params) -> list[str]:
         for name in settings.experiments
         if name in registry.EXPERIMENTS and getattr(settings, name) is None
     ]
-    if isinstance(settings.finetune.normalisation, dict):
-        wrong += params.unknown(
-            "finetune.normalisation", list(settings.finetune.normalisation), params.entry_names(MODEL_CATALOG), MODEL_CATALOG
-        )
+    for key in ("lr", "head_init", "normalisation"):
+        named = [name for name in getattr(settings.finetune, key) if name != OTHERS]
+        wrong += params.unknown(f"finetune.{key}", named, params.entry_names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _normalisation_problems(settings, datasets)
     wrong += _size_problems(settings)
     wrong += _attack_problems(settings)
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
@@ -121,6 +122,18 @@ def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -
         f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {allowed}"
         for n in settings.draw_subsets.n_images
         if n != "all" and not dataset.classes <= n <= dataset.train
+    ]
+
+
+def _normalisation_problems(settings: Params, datasets: dict[str, catalog.AnyDataset]) -> list[str]:
+    """Targets that are to be normalised as published, and for which the catalog has no such mean and std."""
+    asked = settings.finetune.normalisation
+    if "published" not in {by_source(asked, name) for name in settings.sources}:
+        return []
+    return [
+        f"{DATA_CATALOG}: {name}.normalisation is missing; allowed: a mean and std, as finetune.normalisation is `published`"
+        for name in settings.targets
+        if name in datasets and datasets[name].normalisation is None
     ]
 
 

@@ -39,9 +39,11 @@ def main(dataset: str) -> None:
                 stored_size = size_on_disk(x, settings)
                 splits[split] = write(dataset, split, x, y, stored_size, counts)
         mean, std = mean_and_std(counts)
+        published = entry.normalisation
         card = DatasetCard(
             name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
             mean=mean, std=std, splits=splits, label_is_texture=entry.label_is_texture,
+            published_mean=published and published.mean, published_std=published and published.std,
         )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 

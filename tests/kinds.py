@@ -78,7 +78,7 @@ def _plan() -> Any:
 
     settings = sections.FinetuneSettings(
         batch_size=16, lr=0.05, momentum=0.9, weight_decay=0.0, frozen_batchnorm="source", head_init="default", normalisation="source",
-        augmentation="none", resolution=None, mixed_precision=False, epochs=1, eval_every=1,
+        augmentation="none", augment_grey=False, resolution=None, mixed_precision=False, epochs=1, eval_every=1,
         keep={"blocks": [1], "n_images": [20], "n_seeds": 1},
     )  # fmt: skip
     job, drawn = grid.job_of(sources.card_of("src"), card_of("noise"), settings), {"20_1": np.arange(20)}

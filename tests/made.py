@@ -85,7 +85,7 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
     counts = {split: {"n": n, "sha256": "0" * 64} for split, n in (splits or {}).items()}
     card = {"name": name, "classes": classes, "channels": channels, "image_size": PIXELS, "stored_size": PIXELS, "mean": [0.5] * 3,
             "std": [0.2] * 3, "splits": counts, "label_is_texture": name == "textures"}  # fmt: skip
-    write_json(folder / "card.json", {key: card[key] for key in sets.DatasetCard.model_fields})
+    write_json(folder / "card.json", {key: card[key] for key in sets.DatasetCard.model_fields if key in card})
 
 
 def card(source: str, kind: str, threat: dict | None, accuracy: dict[str, float] | None = None, **more: object) -> dict:

@@ -1,5 +1,7 @@
 """Subsets: the draws of the released code, every class in each."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -29,13 +31,13 @@ def test_a_draw_without_a_class_is_repeated_from_the_same_stream():
     draws = [stream.choice(1000, 30, replace=False) for _ in range(200)]
     first_whole = next(draw for draw in draws if len(np.unique(y[draw])) == 2)
     assert len(np.unique(y[draws[0]])) == 1, "the first draw lacks a class"
-    np.testing.assert_array_equal(draw_subsets.draw(y, 2, 30, seed=3), first_whole)
+    np.testing.assert_array_equal(draw_subsets.draw(draw_subsets.choice, y, 2, 30, seed=3), first_whole)
 
 
 @pytest.mark.parametrize("n_images", [1, 101])
 def test_sizes_that_cannot_be_drawn_are_refused(n_images):
     with pytest.raises(RunError, match=rf"n_images: {n_images}; allowed: 2 \(classes\) to 100 \(training images\)"):
-        draw_subsets.draw(np.arange(100) % 2, 2, n_images, seed=0)
+        draw_subsets.draw(draw_subsets.choice, np.arange(100) % 2, 2, n_images, seed=0)
 
 
 @pytest.mark.parametrize(("classes", "n_images"), [(100, 100), (100, 120), (2, 2)])
@@ -47,17 +49,19 @@ def test_where_whole_draws_are_hopeless_missing_classes_are_put_in(classes, n_im
     if classes == 2:
         y[:] = 0
         y[1234] = 1
-    found = draw_subsets.draw(y, classes, n_images, seed=7)
+    found = draw_subsets.draw(draw_subsets.choice, y, classes, n_images, seed=7)
     assert len(np.unique(found)) == n_images
     assert len(np.unique(y[found])) == classes
     kept = found == last
     lacked = classes - len(np.unique(y[last]))
     assert (~kept).sum() == lacked > 0
-    np.testing.assert_array_equal(draw_subsets.draw(y, classes, n_images, seed=7), found)
+    np.testing.assert_array_equal(draw_subsets.draw(draw_subsets.choice, y, classes, n_images, seed=7), found)
 
 
 def settings_of(**changes) -> DrawSubsetsSettings:
-    return DrawSubsetsSettings(**({"n_images": [10], "n_seeds": 2, "first_seed": 20000000, "seed_step": 100000} | changes))
+    return DrawSubsetsSettings(
+        **({"n_images": [10], "n_seeds": 2, "first_seed": 20000000, "seed_step": 100000, "method": "choice"} | changes)
+    )
 
 
 Y = np.arange(60) % 3
@@ -87,3 +91,32 @@ def test_the_whole_training_set_is_drawn_by_the_same_rule():
 def test_a_size_without_a_number_of_seeds_is_refused():
     with pytest.raises(SettingsError, match=r"^params\.yaml: draw_subsets\.n_seeds holds from 20 images on; allowed: from 10 or fewer"):
         draw_subsets.draw_all(Y, 3, settings_of(n_seeds={"from_20": 5, "all": 1}))
+
+
+def released_covering(labels: list[int], n_images: int, seed: int) -> list[int]:
+    """The draw as the code of June 2020 makes it: a mask that is filled along a shuffle."""
+    random.seed(seed)
+    places, left, lacking, taken = list(range(len(labels))), n_images, set(labels), [0] * len(labels)
+    random.shuffle(places)
+    for place in places:
+        if left > len(lacking) or labels[place] in lacking:
+            taken[place], left = 1, left - 1
+            lacking -= {labels[place]}
+        if left <= 0:
+            break
+    return [place for place, is_taken in enumerate(taken) if is_taken]
+
+
+@pytest.mark.parametrize(("classes", "n_images"), [(2, 2), (2, 30), (100, 100), (100, 120), (10, 5000)])
+def test_covering_subsets_are_those_of_the_code_that_made_table_7(classes, n_images):
+    y = np.random.RandomState(0).permutation(np.r_[np.arange(classes), np.zeros(5000 - classes, np.int64)])
+    found = draw_subsets.draw(draw_subsets.covering, y, classes, n_images, seed=20000000)
+    assert found.tolist() == released_covering(y.tolist(), n_images, 20000000)
+    assert len(found) == n_images
+    assert len(np.unique(y[found])) == classes
+
+
+def test_the_method_is_a_setting():
+    by_method = {name: draw_subsets.draw_all(Y, 3, settings_of(method=name))["10_20000000"].tolist() for name in ("choice", "covering")}
+    assert by_method["choice"] == np.random.RandomState(20000000).choice(60, 10, replace=False).tolist()
+    assert by_method["covering"] == released_covering(Y.tolist(), 10, 20000000)

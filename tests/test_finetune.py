@@ -142,7 +142,12 @@ def test_longest_runs_come_first(ready, monkeypatch):
     assert order == sorted(order, reverse=True)
 
 
-AS_RELEASED = {"frozen_batchnorm": "batch", "augmentation": "published", "normalisation": {"natural": "target"}, "head_init": "normal"}
+AS_RELEASED = {
+    "frozen_batchnorm": "batch",
+    "augmentation": "published",
+    "normalisation": {"natural": "target", "others": "source"},
+    "head_init": "normal",
+}
 POLICIES = {
     "as a rule": ("natural", "digits", {"frozen_batchnorm": "source"}),
     "as released, grey": ("natural", "digits", AS_RELEASED),
@@ -181,15 +186,27 @@ def test_a_size_without_epochs_is_refused(ready):
         finetune.main("natural")
 
 
-def test_grey_targets_are_not_augmented_and_named_sources_are_normalised_as_the_target(ready):
+def test_grey_targets_are_augmented_only_where_asked_for_and_sources_are_normalised_as_is_said(ready):
     digits, glyphs = sets.card_of("digits"), sets.card_of("glyphs")
-    ready.edit("params.yaml", finetune__augmentation="published", finetune__normalisation={"natural": "target"})
+    ready.edit("params.yaml", finetune__augmentation="published", finetune__normalisation={"natural": "target", "others": "source"})
     settings = params.section("finetune")
     natural = sources.card_of("natural")
     assert not grid.job_of(natural, digits, settings).augmented
     assert grid.job_of(natural, glyphs, settings).augmented
     assert grid.job_of(natural, digits, settings).moments == (digits.mean, digits.std)
-    assert grid.job_of(natural.model_copy(update={"name": "other"}), digits, settings).moments is None
+    other = natural.model_copy(update={"name": "other"})
+    assert grid.job_of(other, digits, settings).moments is None
+    ready.edit("params.yaml", finetune__normalisation={"natural": "imagenet", "others": "published"}, finetune__augment_grey=True)
+    ready.edit("params.yaml", finetune__lr={"natural": 0.05, "others": 0.1}, finetune__head_init={"natural": "normal", "others": "default"})
+    settings = params.section("finetune")
+    assert grid.job_of(natural, digits, settings).augmented
+    assert grid.job_of(natural, digits, settings).moments == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with pytest.raises(RunError, match=r"data/catalog\.yaml: digits\.normalisation is missing"):
+        grid.job_of(other, digits, settings)
+    published = digits.model_copy(update={"published_mean": [0.1] * 3, "published_std": [0.3] * 3})
+    jobs = [grid.job_of(card, published, settings) for card in (natural, other)]
+    assert jobs[1].moments == ([0.1] * 3, [0.3] * 3)
+    assert [(job.training["lr"], job.head_init) for job in jobs] == [(0.05, "normal"), (0.1, "default")]
 
 
 def test_epochs_follow_table_4(ready):

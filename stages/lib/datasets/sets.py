@@ -40,6 +40,8 @@ class DatasetCard(BaseModel):
     stored_size: int  # pixels a side on disk
     mean: list[float] | None  # per channel of 3, of the training images as they are stored, in [0, 1]; None without any
     std: list[float] | None
+    published_mean: list[float] | None = None  # that published code normalises the set with, whatever its images are
+    published_std: list[float] | None = None
     splits: dict[str, SplitCard]  # none for an optional set that is not there
     label_is_texture: bool = False  # and in nothing else
 

@@ -102,7 +102,8 @@ def style(look: Look) -> dict[str, Any]:
     face, edge, width = (PAPER, look.colour, 1.2) if look.hollow else (look.colour, PAPER, 0.8)
     return {
         "color": look.colour, "linestyle": (0, look.dash) if look.dash else "-", "marker": look.marker, "markerfacecolor": face,
-        "markeredgecolor": edge, "markeredgewidth": width, "markersize": 8 if look.marker in THIN else 6,
+        "linewidth": RC["lines.linewidth"] / (2 if look.thin else 1), "markeredgecolor": edge, "markeredgewidth": width,
+        "markersize": 8 if look.marker in THIN else 6,
     }  # fmt: skip
 
 

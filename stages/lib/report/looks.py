@@ -23,6 +23,7 @@ class Look:
     marker: str
     dash: tuple[float, ...] = ()
     hollow: bool = False
+    thin: bool = False
 
 
 FAMILIES = {  # of sources: colours at the smallest and the largest eps, marker, dash

@@ -138,6 +138,11 @@ def last_epoch(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["epoch"] == last]
 
 
+def best_epoch(runs: pd.DataFrame) -> pd.DataFrame:
+    """The row of each run with the highest test accuracy, the first of several; an epoch that is chosen so flatters its run."""
+    return runs.loc[runs.groupby(RUN, sort=False)["test_accuracy"].idxmax()]
+
+
 def paired(left: pd.DataFrame, right: pd.DataFrame, on: list[str], value: str = "test_accuracy") -> pd.DataFrame:
     """`left` minus `right` on the same subsets: the rows of `left` that have a partner, with a column `difference`.
 

@@ -17,14 +17,17 @@ import numpy as np
 
 from stages.lib.choice import module_of
 from stages.lib.datasets import sets, subsets
+from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.families.table import FAMILIES
 from stages.lib.runs import deciding
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.settings import params
+from stages.lib.settings.fields import by_source
 from stages.lib.settings.sections import FinetuneSettings, KeptWeights
 from stages.lib.store import cells, files
 
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and std per channel, in [0, 1]
 TOGETHER = 5  # runs that are trained together, where that is faster; more than 5 gain little
 
 
@@ -79,20 +82,30 @@ def together(job: Job, blocks: Blocks) -> int:
 
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
     """The settings and data that the runs of a source on a target have in common."""
-    pretrained, normalisation = card.kind != "random", settings.normalisation
-    if isinstance(normalisation, dict):
-        normalisation = normalisation.get(card.name, "source")
+    pretrained = card.kind != "random"
+    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm"})
     return Job(
-        source=card.name, target=images.name, architecture=card.architecture, classes=images.classes, head_init=settings.head_init,
-        training=settings.model_dump(include={"batch_size", "lr", "momentum", "weight_decay", "frozen_batchnorm"}),
+        source=card.name, target=images.name, architecture=card.architecture, classes=images.classes,
+        head_init=by_source(settings.head_init, card.name), training=training | {"lr": by_source(settings.lr, card.name)},
         image_size=images.image_size, resolution=settings.resolution,
-        augmented=settings.augmentation == "published" and images.channels == 3,  # the published code leaves grey targets as they are
-        mixed_precision=settings.mixed_precision,
-        moments=(images.mean, images.std) if normalisation == "target" else None,
+        augmented=settings.augmentation == "published" and (images.channels == 3 or settings.augment_grey),
+        mixed_precision=settings.mixed_precision, moments=moments_of(by_source(settings.normalisation, card.name), images),
         source_sha256=card.sha256 if pretrained else None,
         weights=str(sources.paths(card.name, card.number)[0]) if pretrained else None, source_model=card.number,
         target_sha256=(images.splits["train"].sha256, images.splits["test"].sha256),
     )  # fmt: skip
+
+
+def moments_of(normalisation: str, images: sets.DatasetCard) -> tuple[list[float], list[float]] | None:
+    """Mean and std per channel that images of a target are normalised with; None: those that the source was trained with.
+
+    Raises:
+        RunError: where they are to be those that were published for the target, and there are none.
+    """
+    if normalisation == "published" and images.published_mean is None:
+        raise RunError(f"{params.DATA_CATALOG}: {images.name}.normalisation is missing, which finetune.normalisation: published asks for")
+    published = images.published_mean, images.published_std
+    return {"source": None, "target": (images.mean, images.std), "imagenet": IMAGENET, "published": published}[normalisation]
 
 
 def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[int, int]:

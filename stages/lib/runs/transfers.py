@@ -51,7 +51,7 @@ def expected(settings: Params, source: str, target: str, number: int) -> Transfe
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
     shown = sets.DatasetCard(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,
-        mean=[0.5] * 3, std=[0.5] * 3, splits=splits,
+        mean=[0.5] * 3, std=[0.5] * 3, published_mean=[0.5] * 3, published_std=[0.5] * 3, splits=splits,
     )  # fmt: skip
     rng = np.random.default_rng(0)
     names = subsets.names(settings.draw_subsets, images.train)

@@ -1,4 +1,4 @@
-"""Types of single settings: what a value may be, and how a setting may differ by the number of images."""
+"""Types of single settings: what a value may be, and how a setting may differ by the number of images, or by source."""
 
 import re
 from typing import Annotated, Any, Literal, TypeVar
@@ -91,3 +91,32 @@ def by_size(values: dict[int | str, Any], n_images: int, whole: bool) -> Any:
     if not from_here:
         raise KeyError(n_images)
     return values[max(from_here)]
+
+
+OTHERS = "others"  # in the place of a source's name: all sources that are not named
+
+
+def is_by_source(value: dict) -> bool:
+    """Whether a mapping holds a value for each source."""
+    return OTHERS in value
+
+
+def _sources(value: object) -> object:
+    if not isinstance(value, dict):
+        return {OTHERS: value}
+    if not is_by_source(value):
+        raise ValueError(f"Input should be one value, or several as {{random: 0.02, {OTHERS}: 0.1}}, by names of sources")
+    return value
+
+
+def _plain_by_source(values: dict) -> Any:
+    return values[OTHERS] if set(values) == {OTHERS} else values
+
+
+BySource = Annotated[dict[Name, T], BeforeValidator(_sources), PlainSerializer(_plain_by_source, return_type=Any)]
+"""One value, or several by names of sources: {random: 0.02, others: 0.1}."""
+
+
+def by_source(values: dict[str, T], source: str) -> T:
+    """The value for a source."""
+    return values.get(source, values[OTHERS])

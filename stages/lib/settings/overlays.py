@@ -1,9 +1,9 @@
 """Profiles: files that hold only what differs from `profiles/default.yaml`, merged into all settings.
 
 Mappings are merged key by key; a mapping of another `kind` replaces the one below it, and so does any other value, such as one that
-depends on the number of images ({from_25: 10, from_100: 20}). A profile may list others under `profiles:`. Profiles that are used
-together are first merged with one another: the lists that say what is brought and compared are joined, and a key on which two of them
-disagree is an error. The result is laid over the default.
+depends on the number of images ({from_25: 10, from_100: 20}) or on the source ({random: 0.02, others: 0.05}). A profile may list others
+under `profiles:`. Profiles that are used together are first merged with one another: the lists that say what is brought and compared
+are joined, and a key on which two of them disagree is an error. The result is laid over the default.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from stages.lib.settings import params
-from stages.lib.settings.fields import Name, is_by_size
+from stages.lib.settings.fields import Name, is_by_size, is_by_source
 from stages.lib.settings.params import SettingsError
 from stages.lib.settings.sections import Params
 
@@ -117,8 +117,8 @@ def _with_files(content: dict, path: Path) -> Tree:
 
 
 def _has_keys(value: Any) -> bool:
-    """Whether a value is a mapping whose keys are settings, and not one value for each number of images."""
-    return isinstance(value, dict) and not is_by_size(value)
+    """Whether a value is a mapping whose keys are settings, and not one value for each number of images, or for each source."""
+    return isinstance(value, dict) and not is_by_size(value) and not is_by_source(value)
 
 
 def _values(whole: Tree) -> dict:

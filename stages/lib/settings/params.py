@@ -113,43 +113,33 @@ def parse(kind: Any, content: object, path: Path | Callable[[tuple], Path], pref
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        tags = _tags(kind)
-        lines = dict.fromkeys(f"{file_of(e['loc'])}: {_explain(e, prefix, kind, tags)}" for e in error.errors())
+        lines = dict.fromkeys(f"{file_of(e['loc'])}: {_explain(e, prefix, kind, content)}" for e in error.errors())
         raise SettingsError("; ".join(lines)) from None
 
 
-def _explain(error: dict, prefix: str, kind: Any, tags: set[str]) -> str:
+def _explain(error: dict, prefix: str, kind: Any, content: object) -> str:
     """One of pydantic's errors in this project's words: the key, its value, and what is allowed."""
-    unknown = error["type"] == "extra_forbidden"
-    *above, last = error["loc"] or ("",)
-    place = [str(step) for step in above if not _names_a_union_member(step, tags)]
-    if unknown or not _names_a_union_member(last, tags):
-        place += [str(last)] if error["loc"] else []
-    key = ".".join([*([prefix] if prefix else []), *place])
+    place = _written(error["loc"], content)
+    if error["type"] == "missing":
+        place.append(error["loc"][-1])
+    key = ".".join([*([prefix] if prefix else []), *map(str, place)])
     if error["type"] == "missing":
         return f"{key} is missing"
-    if unknown:
-        return f"{key} is no known key; allowed: {choices(place[-1], _siblings(kind, error['loc'][:-1]))}"
+    if error["type"] == "extra_forbidden":
+        return f"{key} is no known key; allowed: {choices(str(place[-1]), _siblings(kind, error['loc'][:-1]))}"
     allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input should ")
     return f"{key} is {error['input']!r}; allowed: {allowed}"
 
 
-def _tags(kind: Any) -> set[str]:
-    """The words that tell the members of a type's unions apart, as `procedural` and `folder` do the kinds of datasets."""
-    tags, waiting = set(), [TypeAdapter(kind).json_schema()]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            tags |= set(node.get("discriminator", {}).get("mapping", {}))
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-    return tags
-
-
-def _names_a_union_member(step: str | int, tags: set[str]) -> bool:
-    """Whether a step of an error's place names the member of a union that pydantic tried, which a reader does not look for."""
-    return isinstance(step, str) and (step in tags or step in ("constrained-int", "int", "none") or "[" in step)
+def _written(place: tuple, content: object) -> list[str | int]:
+    """The steps of a place that were written: not the members of unions that pydantic tried, nor keys that a single value was given."""
+    steps = []
+    for step in place:
+        allowed = content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+        if step in allowed:
+            steps.append(step)
+            content = content[step]
+    return steps
 
 
 def _siblings(kind: Any, place: tuple) -> list[str]:

@@ -8,6 +8,7 @@ from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
     Blocks,
     BySize,
+    BySource,
     Count,
     Fraction,
     Name,
@@ -38,6 +39,7 @@ class DrawSubsetsSettings(Settings):
     n_seeds: BySize[Count]
     first_seed: Whole
     seed_step: Count
+    method: Literal["choice", "covering"]
 
 
 class TrainingAttack(Steps):
@@ -90,20 +92,18 @@ class KeptWeights(Settings):
     n_seeds: Whole
 
 
-Normalisation = Literal["source", "target"]
-
-
 class FinetuneSettings(Settings):
     epochs: BySize[Count]
     eval_every: BySize[Count]
     batch_size: Count
-    lr: Positive
+    lr: BySource[Positive]
     momentum: Annotated[Real, Field(ge=0, lt=1)]
     weight_decay: NotNegative
-    head_init: Literal["normal", "default"]
+    head_init: BySource[Literal["normal", "default"]]
     frozen_batchnorm: Literal["source", "adapted", "batch"]
-    normalisation: Normalisation | dict[Name, Normalisation]
+    normalisation: BySource[Literal["source", "target", "imagenet", "published"]]
     augmentation: Literal["none", "published"]
+    augment_grey: bool
     mixed_precision: bool
     resolution: Annotated[int, Field(strict=True, ge=1)] | None
     keep: KeptWeights

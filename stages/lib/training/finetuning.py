@@ -107,7 +107,9 @@ def finetune_together(
     view: View = AS_STORED,
     frozen_batchnorm: str = "source",
 ) -> Iterator[list[EvaluatedEpoch | FloatingPointError]]:
-    """Train with SGD, momentum and a learning rate cut to a tenth at 1/3 and 2/3 of the epochs (Utrera et al. 2021, Tables 3, 4).
+    """Train with SGD, momentum and a learning rate cut to a tenth every third of the epochs (Utrera et al. 2021, Tables 3, 4).
+
+    A third is counted in whole epochs: of 100 the cuts are at 33 and 66, and, as in the released code, at 99.
 
     Args:
         runs: with subsets of one size; of several, the networks can be stacked (`stacking.stack`).
@@ -125,7 +127,7 @@ def finetune_together(
     learner = Sgd((weight for weight in network.parameters() if weight.requires_grad), momentum, weight_decay)
     first_bad, bad_loss = torch.zeros(2, len(runs), device=states[0].model.device)  # epoch from 1, and its loss
     for epoch in range(epochs):
-        cuts = sum(epoch >= max(1, third * epochs // 3) for third in (1, 2))  # at epoch 33 and 66 of 100, as in Table 4
+        cuts = epoch // max(1, epochs // 3)
         train_accuracy, train_loss = train_epoch(network, states, epoch, batch_size, learner, lr * 0.1**cuts)
         bad = ~torch.isfinite(train_loss) & (first_bad == 0)
         first_bad, bad_loss = torch.where(bad, epoch + 1, first_bad), torch.where(bad, train_loss, bad_loss)

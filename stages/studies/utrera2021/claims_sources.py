@@ -10,7 +10,6 @@ from stages.lib.report.results import at
 from stages.lib.report.statistics import MIN_MODELS
 from stages.lib.report.wording import images
 from stages.studies.utrera2021.claims_transfer import exemplar_gaps
-from stages.studies.utrera2021.numbers import many_steps
 from stages.studies.utrera2021.results import UtreraResults
 
 OTHER_TASK = "not compared: it learnt other images or classes than the natural source"
@@ -38,11 +37,11 @@ def texture_loss(results: UtreraResults) -> Iterator[Evidence]:
 
 
 def more_steps(results: UtreraResults) -> Iterator[Evidence]:
-    yield from _against(results, [many_steps(results)], results.of_family("pgd1"), "PGD(k) minus PGD(1)")
+    yield from _against(results, [results.many_steps], results.of_family("pgd1"), "PGD(k) minus PGD(1)")
 
 
 def targeted(results: UtreraResults) -> Iterator[Evidence]:
-    ours = [many_steps(results), *results.of_family("pgd1")]
+    ours = [results.many_steps, *results.of_family("pgd1")]
     yield from _against(results, ours, results.of_family("gaussian"), "PGD minus Gaussian")
 
 

@@ -15,7 +15,6 @@ from stages.lib.report.evidence import ABSENT, Evidence, over_seeds
 from stages.lib.report.results import at
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_order, block_text, images, listed
-from stages.studies.utrera2021.numbers import eps_pairs, norm_pairs
 from stages.studies.utrera2021.results import UtreraResults
 
 EARLY = (11, 21)  # epochs after which the paper compares
@@ -109,7 +108,7 @@ def _predicted(fewer: int, more: int) -> int:
 
 
 def norms(results: UtreraResults) -> Iterator[Evidence]:
-    pairs = norm_pairs(results)
+    pairs = results.norm_pairs
     if not pairs:
         yield Evidence("L2 minus L∞", note=ABSENT)
     for target in results.targets:
@@ -131,7 +130,7 @@ def similar_blocks(results: UtreraResults) -> Iterator[Evidence]:
 
 def similar_eps(results: UtreraResults) -> Iterator[Evidence]:
     rows = at(results.last, size=results.size, blocks=results.blocks)
-    pairs = eps_pairs(results)
+    pairs = results.eps_pairs
     if not pairs:
         yield Evidence("two radii of a norm", note=ABSENT)
     for smaller, larger in pairs:

@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from stages.lib.report.figures import INK, MUTED, canvas, drawing, facets, grid, legend, lines, size_axis, size_places, zero_line
 from stages.lib.report.looks import Look, looks_in_order, looks_of_targets
 from stages.lib.report.wording import images
-from stages.studies.utrera2021.numbers import Numbers, subsets
+from stages.studies.utrera2021.numbers import AUTHORS, MINUS_NATURAL, OURS, Numbers, subsets
 
 LINES = {  # whatever their colour
     "robust": Look("robust", INK, "o"), "natural": Look("natural", INK, "o", (1, 1.4), hollow=True),
-    "published": Look("published", INK, "", (4, 2)),
+    AUTHORS: Look("published", INK, "", (4, 2), thin=True),
 }  # fmt: skip
 ACCURACY, POINTS, IMAGES, EPOCH = "test accuracy (%)", "points", "training images of the target", "epoch of fine-tuning"
 
@@ -39,14 +39,14 @@ def transfer(numbers: Numbers, targets: dict[str, Look]) -> Figure:
     for i, part in enumerate(rows):
         left, right = axes[2 * i], axes[2 * i + 1]
         where = f", {images(part['size'].iloc[0])}" if "epoch" in table else ""
-        _by_target(right, part[part["series"] == "robust minus natural"], targets)
-        for ax, name in ((left, "robust"), (left, "natural"), (right, "published")):
-            _by_target(ax, part[part["series"] == name], targets, like=LINES[name])
+        _by_target(right, part[part["series"] == MINUS_NATURAL], targets)
+        for name in ("robust", "natural"):
+            _by_target(left, part[part["series"] == name], targets, like=LINES[name])
         _finish_panel(left, table, f"(a) accuracy{where}", ACCURACY, n=subsets(part))
         _finish_panel(right, table, f"(b) robust minus natural{where}", POINTS, n=subsets(part[part["panel"] == "b"]))
         zero_line(right)
     legend(figure, targets, table["target"])
-    legend(figure, LINES, table["series"], side="right")
+    legend(figure, LINES, [*table["series"], *table["whose"]], side="right")
     return figure
 
 
@@ -59,10 +59,10 @@ def blocks(numbers: Numbers, targets: dict[str, Look]) -> Figure:
     figure = canvas(numbers.title, 0.95 + 2.6 * max(1.2, -(-len(names) // columns)))
     a, b = figure.subfigures(1, 2, width_ratios=[0.4 + columns, 1.3])
     for i, (ax, name) in enumerate(zip(grid(a, len(names), columns, sharey=False), names, strict=True)):
-        lines(ax, left[left["target"] == name], "x", looks, "series")
+        _lines(ax, left[left["target"] == name], looks, "series")
         last, first = i + columns >= len(names), i % columns == 0
         _finish_panel(ax, numbers.table, f"(a) {name}" if i == 0 else name, ACCURACY if first else "", x=last)
-    legend(a, looks, looks)
+    legend(a, looks | LINES, [*looks, *left["whose"]])
     [ax] = grid(b, 1, 1)
     _by_target(ax, right, targets)
     _finish_panel(ax, numbers.table, f"(b) {right['series'].iloc[0]}", POINTS)
@@ -81,12 +81,12 @@ def constraints(numbers: Numbers, sources: dict[str, Look], targets: dict[str, L
     figure = canvas(numbers.title, 0.6 + 2.7 * (rows + more) + 0.35)
     parts = figure.subfigures(2 if pairs else 1, 1, height_ratios=[rows + 0.2, more + 0.2] if pairs else [1], squeeze=False)[:, 0]
     for i, (ax, name) in enumerate(zip(grid(parts[0], len(names), columns, sharey=False), names, strict=True)):
-        lines(ax, above[above["target"] == name], "x", sources, "series")
+        _lines(ax, above[above["target"] == name], sources, "series")
         last, first = i + columns >= len(names), i % columns == 0
         _finish_panel(ax, numbers.table, f"(a) {name}" if i == 0 else name, ACCURACY if first else "", x=last)
-    legend(parts[0], sources, above["series"])
+    legend(parts[0], sources | LINES, [*above["series"], *above["whose"]])
     if pairs:
-        _differences(parts[1], below, pairs, targets, first="b")
+        _differences(parts[1], below, pairs, targets, first="c")
         legend(parts[1], targets, below["target"])
     return figure
 
@@ -137,11 +137,15 @@ def _differences(figure: Figure | SubFigure, table: pd.DataFrame, pairs: list[st
 def _by_target(ax: Axes, rows: pd.DataFrame, targets: dict[str, Look], like: Look | None = None) -> None:
     """A line per target in its colour, dashed and filled `like` another look."""
     if like:
-        targets = {
-            name: replace(look, dash=like.dash, hollow=like.hollow, marker=look.marker if like.marker else "")
-            for name, look in targets.items()
-        }
-    lines(ax, rows, "x", targets, "target")
+        targets = {name: replace(look, dash=like.dash, hollow=like.hollow) for name, look in targets.items()}
+    _lines(ax, rows, targets, "target")
+
+
+def _lines(ax: Axes, rows: pd.DataFrame, looks: dict[str, Look], key: str) -> None:
+    """Our lines, and the authors' in the same colours, thin and dashed."""
+    theirs = {name: replace(look, dash=look.dash or LINES[AUTHORS].dash, marker="", thin=True) for name, look in looks.items()}
+    for whose, of_whose in ((OURS, looks), (AUTHORS, theirs)):
+        lines(ax, rows[rows["whose"] == whose], "x", of_whose, key)
 
 
 def _finish_panel(ax: Axes, table: pd.DataFrame, title: str, ylabel: str, *, x: bool = True, n: str = "") -> None:

@@ -8,7 +8,7 @@ from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
 from stages.lib.report.section import Drawing, Section
-from stages.studies.utrera2021 import claims, figures, numbers, published, table7
+from stages.studies.utrera2021 import authors, claims, figures, numbers, published, table7
 from stages.studies.utrera2021.published import Published
 from stages.studies.utrera2021.results import UtreraResults, as_in_paper
 from stages.studies.utrera2021.study import UTRERA
@@ -30,7 +30,7 @@ def section(
         looks: of all sources.
     """
     ours, paper = as_in_paper(results, settings["report"].utrera2021), published.load(results.targets)
-    of_figures = numbers.all_figures(ours, table7.delta(ours, paper.table7, paper.seeds))
+    of_figures = numbers.all_figures(ours, authors.results_of_authors(ours, paper))
     seven = table7.table7(ours, paper.table7, paper.seeds)
     return Section(
         title=UTRERA.title,
@@ -54,6 +54,6 @@ def _drawings(
     for name, figure in of_figures.items():
         if len(figure.table):
             yield Drawing(name, figures.draw, (name, figure, by_label, results.targets))
-    if not (of_figures["figure2"].table["series"] == "published").any():
+    if not (of_figures["figure2"].table["whose"] == numbers.AUTHORS).any():
         title = "Published (Utrera et al., Table 7): L2 3 minus natural, ImageNet ResNet-50, 3 blocks"
         yield Drawing("published", figures.published, (paper.table7, title))

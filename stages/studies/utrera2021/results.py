@@ -1,7 +1,9 @@
 """The results as Utrera et al. (2021) compare them: one robust source that stands for all, and targets that resemble the source data."""
 
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report.results import Results, at
 from stages.lib.report.wording import block_order
 from stages.studies.utrera2021.study import UtreraSettings
@@ -24,6 +26,28 @@ class UtreraResults(Results):
             return "3", "1"
         place = numbers.index(self.blocks) if self.blocks in numbers else 0
         return (numbers[place], numbers[place - 1]) if place else None
+
+    @property
+    def eps_pairs(self) -> list[tuple[str, str]]:
+        """Robust sources of one norm with neighbouring radii, the smaller first."""
+        by_norm = [sorted(self.of_family(norm), key=self.eps) for norm in NORMS]
+        return [pair for names in by_norm for pair in pairwise(names) if self.eps(pair[0]) < self.eps(pair[1])]
+
+    @property
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """Pairs of an L2 source and each Linf source; the L2 source is the exemplar, or else the one of the largest eps."""
+        l2 = self.of_family("l2")
+        if not l2:
+            return []
+        ours = self.exemplar if self.exemplar in l2 else max(l2, key=self.eps)
+        return [(ours, other) for other in self.of_family("linf")]
+
+    @property
+    def many_steps(self) -> str | None:
+        """The robust source with the ball of the PGD(1) or Gaussian source, so that only the perturbation differs; else the exemplar."""
+        balls = [(self.norm(s), self.eps(s)) for family in ("pgd1", "gaussian") for s in self.of_family(family)]
+        same = [name for name in self.robust if (self.norm(name), self.eps(name)) in balls]
+        return self.exemplar if self.exemplar in same or not same else same[0]
 
     @property
     def robust_label(self) -> str:

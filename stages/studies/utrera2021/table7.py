@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.report import statistics
-from stages.lib.report.results import at
+from stages.studies.utrera2021.authors import BLOCKS, EPOCHS
 from stages.studies.utrera2021.results import UtreraResults
 
-BLOCKS, EPOCHS = "3", 100  # that were fine-tuned, and trained for, in the published table up to 1,600 images
 COLUMNS = ["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"]
 TRANSFERRED = COLUMNS[:-1]  # the best of these is marked in each row
 
@@ -109,25 +108,3 @@ def agreement(table: pd.DataFrame) -> dict[str, float] | None:
         return None
     outside = (both["difference_low"] > 0) | (both["difference_high"] < 0)
     return {"compared": len(both), "outside": int(outside.sum()), "by_chance": (1 - statistics.LEVEL) * len(both)}
-
-
-def delta(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
-    """The published accuracy of the exemplar's column minus natural's, as rows of Figure 2b: target, n_images, size, mean, low, high.
-
-    The authors' seeds are known without their pairs, so that the interval is that of independent means.
-    """
-    column = next((name for name, source in results.published.items() if source == results.exemplar), None)
-    values = published_of(results, published)
-    if column is None or results.published.get("natural") != results.natural:
-        values = values[:0]
-    wide = values.pivot(index=["target", "n_images"], columns="column", values="published")
-    gap = (wide[column] - wide["natural"] if len(wide) else pd.Series(dtype=float)).rename("mean")
-    ours = at(results.last, source=results.exemplar)[["target", "n_images", "size"]].drop_duplicates()
-    if gap.empty:
-        return ours[:0].assign(mean=np.empty(0), low=np.empty(0), high=np.empty(0))
-    line, known = ours.merge(gap.reset_index(), on=["target", "n_images"]), of_authors(seeds)
-    bounds = [
-        statistics.welch(row.mean, *(known[row.target, row.n_images, name] for name in (column, "natural"))) for row in line.itertuples()
-    ]
-    low, high = np.array(bounds).reshape(-1, 2).T
-    return line.assign(low=low, high=high)

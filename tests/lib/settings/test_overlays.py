@@ -11,7 +11,17 @@ from stages.lib.settings.params import SettingsError
 from stages.studies import registry
 
 ROOT = Path(__file__).resolve().parents[3]
-PROFILES = ["cifar10-one-gpu", "embedded-full", "embedded-shafahi", "embedded-utrera", "paper", "shafahi-cifar100", "shafahi-imagenet"]
+PROFILES = [
+    "cifar10-one-gpu",
+    "embedded-full",
+    "embedded-shafahi",
+    "embedded-utrera",
+    "paper",
+    "paper-last-code",
+    "paper-table4-seeds",
+    "shafahi-cifar100",
+    "shafahi-imagenet",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -55,22 +65,22 @@ def test_everything_that_a_profile_asks_for_can_be_run(name, monkeypatch):
 def test_a_profile_holds_only_what_differs_from_the_default(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     own = params.read_yaml(overlays.path_of(name))
-    assert same(own, overlays.merged([])) <= overlays.JOINED  # of which other profiles add more
+    assert same(own, overlays.merged(own.pop("profiles", []))) <= overlays.JOINED  # of which other profiles add more
 
 
 def same(above: dict, below: dict, place: str = "") -> set[str]:
     """The keys, with dots, whose values are the same in both; that of its `kind` stands in each mapping that has kinds."""
     keys = {key for key in above.keys() & below.keys() if key != "kind"}
     inner = [
-        same(above[key], below[key], f"{place}{key}.") for key in keys if isinstance(above[key], dict) and isinstance(below[key], dict)
+        same(above[key], below[key], f"{place}{key}.") for key in keys if overlays._has_keys(above[key]) and overlays._has_keys(below[key])
     ]
     return {f"{place}{key}" for key in keys if above[key] == below[key]}.union(*inner)
 
 
 def test_mappings_are_merged_key_by_key_and_all_else_replaces():
-    write(mine="finetune: {lr: 0.05, keep: {n_seeds: 2}}\nblocks: 1\ndatasets: [glyphs, digits]\ntargets: [digits]\n")
+    write(mine="finetune: {lr: 0.03, keep: {n_seeds: 2}}\nblocks: 1\ndatasets: [glyphs, digits]\ntargets: [digits]\n")
     assert changed("mine") == {
-        "finetune.lr": 0.05,
+        "finetune.lr": 0.03,
         "finetune.keep.n_seeds": 2,
         "blocks": 1,
         "datasets": ["glyphs", "digits"],
@@ -85,19 +95,19 @@ def test_a_mapping_of_another_kind_replaces_the_whole_and_one_of_the_same_kind_i
 
 
 def test_what_is_above_replaces_a_value_by_a_mapping_and_an_empty_mapping_changes_nothing():
-    write(mine="finetune: {normalisation: {natural: target}}\nsource: {}\n")
-    assert changed("mine") == {"finetune.normalisation": {"natural": "target"}}
+    write(mine="finetune: {normalisation: {natural: target, others: source}}\nsource: {}\n")
+    assert changed("mine") == {"finetune.normalisation": {"natural": "target", "others": "source"}}
 
 
 def test_profiles_that_are_used_together_join_their_lists_and_one_may_list_others():
     write(
-        one="targets: [digits]\nmodels: [natural, random]\nfinetune: {lr: 0.05}\n",
-        two="targets: textures\nmodels: [random, l2_eps0_5]\nfinetune: {lr: 0.05, epochs: 3}\n",
+        one="targets: [digits]\nmodels: [natural, random]\nfinetune: {lr: 0.03}\n",
+        two="targets: textures\nmodels: [random, l2_eps0_5]\nfinetune: {lr: 0.03, epochs: 3}\n",
         both="# both\nprofiles: [one, two]\nfinetune: {lr: 0.2}\n",
     )
     together = {"targets": ["digits", "textures"], "models": ["natural", "random", "l2_eps0_5"], "finetune.epochs": 3}
     together.pop("targets")  # as the default has them
-    assert changed("one", "two") == together | {"finetune.lr": 0.05}
+    assert changed("one", "two") == together | {"finetune.lr": 0.03}
     assert changed("both") == together | {"finetune.lr": 0.2}
     assert changed("one", "two", "one", "default") == changed("one", "two")
     assert "profiles" not in overlays.merged(["both"])
@@ -114,8 +124,8 @@ def test_the_default_alone_is_what_no_profile_changes():
         ("finetune: {lr: 0.1}", "finetune: {lr: 0.2}", "finetune.lr"),
         ("draw_subsets: {n_images: [25]}", "draw_subsets: {n_images: [50]}", "draw_subsets.n_images"),
         ("source: {schedule: {kind: stepwise, decays: 2}}", "source: {schedule: {kind: one_cycle}}", "source.schedule.kind"),
-        ("finetune: {normalisation: target}", "finetune: {normalisation: {natural: target}}", "finetune.normalisation"),
-        ("finetune: {normalisation: {natural: target}}", "finetune: {normalisation: target}", "finetune.normalisation"),
+        ("finetune: {normalisation: target}", "finetune: {normalisation: {natural: target, others: source}}", "finetune.normalisation"),
+        ("finetune: {normalisation: {natural: target, others: source}}", "finetune: {normalisation: target}", "finetune.normalisation"),
     ],
 )
 def test_profiles_that_disagree_are_named_with_the_key(first, second, key):
@@ -167,7 +177,7 @@ def test_an_item_of_a_joined_list_is_named_with_the_profile_that_adds_it():
 def test_an_error_in_the_default_names_the_default():
     write(mine="blocks: 1")
     path = overlays.FOLDER / "default.yaml"
-    path.write_text(path.read_text().replace("lr: 0.1 ", "lr: -1 "))
+    path.write_text(path.read_text().replace("lr: 0.05 # a tenth", "lr: -1 # a tenth"))
     assert refusal("mine").startswith("profiles/default.yaml: finetune.lr is -1; allowed: greater than 0")
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import TypeAdapter
 
 from stages.lib.datasets import catalog as datasets
 from stages.lib.datasets.kinds.procedural import Glyphs
@@ -77,6 +76,8 @@ def refusal(read) -> str:
         ("evaluate_robustness.linf", 0.3, "a valid list"),
         ("evaluate_robustness.linf", None, "a valid list"),
         ("finetune.head_init", "zeros", "'normal' or 'default'"),
+        ("finetune.lr", 0, "greater than 0"),
+        ("finetune.epochs", 0, "greater than or equal to 1"),
         ("upscale.image_size", 7, "greater than or equal to 8"),
         ("draw_subsets.n_images", [], "at least 1 item"),
         ("draw_subsets.n_images", [50, 100, 50], "nothing twice, and 50 is"),
@@ -332,14 +333,14 @@ def test_an_entry_is_of_its_own_type():
     assert isinstance(datasets.dataset_entry("it"), Glyphs)
 
 
-def test_no_word_that_tells_kinds_apart_is_a_key():
-    """Pydantic puts both into the place of an error, and the one is dropped there."""
-    for kind, known in ((registry.Params, "n_images"), (datasets.AnyDataset, "mirrors"), (catalog.AnySource, "steps")):
-        schema = TypeAdapter(kind).json_schema()
-        keys = {key for node in [schema, *schema["$defs"].values()] for key in node.get("properties", {})}
-        assert known in keys
-        assert params._tags(kind)
-        assert not keys & params._tags(kind)
+@pytest.mark.parametrize(
+    ("written", "found"), [(0.1, {"random": 0.1, "natural": 0.1}), ({"random": 0.02, "others": 0.1}, {"random": 0.02, "natural": 0.1})]
+)
+def test_a_value_may_differ_by_source(written, found):
+    write_params("finetune.lr", written)
+    settings = registry.section("finetune")
+    assert {name: fields.by_source(settings.lr, name) for name in found} == found
+    assert settings.model_dump()["lr"] == written
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from stages.lib.settings import overlays, params, written
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "profiles"
-OF_ALL = ["blocks=1", "blocks=[1,3]", "blocks=all", "datasets=[]", "finetune.lr=0.05", "finetune.keep.n_seeds=2", "finetune.resolution=16", "grid.executor=ray",
+OF_ALL = ["blocks=1", "blocks=[1,3]", "blocks=all", "datasets=[]", "finetune.lr=0.03", "finetune.keep.n_seeds=2", "finetune.resolution=16", "grid.executor=ray",
           "evaluate_robustness.attacks.pgd20.steps=5", "evaluate_robustness.linf=[]", "evaluate_robustness.l2=[0.5]", "download.attempts=2", "upscale.store=native",
           "source.attack.eps_hold=0.2", "source.batch_size=32", "grid.workers=2", "report.headline.blocks=3", "report.utrera2021.robust=natural",
           "track.experiment=mine", "report.utrera2021.similar=[]", "draw_subsets.n_images=[100]", "experiments=[]"]  # fmt: skip
@@ -83,13 +83,13 @@ def test_each_key_with_lines_below_it_says_what_it_is(name):
 def test_comments_of_a_profile_take_the_place_of_those_of_the_default(tmp_path):
     shutil.copy2(FOLDER / "default.yaml", tmp_path)
     (tmp_path / "mine.yaml").write_text(
-        "# Mine,\n# for a test\n\nblocks: 1 # only the last\nfinetune:\n  # slower,\n  # as it is small\n  lr: 0.05\n  epochs: 3\n"
+        "# Mine,\n# for a test\n\nblocks: 1 # only the last\nfinetune:\n  # slower,\n  # as it is small\n  lr: 0.03\n  epochs: 3\n"
     )
     text = written.text_of(["mine"], tmp_path)
     head, _, rest = text.partition("datasets:")
     assert head.endswith("\n#\n# Profile mine:\n# Mine,\n# for a test\n")
     assert "\nblocks: 1 # only the last\n" in rest
-    assert "\n  # slower,\n  # as it is small\n  lr: 0.05 # a tenth of it after" in rest
+    assert "\n  # slower,\n  # as it is small\n  lr: 0.03 # a tenth of it every" in rest
     assert "\n  epochs: 3\n" in rest
 
 

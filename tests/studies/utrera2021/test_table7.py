@@ -93,16 +93,6 @@ def test_agreement_counts_the_differences_that_exclude_zero():
     assert table7.agreement(table7.table7(results(("1",)), PUBLISHED, SEEDS)) is None
 
 
-def test_the_published_line_is_that_of_the_exemplar():
-    found = table7.delta(results(), PUBLISHED, SEEDS)
-    assert found[["target", "n_images", "mean"]].values.tolist() == [["mnist", 100, 10.0], ["mnist", 60000, -1.0]]
-
-
-@pytest.mark.parametrize("published", [{}, {"natural": "natural"}, {"l2_eps3": "l2"}, {"natural": "natural", "l2_eps3": "linf"}])
-def test_there_is_no_line_unless_both_sources_are_the_paper_s(published):
-    assert table7.delta(results(published=published), PUBLISHED, SEEDS).empty
-
-
 def test_rows_of_the_page_hold_the_cell_of_each_source():
     [mnist, usps] = table7.rows_of(table7.table7(results(), PUBLISHED, SEEDS))
     assert [row["n_images"] for row in mnist["rows"]] == [100, 60000]

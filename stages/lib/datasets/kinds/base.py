@@ -2,14 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from stages.lib.datasets.sets import RAW
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
-from stages.lib.settings.fields import Count, Settings
+from stages.lib.settings.fields import Count, Fraction, Positive, Settings
 from stages.lib.settings.sections import DownloadSettings
 from stages.lib.store.checksums import is_known
 from stages.lib.store.fetch import fetch
@@ -28,6 +29,13 @@ class Images(Protocol):
 Split = tuple[str, Images, np.ndarray]  # name, x uint8 [n, H, W, channels], y int64 [n]
 
 
+class Moments(Settings):
+    """Mean and standard deviation of each of three channels, of pixels in [0, 1]."""
+
+    mean: Annotated[list[Fraction], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+
+
 class Dataset(Settings, ABC):
     """An entry of data/catalog.yaml. Counts are those of the whole set, and None where they are not known before it is read.
 
@@ -39,6 +47,7 @@ class Dataset(Settings, ABC):
     train: Count | None
     test: Count | None
     part: Part | None = None  # of its classes
+    normalisation: Moments | None = None  # that published code normalises the set with
 
     @abstractmethod
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
