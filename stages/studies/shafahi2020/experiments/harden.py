@@ -40,7 +40,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     how = run.how["training"]
     data = descent.Images(few_x, few_y, device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
     if run.method == "adversarial":
-        network.normalise = networks.Normalise(target.mean, target.std).to(device)
+        networks.normalise_by(network, target.mean, target.std)
         passes = adversarial(run, network, data)
     elif run.method == "finetuned":
         trained = networks.last_pieces(network, run.how["pieces"])
