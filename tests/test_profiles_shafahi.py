@@ -48,7 +48,9 @@ def cifar(tmp_path_factory) -> Repository:
     def narrow(repository: Repository, server: Server) -> None:
         for name, entry in yaml.safe_load(repository.text("models/catalog.yaml")).items():
             if name.startswith("wrn_cifar100"):
-                changes = {"architecture": "madry_wide_resnet32_1"} | ({"threat": {"perturbation": {"steps": 1}}} if entry["threat"] else {})
+                changes = {"architecture": "madry_wide_resnet32_1"} | (
+                    {"threat": {"perturbation": {"steps": 1}}} if entry["threat"] else {}
+                )
                 repository.edit("models/catalog.yaml", **{name: merge(entry, changes)})
 
     robust = ["wrn_cifar100_linf_eps8_255", "wrn_cifar100_linf_eps8_255_half"]  # fewer sources and targets: each pair is a process
