@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import cropping, pixels
+from stages.lib.datasets import cropping
 from stages.lib.training import parallel
 from stages.lib.training.free import Free, Moved, passes
 from stages.lib.training.sgd import Sgd, batches
@@ -90,8 +90,8 @@ def train(
         total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         for i, batch in enumerate(drawn):
             mine = parallel.own_part(batch)
-            clean = pixels.prepare(x[mine if isinstance(x, Tensor) else mine.numpy()], device, image_size)
-            clean, labels = clean if crops is None else crops[mine].apply(clean), y[mine].to(device)
+            stored, labels = x[mine if isinstance(x, Tensor) else mine.numpy()], y[mine].to(device)
+            clean = cropping.prepare(stored, device, image_size, crops and crops[mine])
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
                 loss, right = steps.take(clean, labels, len(batch), progress)

@@ -220,6 +220,15 @@ def test_shifted_and_mirrored_parts_come_from_seed_and_epoch():
     assert not torch.equal(ends[0], plain.head.weight)
 
 
+def test_shifted_parts_are_cut_from_images_as_they_are_stored_and_up_scaled_afterwards():
+    (x, y), seen, network = data(), [], new_network()
+    network.normalise.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    loop.train(network, x, y, **(SETTINGS | {"epochs": 1}), image_size=24, augmentation="crop_flip")
+    torch.manual_seed(3 << 16)
+    order, shifts = torch.randperm(N), loop.cropping.draw("crop_flip", N, 3, 0)
+    assert torch.equal(torch.cat(seen), pixels.prepare(shifts.apply(x, torch.device("cpu"))[order], size=24))
+
+
 def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):
     seen = []
     apply = loop.cropping.apply
