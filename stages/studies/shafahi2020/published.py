@@ -36,11 +36,10 @@ class Setup:
     def made(self, card: Card, robust: bool) -> bool:
         """Whether a source is one of these: of this architecture, natural or robust within this ball by this perturbation."""
         threat = threat_of(card)
-        natural_or_same = not threat if not robust else (
-            threat.get("norm") == self.norm and isclose(threat["eps"], self.eps, rel_tol=1e-6)
-            and threat.get("perturbation") == self.perturbation
-        )  # fmt: skip
-        return card["architecture"] == self.architecture and natural_or_same
+        if card["architecture"] != self.architecture or bool(threat) != robust:
+            return False
+        ball = robust and threat["norm"] == self.norm and isclose(threat["eps"], self.eps, rel_tol=1e-6)
+        return not robust or (ball and threat.get("perturbation") == self.perturbation)
 
     def measured(self, norm: str, eps: float, attack: dict[str, Any]) -> bool:
         """Whether robustness is measured so; attack: settings of `settings.attacks`."""
