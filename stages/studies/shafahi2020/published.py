@@ -1,6 +1,6 @@
 """What Shafahi et al. (ICLR 2020) published, Tables 1 to 7: beside each claim stand the numbers that its authors give for it.
 
-A published accuracy stands beside one of ours only where all that the authors say of theirs holds of ours (`Published.beside`).
+A published accuracy stands beside one of ours only where source, target and attack are the authors' (`Published.beside`).
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Published:
         """Clean and PGD-20 accuracy that the paper gives for a model such as one of ours; None where it has no such model.
 
         Architecture, data, part of the classes and threat model of the source have to be theirs, the target, and norm, eps and attack
-        with which robustness is measured. What they do not say, such as the seed, may differ.
+        with which robustness is measured. Steps and rates of the training may differ.
 
         Args:
             training: how the setting of a table begins, `trained on target`, `frozen` or `LwF`; the latter with a lambda_d.

@@ -48,15 +48,36 @@ def test_a_block_is_that_of_their_code(width_in, width, stride, shared, side):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.001, 0.01)
     x = torch.randn(2, width_in, side, side, dtype=torch.float64)
-    active = leaky(normalised(x.numpy(), block.bn1))
+    assert np.allclose(block(x).numpy(), by_hand(x.numpy(), block, stride, shared))
+
+
+@torch.no_grad()
+def test_the_network_is_their_blocks_in_their_order():
+    """Three stages of five blocks: stride 2 in the first block of the second and third, a shared activation in the very first alone."""
+    torch.manual_seed(0)
+    network = units.build(NAME, 5, MEAN, STD).double().eval()
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    grey_values = 255 * x.numpy()
+    z = (grey_values - grey_values.mean((1, 2, 3), keepdims=True)) / grey_values.std((1, 2, 3), keepdims=True)
+    z = convolved(z, network.stem.conv1.weight.numpy(), 1)
+    for stage in (1, 2, 3):
+        for i in range(5):
+            z = by_hand(z, network.get_submodule(f"layer{stage}_{i}"), 2 if stage > 1 and i == 0 else 1, shared=(stage, i) == (1, 0))
+    z = leaky(normalised(z, network.pool.bn)).mean((2, 3))
+    assert z.shape == (2, 64)
+    assert np.allclose(network(x).numpy(), z @ network.head.weight.numpy().T + network.head.bias.numpy())
+
+
+def by_hand(x: np.ndarray, block: PaddedBlock, stride: int, shared: bool) -> np.ndarray:
+    active = leaky(normalised(x, block.bn1))
     out = convolved(active, block.conv1.weight.numpy(), stride)
     out = convolved(leaky(normalised(out, block.bn2)), block.conv2.weight.numpy(), 1)
-    shortcut = active if shared else x.numpy()
-    if width != width_in:
+    shortcut = active if shared else x
+    if out.shape[1] != x.shape[1]:
         shortcut = pooled(shortcut, stride)
-        zeros = np.zeros((2, (width - width_in) // 2, *shortcut.shape[2:]))
+        zeros = np.zeros((len(x), (out.shape[1] - x.shape[1]) // 2, *shortcut.shape[2:]))
         shortcut = np.concatenate([zeros, shortcut, zeros], 1)
-    assert np.allclose(block(x).numpy(), out + shortcut)
+    return out + shortcut
 
 
 def normalised(x: np.ndarray, norm: nn.BatchNorm2d) -> np.ndarray:
