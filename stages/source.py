@@ -52,7 +52,8 @@ def main(source: str, models: Sequence[str] = ()) -> None:
                 log(f"source@{source}: {len(trainings)} of source.n_models = {settings.n_models} models: its entry has no more seeds")
             pretraining.train_lacking(trainings, journal)
             for training in trainings:
-                known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed}
+                known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed,
+                         "published_accuracy": entry.published_accuracy}  # fmt: skip
                 save(source, entry, settings, training.network(), journal, **known)
         written = {path for number, _ in enumerate(entry.model_seeds(settings.n_models)) for path in sources.paths(source, number)}
         for left in set(sources.folder_of(source).iterdir()) - written:
@@ -107,7 +108,7 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
 
 def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> None:
     """Log how far the accuracy measured here is from the published one."""
-    published, tested = getattr(entry, "published_accuracy", None), accuracy.get("test")
+    published, tested = entry.published_accuracy, accuracy.get("test")
     if published is None or tested is None:
         return
     line = f"source@{name}: {tested:.2f} % on the test split of {entry.dataset}; published: {published:.2f} % ({tested - published:+.2f})"

@@ -11,7 +11,7 @@ from typing import Any
 MEASURED = {"norm": "linf", "eps": 0.03, "max_images": 8,
             "attacks": {"pgd20": {"kind": "pgd", "steps": 2, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
 DESCENT = {"steps": 2, "batch_size": 8, "lr": 0.05, "drops": [], "momentum": 0.9, "weight_decay": 0.0, "augmentation": "none"}
-SOURCE = {"dataset": "noise", "epochs": 1, "batch_size": 16, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "augmentation": "none",
+SOURCE = {"dataset": "noise", "epochs": 1, "batch_size": 16, "lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "augmentation": "none",
           "mixed_precision": False}  # fmt: skip
 
 

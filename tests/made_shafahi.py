@@ -8,8 +8,9 @@ from stages.lib.store import tables
 from stages.studies.shafahi2020 import numbers
 from stages.studies.shafahi2020.numbers import Transfers
 
-NATURAL = {"threat": None, "dataset": "cifar100", "part": None}
-ROBUST = {"threat": {"norm": "linf", "eps": 8 / 255, "perturbation": "PGD(7)"}, "dataset": "cifar100", "part": None}
+NATURAL = {"architecture": "madry_wide_resnet32_10", "threat": None, "dataset": "cifar100", "part": None}
+ROBUST = NATURAL | {"threat": {"norm": "linf", "eps": 8 / 255, "perturbation": "PGD(7)"}}
+HOW = {"kind": "pgd", "steps": 20, "step_ratio": 5.0, "loss": "cross_entropy", "random_start": True, "restarts": 1, "target": None}
 CARDS = {"nat": NATURAL, "rob": ROBUST}
 
 
@@ -60,5 +61,5 @@ def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 4
     cards = cards or {}
     return Transfers(
         *numbers.tables_of(by_experiment, "pgd20", n_test), cards=cards, labels={name: name for name in cards}, attack="pgd20",
-        margin_attack="cw20", norm="linf", eps=8 / 255, n_test=n_test, classes=dict.fromkeys(runs["target"], 10), **arrays,
+        margin_attack="cw20", norm="linf", eps=8 / 255, how=HOW, n_test=n_test, classes=dict.fromkeys(runs["target"], 10), **arrays,
     )  # fmt: skip

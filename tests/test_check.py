@@ -27,6 +27,7 @@ BAD = {
     "eps of hardening beyond the pixels": ("params.yaml", {"harden__attack__eps": 5}, ["harden.attack.eps is 5", "0 to 1"]),
     "norm of an experiment": ("params.yaml", {"retrain__measured__norm": "l1"}, ["retrain.measured.norm", "'l1'", "'l2' or 'linf'"]),
     "robustness that is measured in two ways": ("params.yaml", {"harden__measured__max_images": 17}, ["harden.measured is not retrain.measured", "the same"]),
+    "steps beside epochs": ("params.yaml", {"harden__natural_head__epochs": 3}, ["harden.natural_head is", "either `steps`, or `epochs`"]),
     "more pieces than there are": ("params.yaml", {"retrain__sources": ["natural"], "retrain__k": [1, 11]}, ["retrain.k: 11", "10 pieces of natural (small_resnet)", "1 to 10"]),
     "lambda_d below 0": ("params.yaml", {"learn_without_forgetting__lambda_d": [-0.1]}, ["learn_without_forgetting.lambda_d", "-0.1", "0"]),
     "a source without features": ("params.yaml", {"learn_without_forgetting__sources": ["random"]}, ["learn_without_forgetting.sources: random", "no features to store"]),

@@ -64,6 +64,28 @@ def test_training_learns(glyphs):
     assert history[-1]["train_accuracy"] > 50  # of 4 classes
 
 
+def test_momentum_is_nesterovs_or_plain_as_the_settings_say(glyphs):
+    glyphs.edit("params.yaml", source__epochs=2, source__nesterov=True)
+    source.main("natural")
+    nesterov = kept_history()
+    weights = sources.load("natural").state_dict()
+    glyphs.edit("params.yaml", source__nesterov=False)
+    shutil.rmtree(cells.folder("source"))
+    source.main("natural")
+    assert kept_history() != nesterov
+    assert not torch.equal(sources.load("natural").head.weight, weights["head.weight"])
+
+
+def test_what_is_published_of_a_source_stands_on_its_card_and_decides_nothing(glyphs, capsys, monkeypatch):
+    source.main("natural")
+    assert sources.card_of("natural").published_accuracy is None
+    glyphs.edit("models/catalog.yaml", natural__published_accuracy=99.9)
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("trained again"))
+    source.main("natural")
+    assert sources.card_of("natural").published_accuracy == 99.9
+    assert "published: 99.90 %" in capsys.readouterr().err
+
+
 def test_random_holds_no_weights(workspace):
     source.main("random")
     assert load_file(workspace.folder / "models/sources/random/0.safetensors") == {}

@@ -60,15 +60,15 @@ def _changed(x: Tensor, drawn: Drawn) -> Tensor:
 
 
 def crop_and_flip(x: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    """A crop of each padded image, mirrored where `flip` says so, as a new tensor that is channel by channel in memory."""
-    n, side = len(x), x.shape[-1]
+    """A crop of each padded image, [n, C, side, side], mirrored where `flip` says so, in a new tensor, channel by channel in memory."""
+    n, channels, _, side = x.shape
     wide = side + 2 * PADDING
     image, step = torch.arange(n, device=x.device), torch.arange(side, device=x.device)
     rows = image[:, None] * wide + shift[:, :1] + step
     columns = shift[:, 1:] + torch.where(flip[:, None], side - 1 - step, step)
     taken = rows[:, :, None] * wide + columns[:, None, :]  # [n, side, side], in the padded pixels of all images
-    padded = pad(x.permute(0, 2, 3, 1), (0, 0, *(PADDING,) * 4)).reshape(-1, 3)
-    return padded.index_select(0, taken.flatten()).view(n, side, side, 3).permute(0, 3, 1, 2).contiguous()
+    padded = pad(x.permute(0, 2, 3, 1), (0, 0, *(PADDING,) * 4)).reshape(-1, channels)
+    return padded.index_select(0, taken.flatten()).view(n, side, side, channels).permute(0, 3, 1, 2).contiguous()
 
 
 def _jitter(x: Tensor, operation: Tensor, factor: Tensor) -> None:

@@ -1,15 +1,18 @@
 """Random crops of images, mirrored or not, as networks are usually trained: a whole batch at once, on the device where it lies.
 
-For ImageNet, crops of any size, up-scaled to that of the image; for CIFAR, crops of the image's own size, with a black margin.
+For ImageNet, crops of any size, up-scaled to that of the image; for CIFAR, crops of the image's own size, with a black margin. The
+latter are cut from images as they are stored, which are up-scaled afterwards: a margin of 4 pixels is a large part of 32, and of 224 a
+small one.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from stages.lib.datasets import augmentation
+from stages.lib.datasets import augmentation, pixels
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # area of the crop over that of the image; its width over its height
 
@@ -29,10 +32,11 @@ class Shifts:
     def __getitem__(self, rows: Tensor) -> "Shifts":
         return Shifts(self.shift[rows], self.flip[rows])
 
-    def apply(self, x: Tensor) -> Tensor:
-        """The crops of x, float [n, 3, side, side], in the same shape, channels last in memory."""
-        moved = augmentation.crop_and_flip(x, self.shift.to(x.device), self.flip.to(x.device))
-        return moved.contiguous(memory_format=torch.channels_last)
+    def apply(self, x: np.ndarray | Tensor, device: torch.device) -> Tensor:
+        """The crops of images as they are stored, uint8 [n, side, side, 1 or 3], in the same shape, on the device."""
+        stored = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        channels_first = stored.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        return augmentation.crop_and_flip(channels_first, self.shift.to(device), self.flip.to(device)).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,14 @@ def draw(kind: str, n: int, seed: int, epoch: int) -> Crops | Shifts | None:
         return None
     generator = torch.Generator().manual_seed((seed << 16) + epoch + (1 << 62))  # not the stream that shuffles the images
     return Shifts.drawn(n, generator) if kind == "crop_flip" else _crops(n, generator)
+
+
+def prepare(x: np.ndarray | Tensor, device: torch.device, size: int | None, drawn: Crops | Shifts | None) -> Tensor:
+    """Images as a network takes them, as `pixels.prepare` makes them of uint8 [n, H, W, 1 or 3], each in the crop that was drawn for it."""
+    if isinstance(drawn, Shifts):
+        return pixels.prepare(drawn.apply(x, device), device, size)
+    batch = pixels.prepare(x, device, size)
+    return batch if drawn is None else drawn.apply(batch)
 
 
 def _crops(n: int, generator: torch.Generator) -> Crops:

@@ -8,10 +8,14 @@ from stages.lib.networks.families.table import FAMILIES
 
 BLOCKS = {
     "small_resnet": 9,
-    "wide_resnet32_1": 15,
-    "wide_resnet32_2": 15,
-    "wide_resnet32_4": 15,
-    "wide_resnet32_10": 15,
+    "wide_resnet34_1": 15,
+    "wide_resnet34_2": 15,
+    "wide_resnet34_4": 15,
+    "wide_resnet34_10": 15,
+    "madry_wide_resnet32_1": 15,
+    "madry_wide_resnet32_2": 15,
+    "madry_wide_resnet32_4": 15,
+    "madry_wide_resnet32_10": 15,
     "resnet18": 8,
     "resnet34": 16,
     "resnet50": 16,

@@ -36,11 +36,18 @@ def build(architecture: str, num_classes: int, mean: list[float], std: list[floa
         mean, std: of the images, per channel, in [0, 1] units.
 
     Returns:
-        units `normalise`, `stem`, one per block (`layer4_2`), `pool`, `dropout` where the architecture has one, `head`.
+        units `normalise` (by these mean and std, if the family has no normalisation of its own), `stem`, one per block (`layer4_2`),
+        `pool`, `dropout` where the architecture has one, `head`.
     """
     family = module_of(FAMILIES, architecture, "architecture")
     units = family.units(family.published(architecture, num_classes))
     return nn.Sequential(OrderedDict({"normalise": Normalise(mean, std)} | units))
+
+
+def normalise_by(network: nn.Sequential, mean: list[float], std: list[float]) -> None:
+    """From here on, normalise images by this mean and std; a network that standardises each image by its own pixels goes on doing so."""
+    if isinstance(network.normalise, Normalise):
+        network.normalise = Normalise(mean, std).to(network.normalise.mean.device)
 
 
 def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequential]:
@@ -64,8 +71,8 @@ def split(network: nn.Sequential, blocks: int) -> tuple[nn.Sequential, nn.Sequen
 def pieces(network: nn.Sequential) -> list[list[str]]:
     """Names of the units from the head downwards, as they are retrained one after the other (Shafahi et al. 2020, Figure 2).
 
-    The head; the last batch norm, where it stands by itself; each block; the stem goes with the block that follows it. A wide
-    residual network 32-10 has 17.
+    The head; the last batch norm, where it stands by itself; each block; the stem goes with the block that follows it. The wide
+    residual network w32-10 of Madry et al. has 17.
     """
     weighted = [name for name, unit in network.named_children() if name != "normalise" and any(True for _ in unit.parameters())]
     if weighted[0] != "stem":  # as in VGG, whose first block sees the image

@@ -67,6 +67,7 @@ class Trained(Source):
     part: Part | None = None  # of the classes of the dataset
     threat: Threat | None
     seeds: OneOrMore[Whole]  # of its models, of which params.yaml: source.n_models says how many are trained
+    published_accuracy: Percent | None = None  # on the test split, of a model of this architecture, data and threat
 
     def model_seeds(self, n_models: int) -> list[int | None]:
         return self.seeds[:n_models]

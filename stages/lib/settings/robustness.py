@@ -46,12 +46,22 @@ class MeasuredSettings(Settings):
 
 
 class Descent(Settings):
-    """Stochastic gradient descent on a part of a network, by steps; the rate falls to a tenth at each of `drops`, fractions of them."""
+    """Stochastic gradient descent on a part of a network, by steps; the rate falls to a tenth at each of `drops`, fractions of them.
 
-    steps: Count
+    Where there are `epochs`, the number of steps follows from the number of images.
+    """
+
+    steps: Count | None = None
+    epochs: Count | None = None
     batch_size: Annotated[int, Field(strict=True, ge=2)]
     lr: Positive
     drops: list[Fraction] = Field(default_factory=list)
     momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
     weight_decay: NotNegative = 0.0
     augmentation: Literal["none", "crop_flip"] = "none"
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> "Descent":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("either `steps`, or `epochs` of the training images")
+        return self

@@ -76,6 +76,7 @@ class SourceSettings(Settings):
     batch_size: Count
     lr: Positive
     momentum: Annotated[Real, Field(ge=0, lt=1)]
+    nesterov: bool
     weight_decay: NotNegative
     schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
     augmentation: Literal["none", "resized_crop", "crop_flip"]

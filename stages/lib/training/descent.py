@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import pixels
+from stages.lib.datasets import cropping
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.networks import inference
 from stages.lib.networks import units as networks
@@ -60,7 +60,7 @@ def descend(
 
 
 class Images:
-    """Training images as the network sees them: prepared, and cropped and flipped where they are augmented."""
+    """Training images as the network sees them: cropped and flipped where they are augmented, then up-scaled to its size."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device, size: int, augmented: bool, seed: int):
         self.x = Rows(x, np.arange(len(x)), device, inference.HELD_BYTES[device.type])
@@ -72,8 +72,8 @@ class Images:
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """float [batch, 3, size, size] in [0, 1], and labels."""
-        batch = pixels.prepare(self.x[rows], self.device, self.size)
-        return (Shifts.drawn(len(batch), self.generator).apply(batch) if self.augmented else batch), self.y[rows.to(self.device)]
+        drawn = Shifts.drawn(len(rows), self.generator) if self.augmented else None
+        return cropping.prepare(self.x[rows], self.device, self.size, drawn), self.y[rows.to(self.device)]
 
 
 def train(
@@ -84,7 +84,7 @@ def train(
 
     Args:
         trained: names of units.
-        how: settings of `settings.robustness.Descent`.
+        how: settings of `settings.robustness.Descent`, as `of_images` gives them.
         perturb: changes each batch before the training step.
         free: trains on each batch several times instead, and lets the gradient of each step move the images.
     """
@@ -114,8 +114,18 @@ def only_these_learn(network: nn.Module, units: Iterable[nn.Module]) -> list[nn.
     return weights
 
 
+def of_images(how: dict[str, Any], n: int) -> dict[str, Any]:
+    """The settings of a `settings.robustness.Descent` on n images, with its number of steps where they give epochs.
+
+    An epoch has as many steps as there are full batches, as `sgd.endless_batches` gives them, and at least one.
+    """
+    by_steps = {name: value for name, value in how.items() if name != "epochs"}
+    epochs = how.get("epochs")
+    return by_steps if epochs is None else by_steps | {"steps": epochs * max(1, n // how["batch_size"])}
+
+
 def steps_of(how: dict[str, Any]) -> dict[str, Any]:
-    """The settings of `settings.robustness.Descent` that `descend` takes."""
+    """The settings that `descend` takes, of those that `of_images` gives."""
     return {name: value for name, value in how.items() if name != "augmentation"}
 
 

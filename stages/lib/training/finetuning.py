@@ -73,7 +73,7 @@ def start(
     if weights is not None:
         units.load(network, {name: w for name, w in weights.items() if not name.startswith("head.")}, but="head.")
     if moments is not None:
-        network.normalise = units.Normalise(*moments)
+        units.normalise_by(network, *moments)
     if head_init == "normal":
         nn.init.normal_(network.head.weight)
         nn.init.zeros_(network.head.bias)

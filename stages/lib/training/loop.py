@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import cropping, pixels
+from stages.lib.datasets import cropping
 from stages.lib.training import parallel
 from stages.lib.training.free import Free, Moved, passes
 from stages.lib.training.sgd import Sgd, batches
@@ -40,6 +40,7 @@ def train(
     weight_decay: float,
     schedule: Callable[[float], float],
     seed: int,
+    nesterov: bool = False,
     image_size: int | None = None,
     augmentation: str = "none",
     lower_precision: torch.dtype | None = None,
@@ -56,6 +57,7 @@ def train(
         seed: order of the images, their crops and randomness of the attack; each epoch draws from its own stream (seed, epoch),
             so that a run that goes on from a kept state ends with the same weights. Of several processes each has noise and
             dropout of its own.
+        nesterov: whether the momentum is Nesterov's; else it is plain, as in Utrera et al. (A.10) and Madry et al. (2018).
         image_size: pixels a side that the network takes; None: as the images are.
         augmentation: random parts of the images that are trained on, a kind of `cropping.draw`.
         lower_precision: of autocast, in attack and step; None: float32 throughout.
@@ -71,7 +73,7 @@ def train(
     network.to(memory_format=torch.channels_last)
     if start_from is not None:
         network.load_state_dict(start_from["network"])
-    steps, first = Steps(network, lr, momentum, weight_decay, schedule, lower_precision, perturb_at, free), 0
+    steps, first = Steps(network, lr, momentum, nesterov, weight_decay, schedule, lower_precision, perturb_at, free), 0
     network = steps.network
     if start_from is not None:
         steps.sgd.go_on_from(start_from["velocities"])
@@ -88,8 +90,8 @@ def train(
         total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         for i, batch in enumerate(drawn):
             mine = parallel.own_part(batch)
-            clean = pixels.prepare(x[mine if isinstance(x, Tensor) else mine.numpy()], device, image_size)
-            clean, labels = clean if crops is None else crops[mine].apply(clean), y[mine].to(device)
+            stored, labels = x[mine if isinstance(x, Tensor) else mine.numpy()], y[mine].to(device)
+            clean = cropping.prepare(stored, device, image_size, crops and crops[mine])
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
                 loss, right = steps.take(clean, labels, len(batch), progress)
@@ -108,11 +110,11 @@ class Steps:
     """Steps of a training, each on a batch of images that are perturbed first; arguments as those of `train`."""
 
     def __init__(
-        self, network: nn.Module, lr: float, momentum: float, weight_decay: float, schedule: Callable[[float], float],
+        self, network: nn.Module, lr: float, momentum: float, nesterov: bool, weight_decay: float, schedule: Callable[[float], float],
         lower_precision: torch.dtype | None, perturb_at: PerturbAt | None, free: Free | None,
     ):  # fmt: skip
         self.network, self.wrapper = parallel.share(network)
-        self.sgd = Sgd(self.network.parameters(), momentum, weight_decay, nesterov=momentum > 0)
+        self.sgd = Sgd(self.network.parameters(), momentum, weight_decay, nesterov)
         self.lr, self.schedule, self.lower_precision = lr, schedule, lower_precision
         self.perturb_at, self.free, self.moved = perturb_at, free, None
 

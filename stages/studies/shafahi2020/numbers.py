@@ -4,6 +4,7 @@ Every accuracy is a mean over seeds. Its interval is the one over seeds where th
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ class Transfers:
     margin_attack: str | None  # that follows the margin, which does not saturate
     norm: str  # of the ball within which it is measured
     eps: float
+    how: dict[str, Any]  # settings of the attack by which it is measured
     n_test: int
     classes: dict[str, int]  # of each target
     gradients: Arrays = field(default_factory=dict)
@@ -80,6 +82,7 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card]) -> T
         margin_attack=next((name for name, how in attacks.items() if how.get("loss") == "margin"), None),
         norm=measured["norm"] if measured else "",
         eps=measured["eps"] if measured else 0.0,
+        how=attacks.get(attack, {}),
         n_test=n_test,
         classes={name: card_of(name).classes for name in targets},
         gradients=_by_pair(present[TRAIN_HEADS].arrays) if TRAIN_HEADS in present else {},

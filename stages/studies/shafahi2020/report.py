@@ -25,7 +25,7 @@ def section(
         looks: of all sources.
     """
     paper, transfers = published.load(), numbers.load(experiments, cards)
-    beside = tables.all_tables(transfers, paper.tables)
+    beside = tables.all_tables(transfers, paper)
     return Section(
         title=SHAFAHI.title,
         template=TEMPLATE,

@@ -13,12 +13,12 @@ MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 @pytest.fixture(scope="module")
 def built() -> dict[str, torch.nn.Sequential]:
     torch.manual_seed(0)
-    return {name: units.build(name, 5, MEAN, STD).eval() for name in ("small_resnet", "wide_resnet32_1", "resnet18", "resnet50")}
+    return {name: units.build(name, 5, MEAN, STD).eval() for name in ("small_resnet", "wide_resnet34_1", "resnet18", "resnet50")}
 
 
 CUTS = [
     *(("small_resnet", b) for b in range(BLOCKS["small_resnet"] + 1)),
-    *(("wide_resnet32_1", b) for b in (0, 1, 6, 15)),
+    *(("wide_resnet34_1", b) for b in (0, 1, 6, 15)),
     *(("resnet18", b) for b in range(BLOCKS["resnet18"] + 1)),
     *(("resnet50", b) for b in (0, 1, 3, 9, 16)),
 ]
@@ -104,5 +104,5 @@ def test_all_but_the_head_can_be_loaded(built):
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, wide_resnet32_1"):
+    with pytest.raises(ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, wide_resnet34_1"):
         units.build("vgg", 5, MEAN, STD)

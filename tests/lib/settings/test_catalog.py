@@ -8,7 +8,7 @@ import torchvision
 
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.settings import params
-from stages.lib.settings.catalog import Fetched
+from stages.lib.settings.catalog import Fetched, Trained
 
 ROOT = Path(__file__).resolve().parents[3]
 ENTRIES = {name: params.source_entry(name, ROOT / params.MODEL_CATALOG) for name in params.read_yaml(ROOT / params.MODEL_CATALOG)}
@@ -53,6 +53,29 @@ def test_the_models_of_utrera_et_al_are_others_than_salmans(source):
         if e.architecture == "resnet50" and e.threat and (e.threat.norm, e.threat.eps) == (entry.threat.norm, entry.threat.eps)
     ]
     assert twin.published_accuracy != entry.published_accuracy
+
+
+@pytest.mark.parametrize("source", ["pgd1_l2_eps3", "gaussian_l2_eps3"])
+def test_trained_sources_of_utrera_et_al_have_the_published_accuracy_of_their_perturbation(source):
+    table = pd.read_csv(ROOT / "stages/studies/utrera2021/published/sources.csv").set_index("source")
+    entry = ENTRIES[source.replace("_", "_resnet50_", 1)]
+    assert (entry.architecture, entry.dataset, entry.published_accuracy) == ("resnet50", "imagenet", table.loc[source, "imagenet_top1"])
+
+
+def test_trained_sources_of_shafahi_et_al_have_the_published_accuracy_of_their_data_and_threat_and_those_of_a_half_none():
+    table = pd.read_csv(ROOT / "stages/studies/shafahi2020/published/tables.csv")
+    own = table[table["setting"] == "trained on target"]
+    published = {(r.target.rstrip("+"), r.source_model): r.clean_accuracy for r in own.itertuples()}
+    found = {name: entry for name, entry in ENTRIES.items() if name.startswith("wrn_")}
+    assert len(found) == 6
+    for name, entry in found.items():
+        model = "robust" if entry.threat else "natural"
+        assert entry.architecture == "madry_wide_resnet32_10"
+        assert entry.published_accuracy == (None if entry.part else published[entry.dataset, model]), name
+    assert {name for name, e in ENTRIES.items() if isinstance(e, Trained) and e.published_accuracy} == {
+        "pgd1_resnet50_l2_eps3", "gaussian_resnet50_l2_eps3", "free4_resnet50_linf_eps5_255",
+        *(name for name in found if not name.endswith("half")),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name.startswith("torchvision_")])

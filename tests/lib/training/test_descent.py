@@ -18,6 +18,7 @@ from stages.lib.training.sgd import endless_batches
 
 HOW = {"steps": 12, "batch_size": 4, "lr": 0.1, "drops": [0.5], "momentum": 0.9, "weight_decay": 0.01}
 N = 10
+CPU = torch.device("cpu")
 
 
 def problem() -> tuple[nn.Linear, torch.Tensor, torch.Tensor]:
@@ -76,7 +77,7 @@ def pictures(n: int = 24) -> tuple[np.ndarray, np.ndarray]:
 
 
 def data(augmented: bool = False) -> descent.Images:
-    return descent.Images(*pictures(), torch.device("cpu"), 16, augmented, seed=0)
+    return descent.Images(*pictures(), CPU, 16, augmented, seed=0)
 
 
 @pytest.mark.parametrize("trained", [["head"], ["head", "layer3_2"], ["head", "layer3_2", "layer1_0", "stem"]])
@@ -117,11 +118,12 @@ def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
 
 
 def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
-    x = torch.rand(200, 3, 12, 12)
-    first, again = (Shifts.drawn(200, torch.Generator().manual_seed(5)).apply(x) for _ in range(2))
+    x = torch.randint(0, 256, (200, 12, 12, 3), dtype=torch.uint8)
+    first, again = (Shifts.drawn(200, torch.Generator().manual_seed(5)).apply(x, CPU) for _ in range(2))
     assert torch.equal(first, again)
-    assert first.shape == x.shape
-    padded = nn.functional.pad(x, (4,) * 4)
+    assert (first.shape, first.dtype) == (x.shape, x.dtype)
+    padded = nn.functional.pad(x.permute(0, 3, 1, 2), (4,) * 4)
+    first = first.permute(0, 3, 1, 2)
     kinds = set()
     for image, source in zip(first, padded, strict=True):
         places = [(r, c, f) for r in range(9) for c in range(9) for f in (False, True)
@@ -129,6 +131,27 @@ def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
         assert places, "an image is a part of its padded self, or the mirror image of one"
         kinds |= set(places)
     assert len(kinds) > 80
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_cut_and_mirrored_at_the_size_at_which_they_are_stored_and_up_scaled_afterwards(channels):
+    x, y = pictures()
+    x = x[..., :channels]
+    found, labels = descent.Images(x, y, CPU, 24, True, seed=4)[torch.tensor([5, 2, 9])]
+    drawn = Shifts.drawn(3, torch.Generator().manual_seed(4))
+    assert drawn.shift.tolist() != [[4, 4]] * 3
+    for image, row, (top, left), flip in zip(found, (5, 2, 9), drawn.shift.tolist(), drawn.flip.tolist(), strict=True):
+        part = np.pad(x[row], ((4, 4), (4, 4), (0, 0)))[top : top + 16, left : left + 16]
+        part = part[:, ::-1] if flip else part
+        assert torch.equal(image, pixels.prepare(part[None], CPU, 24)[0])
+    assert labels.tolist() == [1, 2, 1]
+
+
+def test_epochs_become_steps_of_as_many_full_batches_as_the_images_fill():
+    how = {"batch_size": 4, "lr": 0.1}
+    assert [descent.of_images(how | {"epochs": 5, "steps": None}, n)["steps"] for n in (1, 3, 4, 7, 8, 9)] == [5, 5, 5, 5, 10, 10]
+    assert descent.of_images(how | {"epochs": None, "steps": 7}, 100) == how | {"steps": 7}
+    assert descent.of_images(how | {"steps": 7}, 100) == how | {"steps": 7}
 
 
 def test_what_is_fresh_is_drawn_from_the_seed_and_the_rest_is_the_source_s(network):

@@ -58,15 +58,19 @@ def test_every_step_has_the_learning_rate_of_its_place_in_the_schedule(monkeypat
     assert rates == pytest.approx(rising + falling)
 
 
-@pytest.mark.parametrize("perturb_at", [None, l2_at], ids=["natural", "adversarial"])
-def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at):
+@pytest.mark.parametrize(
+    ("perturb_at", "nesterov"),
+    [(None, False), (None, True), (l2_at, False)],
+    ids=["natural", "natural, with Nesterov's momentum", "adversarial"],
+)
+def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at, nesterov):
     """In float64, so that rounding does not grow over the steps."""
     prepare = pixels.prepare
     monkeypatch.setattr(pixels, "prepare", lambda *arguments: prepare(*arguments).double())
     x, y = data()
     found = []
     network = new_network().double()
-    loop.train(network, x, y, **SETTINGS, perturb_at=perturb_at, after_epoch=lambda done, state: found.append(done))
+    loop.train(network, x, y, **SETTINGS, nesterov=nesterov, perturb_at=perturb_at, after_epoch=lambda done, state: found.append(done))
 
     plain = new_network().double()
     pictures = (x.permute(0, 3, 1, 2) / 255).double()
@@ -89,7 +93,7 @@ def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at):
                 for weight, gradient, velocity in zip(plain.parameters(), gradients, momentum, strict=True):
                     step = gradient + 5e-4 * weight
                     velocity.mul_(0.9).add_(step)
-                    weight.sub_(lr * (step + 0.9 * velocity))  # Nesterov
+                    weight.sub_(lr * (step + 0.9 * velocity if nesterov else velocity))
             total += loss.item() * len(rows)
             correct += (logits.argmax(1) == y[rows]).sum().item()
         assert found[epoch].number == epoch + 1
@@ -214,6 +218,15 @@ def test_shifted_and_mirrored_parts_come_from_seed_and_epoch():
     plain = new_network()
     loop.train(plain, *data(), **(SETTINGS | {"epochs": 1}))
     assert not torch.equal(ends[0], plain.head.weight)
+
+
+def test_shifted_parts_are_cut_from_images_as_they_are_stored_and_up_scaled_afterwards():
+    (x, y), seen, network = data(), [], new_network()
+    network.normalise.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    loop.train(network, x, y, **(SETTINGS | {"epochs": 1}), image_size=24, augmentation="crop_flip")
+    torch.manual_seed(3 << 16)
+    order, shifts = torch.randperm(N), loop.cropping.draw("crop_flip", N, 3, 0)
+    assert torch.equal(torch.cat(seen), pixels.prepare(shifts.apply(x, torch.device("cpu"))[order], size=24))
 
 
 def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):

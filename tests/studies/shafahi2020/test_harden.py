@@ -39,6 +39,16 @@ def test_each_way_is_measured_and_its_cost_counted(ready):
     }  # fmt: skip
 
 
+def test_by_epochs_fewer_images_are_trained_on_in_fewer_steps(ready):
+    for way in ("from_scratch", "adversarial_finetuning", "natural_head"):
+        ready.edit("params.yaml", **{f"harden__{way}": {"epochs": 3, "batch_size": 16, "lr": 0.05}})
+    experiment.main("harden")
+    few, more = 3 * 16, 3 * 2 * 16  # 20 images have one full batch, 40 have two
+    assert {(method, n): count for (method, n), count in passes().items() if method != "transferred"} == {
+        ("adversarial", 2.0): few * 3, ("adversarial", 4.0): more * 3, ("finetuned", 2.0): few * 3, ("finetuned", 4.0): more * 3,
+    }  # fmt: skip
+
+
 def test_free_training_costs_as_much_as_natural_training(ready):
     ready.edit("params.yaml", harden__attack__replay=3, harden__pieces="all", harden__n_per_class=[2])
     experiment.main("harden")

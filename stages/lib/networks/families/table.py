@@ -2,17 +2,22 @@
 
 Each of them offers the same, and imports torch only in its functions, as runs are planned without torch:
     STACKED_BLOCKS: trained blocks up to which several runs are trained faster as one network; None: none, not even heads.
-    LONE_BATCHNORM: whether its last batch norm is a piece by itself (Shafahi et al. 2020, Figure 2: of a 32-10 these are 17).
+    LONE_BATCHNORM: whether its last batch norm is a piece by itself (Shafahi et al. 2020, Figure 2: of a w32-10 these are 17).
     published(architecture, num_classes): the network as its authors published it, with random weights.
     units(network): its modules in the order in which an image goes through them, by the names of the units; no weight is copied.
+        One of its own under `normalise` takes the place of the normalisation by the mean and std of the data.
 """
 
 FAMILIES = {
     "small_resnet": "stages.lib.networks.families.small_resnet",
-    "wide_resnet32_1": "stages.lib.networks.families.wide_resnet32",
-    "wide_resnet32_2": "stages.lib.networks.families.wide_resnet32",
-    "wide_resnet32_4": "stages.lib.networks.families.wide_resnet32",
-    "wide_resnet32_10": "stages.lib.networks.families.wide_resnet32",
+    "wide_resnet34_1": "stages.lib.networks.families.wide_resnet34",
+    "wide_resnet34_2": "stages.lib.networks.families.wide_resnet34",
+    "wide_resnet34_4": "stages.lib.networks.families.wide_resnet34",
+    "wide_resnet34_10": "stages.lib.networks.families.wide_resnet34",
+    "madry_wide_resnet32_1": "stages.lib.networks.families.madry_wide_resnet32",
+    "madry_wide_resnet32_2": "stages.lib.networks.families.madry_wide_resnet32",
+    "madry_wide_resnet32_4": "stages.lib.networks.families.madry_wide_resnet32",
+    "madry_wide_resnet32_10": "stages.lib.networks.families.madry_wide_resnet32",
     "resnet18": "stages.lib.networks.families.resnet",
     "resnet34": "stages.lib.networks.families.resnet",
     "resnet50": "stages.lib.networks.families.resnet",

@@ -50,7 +50,8 @@ def train(
     x, y = images_of(settings["dataset"], entry.part)
     loop.train(
         network, x, torch.from_numpy(y), epochs=settings["epochs"], batch_size=settings["batch_size"], lr=settings["lr"],
-        momentum=settings["momentum"], weight_decay=settings["weight_decay"], schedule=schedule_of(settings["schedule"]), seed=seed,
+        momentum=settings["momentum"], nesterov=settings["nesterov"], weight_decay=settings["weight_decay"],
+        schedule=schedule_of(settings["schedule"]), seed=seed,
         image_size=card_of(settings["dataset"]).image_size, augmentation=settings["augmentation"],
         lower_precision=devices.precision(device, settings["mixed_precision"]),
         perturb_at=adversary(entry, settings["attack"], perturbation), free=free(entry, settings["attack"], perturbation),

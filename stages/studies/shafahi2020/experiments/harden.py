@@ -6,7 +6,7 @@ source, trained on the target's images as they are.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,11 +37,11 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     few_x, few_y = x[rows], y[rows]
     fresh = "all" if run.method == "adversarial" else 1
     network = descent.begin(source.architecture, source.tensors(), target.classes, run.seed, fresh).to(device)
-    how = run.how["training"]
+    how = descent.of_images(run.how["training"], len(rows))
     data = descent.Images(few_x, few_y, device, target.image_size, how["augmentation"] == "crop_flip", run.seed)
     if run.method == "adversarial":
-        network.normalise = networks.Normalise(target.mean, target.std).to(device)
-        passes = adversarial(run, network, data)
+        networks.normalise_by(network, target.mean, target.std)
+        passes = adversarial(run, network, data, how)
     elif run.method == "finetuned":
         trained = networks.last_pieces(network, run.how["pieces"])
         passes = descent.train(network, trained, data, how, run.seed, attack_of(run)) * (run.how["attack"]["steps"] + 1)
@@ -51,13 +51,13 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     return {"passes": passes} | tested(network, (few_x, few_y), test, target.image_size, run.measured), None
 
 
-def adversarial(run: "Run", network: torch.nn.Sequential, data: descent.Images) -> int:
+def adversarial(run: "Run", network: torch.nn.Sequential, data: descent.Images, how: dict[str, Any]) -> int:
     """Train every unit on adversarial examples; a batch `replay` times where the section says so, else each after PGD."""
     attack, units = run.how["attack"], [name for name, _ in network.named_children() if name != "normalise"]
     if attack["replay"] is None:
-        return descent.train(network, units, data, run.how["training"], run.seed, attack_of(run)) * (attack["steps"] + 1)
+        return descent.train(network, units, data, how, run.seed, attack_of(run)) * (attack["steps"] + 1)
     free = Free(attack["replay"], norm_of(attack["norm"]), lambda progress: attack["eps"])
-    return descent.train(network, units, data, run.how["training"], run.seed, free=free)
+    return descent.train(network, units, data, how, run.seed, free=free)
 
 
 def attack_of(run: "Run") -> Perturb:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.attacks.attack import cross_entropy
-from stages.lib.datasets import pixels
+from stages.lib.datasets import cropping
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks import units
@@ -37,7 +37,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     network = descent.begin(source.architecture, source.tensors(), target.classes, run.seed, fresh).to(device)
     if run.method != "source":
         data = descent.Images(x, y, device, target.image_size, False, run.seed)
-        kept, how = penultimate.stored(stored).to(device), run.how["training"]
+        kept, how = penultimate.stored(stored).to(device), descent.of_images(run.how["training"], len(y))
         warm = how["steps"] if run.method == "frozen" else round(run.how["warm_start"] * how["steps"])
         if warm:
             train_heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
@@ -67,12 +67,13 @@ def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[st
     """How far the features of an image are from those of its augmentation, for the first images of each split (Figure 7)."""
     target, device = card_of(run.target), best_device()
     body, _ = units.split(source.network().to(device), 0)
+    seen = lambda part, drawn: body(cropping.prepare(part, device, target.image_size, drawn))  # noqa: E731
     lengths = {}
     for split in ("train", "test"):
         x, generator = load(run.target, split)[0][: run.how["images"]], torch.Generator().manual_seed(run.seed)
-        parts = [pixels.prepare(x[i : i + BATCH], device, target.image_size) for i in range(0, len(x), BATCH)]
+        parts = [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
         with torch.no_grad():
             lengths[split] = torch.cat(
-                [(body(part) - body(Shifts.drawn(len(part), generator).apply(part))).norm(dim=1) for part in parts]
+                [(seen(part, None) - seen(part, Shifts.drawn(len(part), generator))).norm(dim=1) for part in parts]
             ).cpu()
     return {f"{split} distance": float(np.mean(values.numpy())) for split, values in lengths.items()}, lengths

@@ -24,6 +24,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     network = descent.begin(source.architecture, source.tensors(), source.classes, run.seed, fresh=k).to(device)
     values = {}
     if k:
-        data = descent.Images(x, y, device, size, run.how["augmentation"] == "crop_flip", run.seed)
-        values["images"] = descent.train(network, units.last_pieces(network, k), data, run.how, run.seed)
+        how = descent.of_images(run.how, len(y))
+        data = descent.Images(x, y, device, size, how["augmentation"] == "crop_flip", run.seed)
+        values["images"] = descent.train(network, units.last_pieces(network, k), data, how, run.seed)
     return values | tested(network, (x, y), test, size, run.measured), None

@@ -25,13 +25,12 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     network = with_head(run, source).to(device)
-    if run.how["training"]["augmentation"] == "none":
-        train_on_features(
-            network.head, penultimate.stored(stored).to(device), torch.from_numpy(y).to(device), run.how["training"], run.seed
-        )
+    how = descent.of_images(run.how["training"], len(y))
+    if how["augmentation"] == "none":
+        train_on_features(network.head, penultimate.stored(stored).to(device), torch.from_numpy(y).to(device), how, run.seed)
     else:
         data = descent.Images(x, y, device, size, True, run.seed)
-        descent.train(network, ["head"], data, run.how["training"], run.seed)
+        descent.train(network, ["head"], data, how, run.seed)
     network.eval()
     return tested(network, (x, y), test, size, run.measured), gradients(network, *test, size, run.how["gradients"])
 

@@ -25,9 +25,9 @@ class PreactBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Wide residual network 32-k for images of 32 x 32: three stages of five blocks, width 16 k, 32 k and 64 k.
+    """Wide residual network 34-k for images of 32 x 32: three stages of five blocks, width 16 k, 32 k and 64 k.
 
-    As Madry et al. (2018) and Shafahi et al. (2020, Figure 2) train it, with k = 10: 46 M weights.
+    That of Zagoruyko & Komodakis (2016), 6 n + 4 layers deep with n = 5 blocks in each stage; with k = 10, 46 M weights.
     """
 
     def __init__(self, widen: int, num_classes: int):

@@ -1,4 +1,4 @@
-"""Wide residual networks 32-k for images of 32 x 32, `wide_resnet32_<k>`. Unit: a block that begins with its batch norm.
+"""Wide residual networks 34-k for images of 32 x 32, `wide_resnet34_<k>`. Unit: a block that begins with its batch norm.
 
 The batch norm after the last block goes with the pooling, and is a piece by itself.
 """
@@ -13,7 +13,7 @@ LONE_BATCHNORM = True
 
 
 def published(architecture: str, num_classes: int) -> "nn.Module":
-    from stages.lib.networks.layers.wide_resnet32 import WideResNet  # here, as torch takes seconds to import
+    from stages.lib.networks.layers.wide_resnet34 import WideResNet  # here, as torch takes seconds to import
 
     return WideResNet(int(architecture.rpartition("_")[2]), num_classes)
 

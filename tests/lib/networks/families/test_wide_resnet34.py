@@ -1,17 +1,17 @@
-"""Wide residual networks 32-k: their pieces, their weights and their blocks are the published ones."""
+"""Wide residual networks 34-k: their pieces, their weights and their blocks are the published ones."""
 
 import torch
 
 from stages.lib.networks import units
-from stages.lib.networks.layers.wide_resnet32 import PreactBlock
+from stages.lib.networks.layers.wide_resnet34 import PreactBlock
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
 
 @torch.no_grad()
-def test_a_wide_resnet_32_10_has_the_17_pieces_and_the_weights_of_madrys():
+def test_a_wide_resnet_34_10_has_17_pieces_and_as_many_weights_as_published():
     with torch.device("meta"):
-        network = units.build("wide_resnet32_10", 10, MEAN, STD)
+        network = units.build("wide_resnet34_10", 10, MEAN, STD)
     assert sum(weight.numel() for weight in network.parameters()) == 46_160_474  # as published for this network
     assert len(units.pieces(network)) == 17
     assert units.pieces(network)[1] == ["pool"], "the last batch norm is a piece by itself"
