@@ -67,7 +67,8 @@ def pretraining(results: UtreraResults) -> Iterator[Evidence]:
         rows = at(results.last, target=target, size=few)
         natural, random = at(rows, source=results.natural, blocks=results.blocks), at(rows, source=results.random, blocks="all")
         gaps = statistics.paired(natural, random, ["seed"])
-        yield over_seeds(f"{target}, {images(few)}: natural minus random initialisation", gaps)
+        rates = [f" (lr {results.lr[name]:g})" if name in results.lr else "" for name in (results.natural, results.random)]
+        yield over_seeds(f"{target}, {images(few)}: natural{rates[0]} minus random initialisation{rates[1]}", gaps)
 
 
 def source_accuracy(results: UtreraResults) -> Iterator[Evidence]:

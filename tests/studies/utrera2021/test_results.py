@@ -15,7 +15,7 @@ SETTINGS = {"robust": "linf", "epochs_at": [50], "similar": ["digits"], "publish
 def as_configured(threats: dict | None = None, **settings: object):
     given = made.results(lambda *_: 1.0, threats=threats)
     plain = Results(**{each.name: getattr(given, each.name) for each in fields(Results) if each.init})
-    return as_in_paper(plain, UtreraSettings(**SETTINGS | settings))
+    return as_in_paper(plain, UtreraSettings(**SETTINGS | settings), lr={"natural": 0.02, "others": 0.05})
 
 
 def test_the_robust_source_is_the_one_that_is_named():
@@ -34,6 +34,7 @@ def test_targets_and_columns_that_are_not_configured_are_left_out():
     assert results.similar == ["digits"]
     assert results.published == {"natural": "natural"}
     assert results.epochs_at == ["50"]
+    assert results.lr == {name: 0.02 if name == "natural" else 0.05 for name in results.cards}
 
 
 @pytest.mark.parametrize(
