@@ -94,15 +94,17 @@ def load(network: nn.Sequential, weights: dict[str, Tensor], but: str = "") -> N
     count then stays, which no result depends on.
 
     Raises:
-        RunError: names what is missing, too many, or of another shape.
+        RunError: names what is missing, too many, of another shape, or integers in the place of numbers with a fraction.
     """
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not but or not name.startswith(but)}
     missing = sorted(name for name in wanted.keys() - weights.keys() if not name.endswith(".num_batches_tracked"))
     unknown = sorted(weights.keys() - wanted.keys())
     misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
-    for problem, names in (("missing", missing), ("of no place in the network", unknown), ("of another shape", sorted(misshapen))):
+    integers = [n for n in wanted.keys() & weights.keys() if wanted[n].is_floating_point() and not weights[n].is_floating_point()]
+    problems = {"missing": missing, "of no place in the network": unknown, "of another shape": misshapen, "integers": integers}
+    for problem, names in problems.items():
         if names:
-            raise RunError(f"weights do not fit the architecture: {len(names)} {problem}, as {names[0]}")
+            raise RunError(f"weights do not fit the architecture: {len(names)} {problem}, as {min(names)}")
     network.load_state_dict(network.state_dict() | weights)
 
 

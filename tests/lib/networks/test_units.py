@@ -74,6 +74,8 @@ def weights_with(network: torch.nn.Module, fault: str) -> dict[str, torch.Tensor
         del weights["layer3_2.conv2.weight"]
     elif fault == "of no place in the network":
         weights["layer4_0.conv1.weight"] = torch.zeros(1)
+    elif fault == "integers":
+        weights["head.bias"] = weights["head.bias"].int()
     else:
         weights["head.weight"] = torch.zeros(6, 64)
     return weights
@@ -85,6 +87,7 @@ def weights_with(network: torch.nn.Module, fault: str) -> dict[str, torch.Tensor
         ("missing", "layer3_2.conv2.weight"),
         ("of no place in the network", "layer4_0.conv1.weight"),
         ("of another shape", "head.weight"),
+        ("integers", "head.bias"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_change_nothing(fault, name):
