@@ -106,8 +106,18 @@ def runs(rows: list[tuple], path: Path) -> None:
     table = pd.DataFrame(rows, columns=list(tables.RUNS)[:7])
     cell = table[list(tables.RUNS)[:5]].astype(str).agg("_".join, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = table.assign(train_accuracy=99.0, train_loss=0.1, source_model=0, cell=cell).astype(tables.RUNS)
+    table = table.assign(train_accuracy=99.0, train_loss=0.1, diverged=False, source_model=0, cell=cell).astype(tables.RUNS)
     table.sample(frac=1, random_state=0).to_parquet(path)
+
+
+def diverge(path: Path, seed: list[int], **where: object) -> None:
+    """Say of some runs of a table that their loss was not finite from epoch 11 on; their accuracies stay as they are."""
+    table = pd.read_parquet(path)
+    chosen = table["seed"].isin(seed) & (table["epoch"] >= 11)
+    for column, value in where.items():
+        chosen &= table[column] == value
+    table.loc[chosen, "train_loss"], table.loc[chosen, "diverged"] = np.nan, True
+    table.to_parquet(path)
 
 
 def no_attacks(folder: Path) -> None:

@@ -70,6 +70,7 @@ def make(folder: Path) -> None:
         rows = [row for index, target in enumerate(settings["targets"]) for row in rows_of(source, target, BASE[source][index])]
         made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
         make_robustness(folder / tables.robustness(source), source, settings["targets"])
+    made.diverge(folder / tables.finetuned("random") / "runs.parquet", target="digits", n_images=50, seed=SEEDS[:2])
 
 
 def rows_of(source: str, target: str, base: float) -> list[tuple]:
@@ -130,6 +131,22 @@ def make_examples(models: list[str]) -> dict[str, np.ndarray]:
             arrays |= {f"{model}_{norm}_predicted_clean": label, f"{model}_{norm}_predicted_adversarial": (label + 1) % 4}
             arrays[f"{model}_{norm}_eps"] = np.float64(eps)
     return arrays
+
+
+def test_runs_that_diverged_are_counted_where_their_mean_stands_and_said_at_the_head_of_the_page(finished):
+    page = (finished / "report.html").read_text()
+    head = page[: page.index('<section id="answer"')]
+    rate = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["lr"]
+    assert "<b>2 of 504 runs diverged</b>" in head
+    assert f"random</b>: 2 of 72, on digits, at the learning rate {rate}." in head
+    assert page.count("n=12, 2 diverged") == 2, "in the table of the target, and in Table 7"
+    summary = pd.read_csv(finished / "tables/summary.csv")
+    assert summary.loc[summary["diverged"] > 0, ["source", "target", "n_images", "n", "diverged"]].to_numpy().tolist() == [
+        ["random", "digits", 50, 12, 2]
+    ]
+    runs = pd.read_csv(finished / "tables/runs.csv")
+    assert runs["diverged"].sum() == runs["train_loss"].isna().sum() == 4
+    assert json.loads((finished / "metrics.json").read_text())["diverged_runs"] == 2
 
 
 def test_the_tables_hold_the_known_means_of_the_last_epoch(finished):

@@ -8,7 +8,6 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from stages.lib.errors import RunError
@@ -90,9 +89,11 @@ def _named(state: dict[str, Tensor], path: Path) -> Weights:
     """Weights under the names of the network alone: what the `robustness` library wraps around it goes, its normaliser beside them."""
     if longest := max((len(name) for name in state if len(name) > LONGEST_NAME), default=0):
         raise RunError(f"{path}: a tensor has a name of {longest:,} characters; allowed: up to {LONGEST_NAME:,}")
+    if broken := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
+        raise RunError(f"{path}: the tensor {broken} holds values that are no numbers or infinite; allowed: finite weights")
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     mean, std = (_moment(state.get(f"normalizer.new_{name}", state.get(f"attacker.normalize.new_{name}"))) for name in ("mean", "std"))
-    if any(moment is not None and (len(moment) != 3 or not np.isfinite(moment).all()) for moment in (mean, std)) or min(std or [1]) <= 0:
+    if any(moment is not None and len(moment) != 3 for moment in (mean, std)) or min(std or [1]) <= 0:
         raise RunError(f"{path}: normalises with mean {mean} and std {std}; allowed: three numbers each, those of std above 0")
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("normalizer.", "attacker."))}
     while state and all(name.startswith("model.") for name in state):

@@ -86,10 +86,15 @@ def over_seeds(comparison: str, differences: pd.DataFrame, expected: int = 1, no
     """Evidence from one difference per subset.
 
     Args:
-        differences: a row for each subset, with columns `difference`, in percentage points, and `source_model`, the source model.
+        differences: a row for each subset, with columns `difference`, in percentage points, and `source_model`, the source model; and
+            maybe `diverged`, whether one of the two runs has diverged.
         expected: sign that the claim predicts; 0: none.
     """
-    return _over(comparison, differences["difference"].to_numpy(), differences["source_model"].to_numpy(), "paired subsets", expected, note)
+    found = _over(
+        comparison, differences["difference"].to_numpy(), differences["source_model"].to_numpy(), "paired subsets", expected, note
+    )
+    diverged = int(differences["diverged"].sum()) if "diverged" in differences else 0
+    return replace(found, of=f"{found.of}, {diverged} with a run that diverged") if diverged else found
 
 
 def over_models(comparison: str, differences: Sequence[float], expected: int = 1) -> Evidence:

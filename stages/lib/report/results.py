@@ -59,6 +59,17 @@ class Results:
         return next((name for name, card in self.cards.items() if card["kind"] == "random"), None)
 
     @property
+    def diverged(self) -> pd.DataFrame:
+        """Runs that have diverged: source, n (how many), runs (of how many), targets (where), a row for each source that has any."""
+        if "diverged" not in self.last:
+            return pd.DataFrame(columns=["source", "n", "runs", "targets"])
+        rows = [
+            (source, int(group["diverged"].sum()), len(group), list(dict.fromkeys(group.loc[group["diverged"], "target"])))
+            for source, group in self.last.groupby("source", sort=False)
+        ]
+        return pd.DataFrame([row for row in rows if row[1]], columns=["source", "n", "runs", "targets"])
+
+    @property
     def sizes(self) -> list[str]:
         return sorted(self.last["size"].unique(), key=size_order)
 

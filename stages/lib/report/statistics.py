@@ -104,16 +104,19 @@ def summarise(rows: pd.DataFrame, by: list[str], value: str, bounds: Bounds = AC
             over them it is then Wilson's, over these images. Missing numbers, and no column: no interval.
 
     Returns:
-        One row per group: the columns of `by`, n, mean, low, high; in the order in which the groups first appear.
+        One row per group: the columns of `by`, n, mean, low, high; in the order in which the groups first appear. Of rows with a column
+        `diverged` also how many of the n have diverged, which count in the mean like all others.
     """
-    means = []
+    means, diverged = [], []
     for key, group in rows.groupby(by, sort=False, observed=True):
         mean, low, high = interval(group[value].to_numpy(), group["source_model"].to_numpy() if "source_model" in group else None, bounds)
         if np.isnan(low) and n_test is not None and pd.notna(images := group[n_test].iloc[0]):
             low, high = wilson(mean, int(images))
         means.append((*key, len(group), mean, low, high))
+        diverged += [int(group["diverged"].sum())] if "diverged" in group else []
     table = pd.DataFrame(means, columns=[*by, "n", "mean", "low", "high"])
-    return table.astype({"n": "int64", "mean": "float64", "low": "float64", "high": "float64"})
+    table = table.astype({"n": "int64", "mean": "float64", "low": "float64", "high": "float64"})
+    return table.assign(diverged=np.array(diverged, dtype=np.int64)) if "diverged" in rows else table
 
 
 def welch(difference: float, *spreads: tuple[float, int]) -> tuple[float, float]:
@@ -146,10 +149,13 @@ def best_epoch(runs: pd.DataFrame) -> pd.DataFrame:
 def paired(left: pd.DataFrame, right: pd.DataFrame, on: list[str], value: str = "test_accuracy") -> pd.DataFrame:
     """`left` minus `right` on the same subsets: the rows of `left` that have a partner, with a column `difference`.
 
-    The column `source_model` then names the source models of both.
+    The column `source_model` then names the source models of both, and `diverged`, where there is one, says whether either has diverged.
     """
-    partner = right[[*on, value, "source_model"]].rename(columns={value: "_partner", "source_model": "_model"})
+    partner = right[[*on, value, "source_model", *(["diverged"] if "diverged" in right else [])]]
+    partner = partner.rename(columns={value: "_partner", "source_model": "_model", "diverged": "_diverged"})
     joined = left.merge(partner, on=on, how="inner", validate="many_to_one")
+    if "_diverged" in joined:
+        joined = joined.assign(diverged=joined["diverged"] | joined["_diverged"]).drop(columns="_diverged")
     difference = (joined[value] - joined["_partner"]).round(9)  # what is equal differs by 0, not by a last binary digit
     models = joined["source_model"].astype(str) + " " + joined["_model"].astype(str)
     return joined.assign(difference=difference, source_model=models).drop(columns=["_partner", "_model"])

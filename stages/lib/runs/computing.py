@@ -47,10 +47,10 @@ def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: 
         )
         for cells_of_one in begun
     ]
-    for batch, failed, error in workers.run_all(_work, sorted(batches, key=cost, reverse=True)):
+    for batch, _, error in workers.run_all(_work, sorted(batches, key=cost, reverse=True)):
         for request in batch.requests:
             if request.absent:
-                yield request.cell, error or failed.get(request.cell.key)
+                yield request.cell, error
 
 
 def cost(batch: Batch) -> tuple[float, int]:
@@ -113,20 +113,16 @@ def _write(task: tuple[Job, Entry, tuple[int, ...]]) -> None:
     activations.keep(entry, shape, frozen.activations(job, entry.blocks, entry.split, entry.rows))
 
 
-def _work(batch: Batch) -> dict[str, Exception]:
-    """In a worker: compute a batch and keep its cells; returns the errors by the keys of their cells."""
+def _work(batch: Batch) -> None:
+    """In a worker: compute a batch and keep its cells; one whose loss was not finite is a result like any other."""
     from stages.lib.runs.work import finetune  # here, as torch takes seconds to import
 
     absent = [request for request in batch.requests if request.absent]
     if not grid.missing([request.cell for request in absent], {request.cell.key for request in absent if request.weights}):
-        return {}  # an earlier process kept all of them, but died before it could report them
+        return  # an earlier process kept all of them, but died before it could report them
     started = time.monotonic()
     results = finetune.run(batch)
     seconds = (time.monotonic() - started) / len(batch.requests)
-    failed = {}
     for request, (rows, weights) in zip(batch.requests, results, strict=True):
-        if isinstance(rows, Exception):
-            failed[request.cell.key] = rows
-        elif request.absent:
+        if request.absent:
             cells.save("finetune", request.cell.key, {"rows": rows, "seconds": seconds}, weights if request.weights else None)
-    return failed

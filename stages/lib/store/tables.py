@@ -22,9 +22,13 @@ def robustness(source: str) -> Path:
 
 RUNS = {
     "source": "string", "target": "string", "blocks": "string", "n_images": "int64", "seed": "int64", "epoch": "int64",
-    "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "source_model": "int64", "cell": "string",
+    "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "diverged": "bool", "source_model": "int64",
+    "cell": "string",
 }  # fmt: skip
-"""runs.parquet: a row per evaluated epoch of each fine-tuning run, from a model of the source, counted from 0; accuracy in percent."""
+"""runs.parquet: a row per evaluated epoch of each fine-tuning run, from a model of the source, counted from 0; accuracy in percent.
+
+A run has `diverged` from the epoch on in which its loss, or after which a weight, was not finite; `train_loss` is then missing where it
+was no number, and `test_accuracy` is what the network gave: of logits that are no numbers, the first class."""
 
 _MODEL = {"model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64"}
 """The attacked network: `model` is `source` or `finetuned`; only the latter has blocks, n_images and seed."""

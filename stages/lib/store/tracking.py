@@ -6,11 +6,12 @@ it comes from, so that sending it again adds nothing.
 | run | parent | tags | holds |
 |---|---|---|---|
 | stage execution | - | journal, stage, dvc_experiment | settings, metrics by epoch, system metrics, hashes of inputs and outputs |
-| cell | stage execution | cell | source, target, blocks, n_images, seed, source_model; accuracy by epoch |
+| cell | stage execution | cell, diverged | source, target, blocks, n_images, seed, source_model; accuracy by epoch |
 | DVC experiment | - | journal, dvc_lock | params.yaml, reports/metrics.json; the report, its figures and tables as artifacts |
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ AWAY = (MlflowException, RequestException)
 """Errors that a store raises when it cannot be reached."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
+DIVERGED = "diverged"  # a run whose loss was not finite, in its history and as a tag: `tags.diverged = 'true'` finds all of them
 
 
 def address() -> str:
@@ -137,7 +139,8 @@ def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> 
     """Send a cell as a child run, with its metrics by epoch; a run that arrived whole is left as it is.
 
     Args:
-        cell: key, params, history [(epoch, {metric: value})], time_ms.
+        cell: key, params, history [(epoch, {metric: value})], time_ms. Values that are no numbers are not sent; where the history says
+            that the run has `diverged`, the run has a tag of that name.
         run: the cell's run in the store, finished or begun; None where there is none.
     """
     if run is not None and run.info.status == "FINISHED":
@@ -146,8 +149,14 @@ def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> 
     if run is None:
         name = "-".join(str(value) for value in params.values())
         tags = {"mlflow.parentRunId": parent, "cell": cell["key"], "kind": "cell"}
+        tags |= {DIVERGED: "true"} if any(values.get(DIVERGED) for _, values in cell["history"]) else {}
         run = store.client.create_run(store.experiment, time_ms, tags, name)
-    metrics = [Metric(name, value, time_ms, epoch) for epoch, values in cell["history"] for name, value in values.items()]
+    metrics = [
+        Metric(name, value, time_ms, epoch)
+        for epoch, values in cell["history"]
+        for name, value in values.items()
+        if name != DIVERGED and value is not None and math.isfinite(value)
+    ]
     store.log(run.info.run_id, metrics, [Param(name, str(value)) for name, value in params.items()])
     store.client.set_terminated(run.info.run_id, "FINISHED", time_ms)
 

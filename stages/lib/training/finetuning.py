@@ -11,6 +11,7 @@ all (`stacking`): each goes its own way, and a small network costs a processor l
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ class EvaluatedEpoch:
     epoch: int  # from 1
     test_accuracy: float  # percent
     train_accuracy: float  # percent, over the epoch, while the weights still move
-    train_loss: float
+    train_loss: float | None  # None where it is not finite
+    diverged: bool  # whether the loss of this epoch or of one before it, or a weight after it, is not finite
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,8 @@ def start(
 def finetune(
     network: nn.Module, inputs: Inputs, chosen: np.ndarray, *, seed: int, frozen: nn.Module | None = None, **settings
 ) -> Iterator[EvaluatedEpoch]:
-    """One fine-tuning alone, with the settings of `finetune_together`.
-
-    Raises:
-        FloatingPointError: when the loss is no longer finite.
-    """
+    """One fine-tuning alone, with the settings of `finetune_together`."""
     for (row,) in finetune_together([FineTuning(network, chosen, seed, frozen)], inputs, **settings):
-        if isinstance(row, FloatingPointError):
-            raise row
         yield row
 
 
@@ -106,7 +102,7 @@ def finetune_together(
     weight_decay: float,
     view: View = AS_STORED,
     frozen_batchnorm: str = "source",
-) -> Iterator[list[EvaluatedEpoch | FloatingPointError]]:
+) -> Iterator[list[EvaluatedEpoch]]:
     """Train with SGD, momentum and a learning rate cut to a tenth every third of the epochs (Utrera et al. 2021, Tables 3, 4).
 
     A third is counted in whole epochs: of 100 the cuts are at 33 and 66, and, as in the released code, at 99.
@@ -118,28 +114,32 @@ def finetune_together(
             epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.
 
     Yields:
-        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last; for a run whose loss was
-        not finite in some epoch, from there on an error that says so.
+        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last. A run that diverges goes on to
+        the last epoch like any other, and its accuracy is what its network gives: of logits that are no numbers, the first class.
     """
     torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
     states = [State(run, inputs, view, frozen_batchnorm, batch_size, len(runs)) for run in runs]
     network = stacking.stack([state.model.trained for state in states])
     learner = Sgd((weight for weight in network.parameters() if weight.requires_grad), momentum, weight_decay)
-    first_bad, bad_loss = torch.zeros(2, len(runs), device=states[0].model.device)  # epoch from 1, and its loss
+    diverged = torch.zeros(len(runs), dtype=torch.bool, device=states[0].model.device)
     for epoch in range(epochs):
         cuts = epoch // max(1, epochs // 3)
         train_accuracy, train_loss = train_epoch(network, states, epoch, batch_size, learner, lr * 0.1**cuts)
-        bad = ~torch.isfinite(train_loss) & (first_bad == 0)
-        first_bad, bad_loss = torch.where(bad, epoch + 1, first_bad), torch.where(bad, train_loss, bad_loss)
+        diverged |= ~torch.isfinite(train_loss)
         if epoch % eval_every == 0 or epoch + 1 == epochs:
-            bad_epochs = zip(first_bad.tolist(), bad_loss.tolist(), strict=True)
-            failed = [FloatingPointError(f"the loss is {loss} in epoch {number:.0f}") if number else None for number, loss in bad_epochs]
+            diverged |= torch.stack([~weights_are_finite(state.model.trained) for state in states])
+            learned = zip(train_accuracy.tolist(), train_loss.tolist(), diverged.tolist(), strict=True)
             yield [
-                error or EvaluatedEpoch(epoch + 1, inference.accuracy(state.model, state.test_x, inputs.test_y), *learned)
-                for error, state, *learned in zip(failed, states, train_accuracy.tolist(), train_loss.tolist(), strict=True)
+                EvaluatedEpoch(
+                    epoch + 1, inference.accuracy(state.model, state.test_x, inputs.test_y), correct, loss if isfinite(loss) else None, bad
+                )
+                for state, (correct, loss, bad) in zip(states, learned, strict=True)
             ]
-            if all(failed):
-                return
+
+
+def weights_are_finite(network: nn.Module) -> Tensor:
+    """Whether all weights and statistics are numbers; bool, on the network's device."""
+    return torch.stack([torch.isfinite(tensor).all() for tensor in network.state_dict().values()]).all()
 
 
 def train_epoch(

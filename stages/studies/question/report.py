@@ -14,6 +14,7 @@ from stages.lib.report.results import Results, at
 from stages.lib.report.section import Drawing, Section
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
+from stages.lib.settings.fields import by_source
 from stages.studies.question import figures, tables, under_attack
 from stages.studies.question.answers import answers, better_of_natural_and_robust
 
@@ -42,6 +43,7 @@ def section(
         context={
             "answers": given, "better": [better_of_natural_and_robust(results, answer) for answer in given],
             "by_target": tables.rows_by_target(results, made["summary"]),
+            "diverged": [row | {"lr": by_source(settings["finetune"].lr, row["source"])} for row in results.diverged.to_dict("records")],
             "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N,
         },
         tables=made,

@@ -30,7 +30,8 @@ def plots_of(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def metrics_of(results: Results, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Accuracy, and each robust source's difference from natural, at the headline's n_images: target, blocks, source."""
+    """Accuracy, and each robust source's difference from natural, at the headline's n_images: target, blocks, source; how many runs of all
+    have diverged."""
     metrics: dict[str, Any] = {}
     differences = tables["differences"][tables["differences"]["source"].isin(results.robust)]
     for (target, blocks), rows in at(tables["summary"], size=results.size).groupby(["target", "blocks"], sort=False):
@@ -41,7 +42,7 @@ def metrics_of(results: Results, tables: dict[str, pd.DataFrame]) -> dict[str, A
             entry["minus_natural"] = {source: row.dropna().to_dict() for source, row in known.iterrows()}
         metrics.setdefault(target, {})[f"blocks_{blocks}"] = entry
     on_source = {n: {s: round(a, 3) for s, a in card["accuracy"].items()} for n, card in results.cards.items() if card["accuracy"]}
-    return metrics | {"source_data": on_source}
+    return metrics | {"source_data": on_source, "diverged_runs": int(results.diverged["n"].sum())}
 
 
 def rows_by_target(results: Results, summary: pd.DataFrame) -> list[dict[str, Any]]:

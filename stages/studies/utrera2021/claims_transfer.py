@@ -167,8 +167,10 @@ def _contrast(
     by_seed = (
         gains.pivot_table(index=["source_model", "seed"], columns="target", values="difference").reindex(columns=results.targets).dropna()
     )
-    gap = by_seed[left].mean(axis=1) - by_seed[right].mean(axis=1)
-    return over_seeds(comparison, gap.rename("difference").reset_index(), expected)
+    gap = (by_seed[left].mean(axis=1) - by_seed[right].mean(axis=1)).rename("difference").to_frame()
+    if "diverged" in gains:
+        gap = gap.join(gains[gains["target"].isin([*left, *right])].groupby(["source_model", "seed"])["diverged"].any())
+    return over_seeds(comparison, gap.reset_index(), expected)
 
 
 def _number(size: str) -> str:

@@ -15,7 +15,7 @@ from stages.studies.utrera2021 import authors
 from stages.studies.utrera2021.results import UtreraResults
 
 SIZE = ["target", "n_images", "size"]
-COLUMNS = ["whose", "panel", "series", *SIZE, "n", "mean", "low", "high"]
+COLUMNS = ["whose", "panel", "series", *SIZE, "n", "mean", "low", "high", "diverged"]
 OURS, AUTHORS = "ours", "published"
 MINUS_NATURAL = "robust minus natural"
 VALUES = ["mean", "low", "high"]
@@ -25,8 +25,9 @@ VALUES = ["mean", "low", "high"]
 class Numbers:
     """What a figure shows, a row per point: whose (ours, published), panel (a, b, ...), series, target, n_images, size, n, mean, low, high.
 
-    Figures 3 and 10 have a column epoch. Figures 4, 5 and 11, for which the authors took the best epoch of each run, have mean, low and
-    high at that epoch, too; it is chosen on the test images, so that it is above what a model has that is chosen without them.
+    Of ours, `diverged` is how many of the n have diverged. Figures 3 and 10 have a column epoch. Figures 4, 5 and 11, for which the
+    authors took the best epoch of each run, have mean, low and high at that epoch, too; it is chosen on the test images, so that it is
+    above what a model has that is chosen without them.
     """
 
     title: str
@@ -216,9 +217,10 @@ def _join(*parts: pd.DataFrame) -> pd.DataFrame:
     filled = [part for part in parts if len(part)]
     if not filled:
         return pd.DataFrame(columns=COLUMNS)
-    table = pd.concat(filled, ignore_index=True).astype({"n": "Int64"}).assign(whose=OURS)
+    table = pd.concat(filled, ignore_index=True).assign(whose=OURS)
+    table = table.astype({name: "Int64" for name in ("n", "diverged") if name in table})
     extra = [column for column in ("epoch",) if column in table]
-    return table[[*COLUMNS[:6], *extra, *COLUMNS[6:]]]
+    return table[[*COLUMNS[:6], *extra, *(column for column in COLUMNS[6:] if column in table)]]
 
 
 def _called(results: UtreraResults, source: str | None) -> str:

@@ -35,8 +35,8 @@ def table7(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame)
         seeds: mean and standard deviation over the authors' seeds: target, source, blocks, n_images, epoch, n, mean, sd.
 
     Returns:
-        target, n_images, size, source, column, n, mean, low, high, published, difference, difference_low, difference_high, best
-        (of ours, highest mean in the row of those with pre-training), published_best.
+        target, n_images, size, source, column, n, mean, low, high, diverged (how many of the n), published, difference,
+        difference_low, difference_high, best (of ours, highest mean in the row of those with pre-training), published_best.
     """
     order = order_of(results)
     chosen = results.last[(results.last["blocks"] == results.blocks) | (results.last["source"] == results.random)]
@@ -52,8 +52,8 @@ def table7(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame)
     table = table.sort_values(
         ["target", "n_images", "source"], key=lambda c: c.map(places[c.name]) if c.name in places else c, ignore_index=True
     )
-    return table[[*keys, "column", "n", "mean", "low", "high", "published", *(c for c in table if c.startswith("difference")), "best",
-                  "published_best"]]  # fmt: skip
+    of_runs = [name for name in ("n", "mean", "low", "high", "diverged") if name in table]
+    return table[[*keys, "column", *of_runs, "published", *(c for c in table if c.startswith("difference")), "best", "published_best"]]
 
 
 def with_interval(table: pd.DataFrame, runs: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:

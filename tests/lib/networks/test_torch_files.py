@@ -289,7 +289,11 @@ def test_names_of_a_kind_that_no_network_has_are_refused(tmp_path):
     assert "holds no state dict" in refused(made.torch_bytes({1: torch.ones(1)}), tmp_path)
 
 
-@pytest.mark.parametrize("mean", [torch.ones(2), torch.full((3,), torch.nan), torch.ones(70_000)])
+def test_weights_are_finite(tmp_path):
+    assert "the tensor fc.weight holds" in refused(made.torch_bytes({"fc.weight": torch.tensor([1.0, torch.nan])}), tmp_path)
+
+
+@pytest.mark.parametrize("mean", [torch.ones(2), torch.ones(70_000)])
 def test_a_normaliser_has_three_numbers(mean, tmp_path):
     state = {"module.normalizer.new_mean": mean, "module.normalizer.new_std": torch.ones(3), "module.model.w": torch.ones(1)}
     assert "three numbers each" in refused(made.torch_bytes({"model": state}), tmp_path)

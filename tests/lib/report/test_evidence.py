@@ -50,6 +50,13 @@ def test_subsets_of_several_source_models_are_as_many_values_as_there_are_models
     assert (found.n, found.of) == (6, "paired subsets of 3 source models")
 
 
+def test_evidence_says_how_many_of_its_subsets_have_a_run_that_diverged():
+    table = pd.DataFrame({"difference": [*SURE, -60.0], "source_model": 0, "diverged": [False] * 5 + [True]})
+    found = evidence.over_seeds("a minus b", table)
+    assert (found.n, found.of, found.mean) == (6, "paired subsets, 1 with a run that diverged", pytest.approx(-50 / 6))
+    assert evidence.over_seeds("a minus b", table[:5]).of == "paired subsets"
+
+
 def test_over_models_a_verdict_needs_three():
     assert claim(evidence.over_models("", [2.0, 2.1, 1.9])).verdict == "supports"
     [few] = claim(evidence.over_models("", [2.0, 2.1])).evidence

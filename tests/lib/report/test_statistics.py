@@ -119,6 +119,16 @@ def test_summary_has_a_row_per_group_in_order_of_appearance():
     assert found["mean"].tolist() == [2.0, 5.0]
 
 
+def test_runs_that_diverged_count_in_means_and_are_counted_beside_them():
+    table = pd.concat([rows("b", [80.0, 10.0]).assign(diverged=[False, True]), rows("a", [70.0, 60.0]).assign(diverged=False)])
+    found = statistics.summarise(table, ["source"], "test_accuracy")
+    assert found[["source", "n", "mean", "diverged"]].to_numpy().tolist() == [["b", 2, 45.0, 1], ["a", 2, 65.0, 0]]
+    for ours, other in (("a", "b"), ("b", "a")):
+        gaps = statistics.minus(table, [ours], other)
+        assert gaps["diverged"].tolist() == [False, True], "either of the two"
+        assert statistics.summarise(gaps, ["source"], "difference")["diverged"].tolist() == [1]
+
+
 def test_last_epoch_is_that_of_each_run():
     table = pd.concat([rows("a", [1.0, 2.0], epoch=1), rows("a", [3.0, 4.0], epoch=11), rows("b", [5.0], epoch=1)])
     assert statistics.last_epoch(table)["test_accuracy"].tolist() == [3.0, 4.0, 5.0]

@@ -90,11 +90,26 @@ def test_a_cell_that_must_hold_weights_and_does_not_is_missing(job):
 
 
 def test_a_cell_that_fails_stops_no_other(job):
-    diverging = replace(job, training=TRAINING | {"lr": 1e30})
-    planned = grid.plan(diverging, [0, 1], {"20_1": SUBSETS["20_1"]}, lambda n: (4, 1))
-    outcomes = dict(computing.compute([(plan(diverging, planned, SUBSETS), planned)], LOCAL))
-    assert len(outcomes) == 2
-    assert all(isinstance(error, FloatingPointError) for error in outcomes.values())
+    """A worker that finds no weights fails; it does so for each cell, and the others are kept."""
+    planned = computed(job, ["all"])
+    lost = replace(job, weights="nowhere.safetensors", source_sha256="dd")
+    absent = grid.plan(lost, ["all"], SUBSETS, three_epochs)
+    outcomes = dict(computing.compute([(plan(lost, absent, SUBSETS), absent), (plan(job, planned, SUBSETS), planned)], LOCAL))
+    assert len(outcomes) == len(absent) + len(planned)
+    assert {cell.key for cell, error in outcomes.items() if error is not None} == {cell.key for cell in absent}
+    assert all("the file is missing" in str(outcomes[cell]) for cell in absent)
+
+
+def test_a_run_that_diverges_is_a_result(job):
+    diverging = replace(job, training=TRAINING | {"lr": 1e38})
+    planned = grid.plan(diverging, [0, 1], {"20_1": SUBSETS["20_1"]}, three_epochs)
+    outcomes = dict(computing.compute([(plan(diverging, planned, SUBSETS, planned), planned)], LOCAL))
+    assert list(outcomes.values()) == [None, None]
+    for cell in planned:
+        last = cells.load("finetune", cell.key)["rows"][-1]
+        assert (last["epoch"], last["train_loss"], last["diverged"], last["test_accuracy"]) == (3, None, True, 25.0)
+        assert not cells.tensors("finetune", cell.key)["head.weight"].isfinite().all()
+    assert grid.missing(planned, {cell.key for cell in planned}) == []
 
 
 # Batches: runs that differ by seed alone, trained together
@@ -145,24 +160,31 @@ def test_a_batch_is_computed_as_a_whole_and_only_what_is_absent_is_kept(job):
     assert {key: cells.path_of("finetune", key).stat().st_mtime_ns for key in times} == times
 
 
-def test_a_run_that_fails_leaves_its_company_alone(job):
-    """A subset whose images make the loss infinite: its cell fails, and those that were trained with it end as they do alone."""
-    planned = grid.plan(job, [1], MANY, three_epochs)
-    good = finetune.run(batch(job, planned[:5], MANY))
-    held = np.concatenate(list(frozen.activations(job, 1, "train", None)))
-    inputs = finetuning.Inputs(held, sets.load("noise", "train")[1], *sets.load("noise", "test"))
-    spoilt = np.concatenate([held, np.full_like(held[:1], np.inf)])
-    inputs = replace(inputs, train_x=spoilt, train_y=np.append(inputs.train_y, 0), test_x=held[:20])
-    runs = []
-    for cell in planned[:5]:
-        network = finetuning.start("small_resnet", files.read_tensors(job_path(job)), 4, "default", cell.seed)
-        rows = MANY[cell.subset] if cell.seed != 2 else np.append(MANY["16_2"][:-1], 40)
-        runs.append(finetuning.FineTuning(units.split(network, 1)[1], rows, cell.seed))
-    *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, **TRAINING)
-    assert isinstance(last[2], FloatingPointError)
-    assert "in epoch 1" in str(last[2])
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+@pytest.mark.parametrize("spoilt", ["weights", "images"])
+def test_a_run_that_diverges_leaves_its_company_alone_to_the_bit(job, blocks, spoilt):
+    """Beside a network of NaN, or one that is given infinite images, the others have the weights that they have beside a sound one."""
+    held = np.concatenate(list(frozen.activations(job, blocks, "train", None)))
+    held = np.concatenate([held, np.full_like(held[:1], np.inf)])  # row 40, which no subset has
+    inputs = finetuning.Inputs(held, np.append(sets.load("noise", "train")[1], 0), held[:20], sets.load("noise", "test")[1])
+
+    def trained(is_spoilt):
+        runs = []
+        for seed, (name, rows) in enumerate(list(MANY.items())[:5]):
+            network = units.split(finetuning.start("small_resnet", files.read_tensors(job_path(job)), 4, "default", seed), blocks)[1]
+            this = spoilt if is_spoilt and name == "16_2" else "nothing"
+            for weight in network.parameters() if this == "weights" else ():
+                weight.data.fill_(torch.nan)
+            runs.append(finetuning.FineTuning(network, np.append(rows[:-1], 40) if this == "images" else rows, seed))
+        *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, **TRAINING)
+        return last, [run.network.state_dict() for run in runs]
+
+    (sound, weights), (found, others) = trained(False), trained(True)
+    assert [row.diverged for row in sound] == [False] * 5
+    assert [row.diverged for row in found] == [False, False, True, False, False]
     for i in (0, 1, 3, 4):
-        assert last[i].train_loss == pytest.approx(good[i][0][-1]["train_loss"], rel=1e-5)
+        assert found[i] == sound[i]
+        assert all(torch.equal(weights[i][name], others[i][name]) for name in weights[i])
 
 
 # Activations

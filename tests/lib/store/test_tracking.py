@@ -89,6 +89,24 @@ def test_a_stage_becomes_a_run_and_its_cells_children(store):
     assert [(m.step, m.value) for m in history] == [(1, 40.0), (11, 60.0)]
 
 
+def test_a_run_that_diverged_arrives_whole_and_has_a_tag(store):
+    history = [
+        (1, {"test_accuracy": 40.0, "train_loss": 2.0, "diverged": False}),
+        (2, {"test_accuracy": 10.0, "train_loss": None, "diverged": True}),
+    ]
+    parent = store.run("journal", "a").info.run_id
+    for key, epochs in (
+        ("aa", history),
+        ("bb", history[:1]),
+        ("cc", [(2, {"test_accuracy": 10.0, "train_loss": float("nan"), "diverged": True})]),
+    ):
+        tracking.send_cell(store, parent, {"key": key, "params": CELL, "history": epochs, "time_ms": 0})
+    found = {run.data.tags["cell"]: run for run in store.runs("tags.diverged = 'true'")}
+    assert set(found) == {"aa", "cc"}
+    assert found["aa"].data.metrics == {"test_accuracy": 10.0, "train_loss": 2.0}
+    assert found["aa"].info.status == "FINISHED"
+
+
 def test_what_has_arrived_is_put_away_and_sending_it_again_adds_nothing(store):
     path = written()
     tracking.mirror(store, path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -185,10 +186,24 @@ def test_a_whole_network_is_trained_on_images(images):
     assert rows[-1].train_loss < rows[0].train_loss
 
 
-def test_a_loss_that_is_no_number_stops_the_run(source, images):
-    frozen, trained = units.split(start(source), 1)
-    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch \d"):
-        list(finetuning.finetune(trained, activations(frozen, images), np.arange(20), **(SETTINGS | {"lr": 1e30})))
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_run_that_diverges_goes_on_to_its_end_and_is_measured(blocks, source, images):
+    frozen, trained = units.split(start(source), blocks)
+    rows = list(finetuning.finetune(trained, activations(frozen, images), np.arange(20), **(SETTINGS | {"lr": 1e38, "epochs": 5})))
+    assert [row.epoch for row in rows] == [1, 3, 5]
+    assert rows[-1].diverged
+    assert rows[-1].train_loss is None
+    assert not any(later.diverged < earlier.diverged for earlier, later in pairwise(rows)), "once diverged, it stays so"
+    assert not torch.isfinite(trained.head.weight).all()
+    assert rows[-1].test_accuracy == 100 * (images.test_y == 0).mean(), "every image has the first class"
+
+
+def test_a_step_that_spoils_the_weights_after_the_last_loss_is_divergence_too(source, images):
+    frozen, head = units.split(start(source), 0)
+    settings = SETTINGS | {"lr": 1e38, "weight_decay": 1e38, "epochs": 1, "batch_size": 20}
+    (row,) = finetuning.finetune(head, activations(frozen, images), np.arange(20), **settings)
+    assert row.train_loss is not None
+    assert row.diverged
 
 
 def test_the_source_s_weights_are_taken_and_its_head_is_not(source):

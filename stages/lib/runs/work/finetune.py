@@ -17,9 +17,9 @@ from stages.lib.store import files
 from stages.lib.training import finetuning
 
 
-def run(batch: Batch) -> list[tuple[list[dict[str, Any]] | Exception, dict[str, Tensor]]]:
-    """The result of each cell: its evaluated epochs, or what went wrong; and what of its network is no longer the source's, which
-    are the trained weights and all statistics."""
+def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
+    """The result of each cell: its evaluated epochs; and what of its network is no longer the source's, which are the trained weights
+    and all statistics."""
     job, first = batch.job, batch.requests[0].cell
     weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
     inputs, chosen = inputs_of(batch)
@@ -33,7 +33,7 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]] | Exception, dict[str, 
     schedule = {"epochs": first.epochs, "eval_every": first.eval_every}
     view = replace(frozen_parts.view_of(job), augmented=job.augmented)
     evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
-    results = [rows[-1] if isinstance(rows[-1], Exception) else [asdict(row) for row in rows] for rows in evaluated]
+    results = [[asdict(row) for row in rows] for rows in evaluated]
     changed = [dict(network.named_buffers()) | run.network.state_dict() for network, run in zip(networks, runs, strict=True)]
     return list(zip(results, changed, strict=True))
 
