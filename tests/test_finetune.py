@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from stages import draw_subsets, finetune, source, upscale
+from stages import draw_subsets, evaluate_robustness, finetune, source, upscale
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import inference, sources
@@ -116,16 +116,40 @@ def test_one_process_gives_the_table_that_several_give(done, monkeypatch):
     assert (OUT / "runs.parquet").read_bytes() == before
 
 
-def test_runs_that_diverge_are_listed_and_the_others_are_kept(ready, monkeypatch):
-    ready.edit("params.yaml", finetune__lr=1.0e38, finetune__epochs=6, blocks=[0])
-    with pytest.raises(
-        RunError, match=r"finetune@natural: 4 of 4 runs failed; .*digits, blocks 0, n_images 40, seed 20000000: the loss is (nan|inf)"
-    ):
+def test_runs_that_fail_are_listed_and_computed_the_next_time(ready):
+    weights = sources.paths("natural", 0)[0]
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    ready.edit("params.yaml", finetune__frozen_batchnorm="batch", blocks=[0])  # so that no activations are computed before
+    failure = r"finetune@natural: 4 of 4 runs failed; .*digits, blocks 0, n_images 40, seed 20000000: .*no whole safetensors file"
+    with pytest.raises(RunError, match=failure):
         finetune.main("natural")
     assert not (OUT / "runs.parquet").exists()
-    ready.edit("params.yaml", finetune__lr=0.1)
+    weights.write_bytes(whole)
     finetune.main("natural")
-    assert len(pd.read_parquet(OUT / "runs.parquet")) == 4 * 6
+    assert len(pd.read_parquet(OUT / "runs.parquet")) == 4 * 2
+
+
+def test_runs_that_diverge_are_in_the_table_and_their_networks_are_attacked(ready):
+    """With a flag, an accuracy and no loss; and attacks on weights that are no numbers leave what the first class is right for."""
+    ready.edit("params.yaml", finetune__lr=1.0e38, finetune__epochs=6, blocks=[1])
+    finetune.main("natural")
+    table = pd.read_parquet(OUT / "runs.parquet")
+    last = table[table.epoch == 6]
+    share = 100 * (sets.load("digits", "test")[1] == 0).mean()
+    assert len(last) == 4
+    assert last.diverged.all()
+    assert last.train_loss.isna().all()
+    assert last.test_accuracy.to_numpy() == pytest.approx(share)
+    evaluate_robustness.main("natural")
+    attacked_table = pd.read_parquet(tables.robustness("natural") / "robustness.parquet")
+    of_kept = attacked_table[attacked_table.model == "finetuned"]
+    assert len(of_kept)
+    assert of_kept.accuracy.nunique() == 1
+    checks = pd.read_parquet(tables.robustness("natural") / "checks.parquet")
+    assert not checks[checks.model == "finetuned"].passed.all(), "the report doubts the figure"
+    with np.load(tables.robustness("natural") / "examples.npz") as examples:
+        assert all(np.isfinite(array).all() for array in examples.values())
 
 
 def test_longest_runs_come_first(ready, monkeypatch):

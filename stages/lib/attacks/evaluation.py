@@ -103,10 +103,14 @@ def withstood(
 
 
 def _attacked_labels(network: nn.Module, x: Tensor, y: Tensor, perturb: Perturb, aim: Aim) -> tuple[Tensor, Tensor]:
-    """The images after the attack, and the labels that the network gives them."""
+    """The images after the attack, and the labels that the network gives them.
+
+    Where the weights of a network are no numbers, neither are its gradients: a pixel that such an attack spoils stays as it was.
+    """
     with torch.no_grad():
         aims = aim(network(x), y) if aim is not AIMS[None] else y
     moved = perturb(network, x, aims)
+    moved = torch.where(moved.isfinite(), moved, x)
     with torch.no_grad():
         return moved, network(moved).argmax(1)
 
