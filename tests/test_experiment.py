@@ -1,6 +1,7 @@
 """The stage of all experiments: every run is one row for each measure, what is done is not done again, and what fails is listed."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,15 +35,29 @@ def test_it_leaves_runs_arrays_and_settings_and_a_second_time_computes_nothing(r
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == first
 
 
-def test_runs_that_fail_are_listed_and_the_others_are_kept(ready):
-    ready.edit("params.yaml", retrain__training=TINY | {"lr": 1e30})
-    failed = r"experiment@retrain: 1 of 3 runs failed; the others are kept. l2_eps0_5 on glyphs, retrained, 10, seed 0: the loss is"
+def test_runs_that_fail_are_listed_and_the_others_are_kept(source_ready):
+    turn_on(source_ready, "harden", harden__n_per_class=[2, 5000])
+    failed = (
+        r"experiment@harden: 3 of 6 runs failed; the others are kept. l2_eps0_5 on digits, .*: harden.n_per_class is 5000; allowed: 1 to"
+    )
     with pytest.raises(RunError, match=failed):
-        experiment.main("retrain")
-    assert not OUT.exists()
-    ready.edit("params.yaml", retrain__k=[1])
+        experiment.main("harden")
+    assert not (tables.RESULTS / "harden").exists()
+    events = [json.loads(line) for path in Path(".runs").rglob("*.jsonl") for line in path.read_text().splitlines()]
+    found = [event for event in events if event["event"] == "cell"]
+    assert sorted(event["params"]["method"] for event in found) == ["adversarial", "finetuned", "transferred"]
+    assert {"clean", "pgd20", "cw20", "passes"} <= set(found[0]["history"][0][1])
+    source_ready.edit("params.yaml", harden__n_per_class=[2])
+    experiment.main("harden")
+    assert set(pd.read_parquet(tables.RESULTS / "harden" / "runs.parquet").setting) == {2.0}
+
+
+def test_runs_that_diverge_are_results(ready):
+    ready.edit("params.yaml", retrain__training=TINY | {"lr": 1e30})
     experiment.main("retrain")
-    assert set(pd.read_parquet(OUT / "runs.parquet").setting) == {0.0, 1.0}
+    table = pd.read_parquet(OUT / "runs.parquet")
+    assert table[table.measure == tables.DIVERGED].set_index("setting").value.to_dict() == {10.0: 1.0}
+    assert table[(table.setting == 10.0) & (table.measure == "clean")].value.between(0, 100).all()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +85,7 @@ def test_an_experiment_without_a_section_says_so(workspace):
 def test_it_runs_alone_through_dvc_with_nested_keys_of_the_command_line_and_then_is_in_the_report(copy):
     """What all four experiments show in the report, tests/test_profiles_shafahi.py holds."""
     turn_on(copy, "retrain", retrain__k=[1], retrain__n_seeds=1)
-    nested = ["-S", "retrain.training.steps=3", "-S", "retrain.measured.max_images=8"]
+    nested = ["-S", "retrain.training.steps=3", "-S", "retrain.measured.max_images=8", "-S", "retrain.training.lr=1.0e+38"]
     assert ran(copy.dvc("exp", "run", *nested, "experiment@retrain").stdout) == ["check", "experiment@retrain"]
     settings = json.loads(copy.text("models/results/retrain/settings.json"))
     assert (settings["training"]["steps"], settings["measured"]["max_images"]) == (3, 8)
@@ -80,6 +95,8 @@ def test_it_runs_alone_through_dvc_with_nested_keys_of_the_command_line_and_then
     page = copy.text("reports/report.html")
     assert "Adversarially Robust Transfer Learning" in page
     assert "Robustness transfers with robust features" in page
+    assert "<b>1 runs diverged</b>" in page
+    assert "on glyphs: 1 of 2, at the learning rate 1e+38." in page
     assert set(pd.read_csv(copy.folder / "reports/tables/experiments.csv")["experiment"]) == {"retrain"}
     assert list((copy.folder / "reports/figures").glob("shafahi*.svg"))
 

@@ -20,6 +20,8 @@ def robustness(source: str) -> Path:
     return Path("models/robustness") / source
 
 
+DIVERGED = "diverged"  # a run whose loss was not finite: a column of runs, and a measure of the runs of experiments
+
 RUNS = {
     "source": "string", "target": "string", "blocks": "string", "n_images": "int64", "seed": "int64", "epoch": "int64",
     "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "diverged": "bool", "source_model": "int64",
@@ -48,4 +50,5 @@ EXPERIMENT_RUNS = {
     "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",
     "value": "float64", "cell": "string",
 }  # fmt: skip
-"""runs.parquet of an experiment: a row per run and measure, such as `clean` or the name of an attack; accuracy in percent."""
+"""runs.parquet of an experiment: a row per run and measure, such as `clean` or the name of an attack; accuracy in percent. A run
+whose trained network has weights that are no numbers has the measure `diverged` besides, with the value 1."""

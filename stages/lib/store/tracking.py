@@ -30,12 +30,12 @@ from mlflow.tracking import MlflowClient
 from requests import RequestException
 
 from stages.lib.store import files, journal
+from stages.lib.store.tables import DIVERGED
 
 AWAY = (MlflowException, RequestException)
 """Errors that a store raises when it cannot be reached."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
-DIVERGED = "diverged"  # a run whose loss was not finite, in its history and as a tag: `tags.diverged = 'true'` finds all of them
 
 
 def address() -> str:
@@ -140,7 +140,7 @@ def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> 
 
     Args:
         cell: key, params, history [(epoch, {metric: value})], time_ms. Values that are no numbers are not sent; where the history says
-            that the run has `diverged`, the run has a tag of that name.
+            that the run has `diverged`, the run has a tag of that name: `tags.diverged = 'true'` finds all of them.
         run: the cell's run in the store, finished or begun; None where there is none.
     """
     if run is not None and run.info.status == "FINISHED":

@@ -121,7 +121,8 @@ def gradients(by_source: dict[str, dict[str, np.ndarray]], labels: dict[str, str
 
 
 def _shown(gradient: np.ndarray) -> np.ndarray:
-    """Around grey, so that three standard deviations fill the range."""
+    """Around grey, so that three standard deviations fill the range; all grey where the gradient is no number."""
+    gradient = np.nan_to_num(gradient, posinf=0.0, neginf=0.0)
     return np.clip(0.5 + gradient / (6 * gradient.std() + 1e-30), 0, 1)
 
 

@@ -50,3 +50,4 @@ def test_gradients_are_shown_around_grey():
     assert shown[1] == 0.5
     assert shown[0] == pytest.approx(1 - shown[2])
     assert np.isfinite(figures._shown(np.zeros((2, 2)))).all()
+    assert (figures._shown(np.full((2, 2), np.nan)) == 0.5).all()

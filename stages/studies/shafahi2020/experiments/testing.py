@@ -11,6 +11,8 @@ from stages.lib.datasets import pixels
 from stages.lib.networks import inference
 from stages.lib.networks.devices import device_of
 from stages.lib.networks.inference import CutNetwork, View
+from stages.lib.store.tables import DIVERGED
+from stages.lib.training import finetuning
 
 SEED = 0  # of the random draws of attacks
 
@@ -19,6 +21,8 @@ Images = tuple[np.ndarray, np.ndarray]  # x, uint8 [n, H, W, 1 or 3], and y, int
 
 def tested(network: nn.Sequential, trained_on: Images, test: Images, size: int, measured: dict[str, Any]) -> dict[str, float]:
     """Percent of the first images that are labelled correctly: `train`, and of the test `clean` and one under the name of each attack.
+
+    Of a network with weights that are no numbers, these are the accuracies of the first class, and `diverged` is 1 beside them.
 
     Args:
         size: pixels a side that the network takes.
@@ -32,4 +36,5 @@ def tested(network: nn.Sequential, trained_on: Images, test: Images, size: int, 
         radii = [measured["eps"]]
         standing = [s for _, s in evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=radii, seed=SEED, aim=aim)]
         percent |= {"clean": 100 * standing[0].mean(), name: 100 * standing[-1].mean()}
-    return {name: float(value) for name, value in percent.items()}
+    flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1}
+    return {name: float(value) for name, value in (percent | flags).items()}
