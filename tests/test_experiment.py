@@ -95,7 +95,7 @@ def test_it_runs_alone_through_dvc_with_nested_keys_of_the_command_line_and_then
     page = copy.text("reports/report.html")
     assert "Adversarially Robust Transfer Learning" in page
     assert "Robustness transfers with robust features" in page
-    assert "<b>1 runs diverged</b>" in page
+    assert "<b>1 run diverged</b>" in page
     assert "on glyphs: 1 of 2, at the learning rate 1e+38." in page
     assert set(pd.read_csv(copy.folder / "reports/tables/experiments.csv")["experiment"]) == {"retrain"}
     assert list((copy.folder / "reports/figures").glob("shafahi*.svg"))
