@@ -15,7 +15,7 @@ from stages.lib.report.cards import labels_of
 from stages.lib.report.results import Results
 from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
 from stages.lib.store import files
-from stages.lib.store.tables import ATTACKED, CHECKS, EXPERIMENT_RUNS, RESULTS, RUNS, finetuned, robustness
+from stages.lib.store.tables import ATTACKED, CHECKS, EXPERIMENT_IMAGES, EXPERIMENT_RUNS, RESULTS, RUNS, finetuned, robustness
 
 SAMPLES = 12  # pictures of a split
 SHOWN = 96  # pixels a side of a picture on the page, at most
@@ -23,11 +23,12 @@ SHOWN = 96  # pixels a side of a picture on the page, at most
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """What an experiment left: its runs, a row for each run and measure; arrays; and the settings that it ran with."""
+    """What an experiment left: its runs, a row for each run and measure; each test image; arrays; and the settings that it ran with."""
 
     settings: dict[str, Any]
     runs: pd.DataFrame
     arrays: dict[str, np.ndarray]
+    images: pd.DataFrame
 
 
 def load_experiments(names: list[str]) -> dict[str, ExperimentResults]:
@@ -37,6 +38,7 @@ def load_experiments(names: list[str]) -> dict[str, ExperimentResults]:
             settings=files.read_json(RESULTS / name / "settings.json"),
             runs=read_table(RESULTS / name / "runs.parquet", list(EXPERIMENT_RUNS)),
             arrays=read_arrays(RESULTS / name / "arrays.npz"),
+            images=read_table(RESULTS / name / "images.parquet", list(EXPERIMENT_IMAGES)),
         )
         for name in names
     }

@@ -43,7 +43,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
             train_heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
         if warm < how["steps"]:
             train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
-    return tested(network, (x, y), test, target.image_size, run.measured), None
+    return tested(network, (x, y), test, target.image_size, run.measured)
 
 
 def train_without_forgetting(
