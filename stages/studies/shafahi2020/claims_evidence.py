@@ -45,9 +45,22 @@ def _under_attack(results: Results, target: str, rows: pd.DataFrame, norm: str) 
         if name in scores:
             first = attacked.iloc[0]
             comparison = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
-            counts, pair = [int(first["n_test"])] * 2, [name, results.natural]
-            evidence = over_images(comparison, scores[pair].tolist(), counts, [1, -1], note=NOTE)
+            pair = [name, results.natural]
+            counts, shared = [int(at(attacked, source=source)["n_test"].min()) for source in pair], _shared(results, attacked, pair)
+            note = NOTE if shared is None else PAIRED
+            evidence = over_images(comparison, scores[pair].tolist(), counts, [1, -1], note=note, correlation=shared or 0.0)
             yield _less_accurate(evidence, clean.reindex(pair).tolist(), counts) or evidence
+
+
+def _shared(results: Results, attacked: pd.DataFrame, pair: list[str]) -> float | None:
+    """The correlation of the results of two sources' models, image by image; None where they were attacked on different images."""
+    if results.standing.empty:
+        return None
+    keys = ["model", "source", "dataset", "blocks", "n_images", "seed", "norm", "eps"]
+    rows = results.standing.merge(attacked[keys], on=keys)
+    left, right = (at(rows, source=source).groupby("image")["correct"].mean() for source in pair)
+    same = len(left) > 0 and left.index.equals(right.index)
+    return statistics.correlation(left.to_numpy(float), right.to_numpy(float)) if same else None
 
 
 def _less_accurate(evidence: Evidence, clean: list[float], counts: list[int]) -> Evidence | None:
