@@ -74,7 +74,7 @@ def blobs(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def victims() -> Victims:
-    x, y = blobs(256)
+    x, y = blobs(192)
 
     def trained(**attack) -> nn.Sequential:
         torch.manual_seed(0)
@@ -110,8 +110,7 @@ def test_an_honest_evaluation_passes_every_check(victims, kind, norm):
 
 BLIND = {"black box", "transfer"}  # rivals that follow no gradient of the network
 BROKEN = {  # what the images or the logits go through, and the checks that must fail
-    "noise": ("images", lambda x: x + 0.3 * torch.randn_like(x), {"repeat"}),
-    "little noise": ("images", lambda x: x + 0.01 * torch.randn_like(x), {"repeat"}),
+    "noise": ("images", lambda x: x + 0.01 * torch.randn_like(x), {"repeat"}),
     "statistics of the batch": ("images", of_the_batch, {"batch"}),
     "rounded pixels": ("images", partial(rounded, levels=15), {"gradient", "slope", "large eps"} | BLIND),
     "rounded logits": ("logits", partial(rounded, levels=1), {"gradient", "slope"} | BLIND),
@@ -125,7 +124,7 @@ WEAK = {  # settings of an attack that is too weak for the natural network, and 
 }
 
 
-@pytest.mark.parametrize(("name", "norm"), [*product(BROKEN, ["linf"]), ("shattered gradients", "l2"), ("gradients of random sign", "l2")])
+@pytest.mark.parametrize(("name", "norm"), [*product(BROKEN, ["linf"]), ("shattered gradients", "l2")])
 def test_a_broken_network_is_caught(victims, name, norm):
     where, function, expected = BROKEN[name]
     parts = [Through(function), victims.natural] if where == "images" else [victims.natural, Through(function)]
