@@ -1,9 +1,10 @@
 """Accuracy under attack against eps, image by image: of a source on its own data, and of networks fine-tuned from it.
 
-Reads models/sources/<source>/, models/finetuned/<source>/weights/, data/images/ of targets and source data, params.yaml:
-evaluate_robustness. Writes models/robustness/<source>/: robustness.parquet, a row for each network, attack, norm and eps,
-images.parquet, the same of each image, checks.parquet, whether these figures can be trusted, and examples.npz, images before and
-after the first attack of each norm, at its largest eps, of the source and of one network of each target.
+Reads models/sources/, models/finetuned/<source>/weights/, data/images/ of targets and source data, params.yaml: evaluate_robustness,
+and sources, among which the checks look for a network whose adversarial examples they try. Writes models/robustness/<source>/:
+robustness.parquet, a row for each network, attack, norm and eps, images.parquet, the same of each image, checks.parquet, whether these
+figures can be trusted, and examples.npz, images before and after the first attack of each norm, at its largest eps, of the source and
+of one network of each target.
 """
 
 from importlib import import_module
@@ -25,11 +26,11 @@ from stages.lib.store.tables import ATTACKED, CHECKS, PER_IMAGE, WORST, kept_wei
 
 
 def main(source: str) -> None:
-    settings, out = params.section("evaluate_robustness"), robustness(source)
+    settings, compared, out = params.section("evaluate_robustness"), params.section("sources"), robustness(source)
     networks = networks_of(source)
     inputs = [sources.folder_of(source), kept_weights(source), *(IMAGES / name for name in dict.fromkeys(n.dataset for n in networks))]
     with execution("evaluate_robustness", source, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
-        evaluations = evaluations_of(networks, settings.norms, settings)
+        evaluations = evaluations_of(networks, settings.norms, settings, compared)
         missing.compute(f"evaluate_robustness@{source}", "robustness", {asked.key: asked for asked in evaluations}, compute,
                         settings=params.section("grid"), preload=list(WORK.values()), unit="attack")  # fmt: skip
         save(out, evaluations, journal)
@@ -46,13 +47,14 @@ def save(out: Path, evaluations: list[Evaluation], journal: Journal) -> None:
     for (network, norm), group in groupby(evaluations, key=lambda asked: (asked.network, asked.norm)):
         asked = list(group)
         arrays = {one.name: cells.arrays("robustness", one.key) for one in asked if one.name != CHECKING}
-        standing = {name: of_attack.pop("standing") for name, of_attack in arrays.items()}
+        standing, tested = ({name: of_attack.pop(key) for name, of_attack in arrays.items()} for key in ("standing", "tested"))
+        places = next(iter(tested.values()))  # the same for all attacks
         standing[WORST] = np.logical_and.reduce(list(standing.values()))
         for attack, stood in standing.items():
             for eps, correct in zip(asked[0].radii, stood, strict=True):
                 where = network.columns | {"attack": attack, "norm": norm, "eps": eps}
                 rows.append(where | {"accuracy": 100 * correct.mean(), "n_test": len(correct)})
-                images.append(pd.DataFrame(where | {"image": np.arange(len(correct)), "correct": correct}))
+                images.append(pd.DataFrame(where | {"image": places, "correct": correct}))
         checks += [network.columns | {"norm": norm} | check for one in asked if one.name == CHECKING
                    for check in cells.load("robustness", one.key)["checks"]]  # fmt: skip
         for name, array in next(iter(arrays.values())).items():

@@ -1,7 +1,8 @@
 """An experiment of a paper beyond fine-tuning: all runs that its section of params.yaml asks for; each run is a cell of the store.
 
 Reads models/sources/, data/images/, params.yaml: the section of the experiment's name. Writes models/results/<experiment>/: runs.parquet,
-a row for each run and measure, arrays.npz, from which the report draws pictures, and settings.json, the section.
+a row for each run and measure, images.parquet, a row for each of their test images, arrays.npz, from which the report draws pictures,
+and settings.json, the section.
 """
 
 from pathlib import Path

@@ -118,11 +118,12 @@ def activations() -> Work:
 def _evaluation(name: str) -> Work:
     from stages import evaluate_robustness
     from stages.lib.networks import sources
-    from stages.lib.runs.attacked import AttackedNetwork, Evaluation
+    from stages.lib.runs.attacked import AttackedNetwork, Evaluation, OtherNetwork
 
     def asked() -> Evaluation:
         network = AttackedNetwork(sources.pretrained_of(sources.card_of("src")), "noise")
-        return Evaluation(network, "linf", name, MEASURED["attacks"]["pgd20"], [0.0, 0.03], 8, 4)
+        other = OtherNetwork(network.source, own_head=False, train="train") if name == "checks" else None
+        return Evaluation(network, "linf", name, [MEASURED["attacks"]["pgd20"]], [0.0, 0.03], 8, 4, other)
 
     return Work(lambda: asked().key, lambda: evaluate_robustness.compute(asked()), asked().module)
 

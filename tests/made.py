@@ -125,6 +125,7 @@ def no_attacks(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     NOTHING.astype(tables.ATTACKED).to_parquet(folder / "robustness.parquet")
     UNCHECKED.astype(tables.CHECKS).to_parquet(folder / "checks.parquet")
+    pd.DataFrame(columns=list(tables.PER_IMAGE)).astype(tables.PER_IMAGE).to_parquet(folder / "images.parquet")
     np.savez(folder / "examples.npz")
 
 

@@ -1,7 +1,9 @@
 """Experiments of Shafahi et al. (2020) as their stage leaves them, made so that every mean is known."""
 
+from collections.abc import Callable
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.store import tables
@@ -11,6 +13,7 @@ from stages.studies.shafahi2020.numbers import Transfers
 NATURAL = {"architecture": "madry_wide_resnet32_10", "threat": None, "dataset": "cifar100", "part": None}
 ROBUST = NATURAL | {"threat": {"norm": "linf", "eps": 8 / 255, "perturbation": "PGD(7)"}}
 HOW = {"kind": "pgd", "steps": 20, "step_ratio": 5.0, "loss": "cross_entropy", "random_start": True, "restarts": 1, "target": None}
+NOT_ACCURACY = ("images", "passes", "train distance", "test distance")
 CARDS = {"nat": NATURAL, "rob": ROBUST}
 
 
@@ -50,16 +53,30 @@ def rows() -> list[tuple]:
     return found
 
 
-def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:
+def images(runs: pd.DataFrame, order: Callable[[int], np.ndarray]) -> pd.DataFrame:
+    """Test images of these runs, of which as many are correct as their accuracy says, by the order in which they become it."""
+    parts = [
+        pd.DataFrame(row._asdict() | {"image": np.arange(row.n_test), "correct": order(row.n_test) < row.value / 100 * row.n_test - 1e-9})
+        for row in runs[runs["n_test"] > 0].itertuples(index=False)
+    ]
+    return pd.concat(parts, ignore_index=True)[list(tables.EXPERIMENT_IMAGES)]
+
+
+def transfers(
+    rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, order: Callable[[int], np.ndarray] = np.arange, **arrays: dict
+) -> Transfers:
     """Experiments of Shafahi et al. with these runs.
 
     Args:
+        order: of so many images the order in which they become correct as accuracy rises, called for each run.
         rows: experiment, source, target, method, setting, seed, measure, value.
     """
-    runs = pd.DataFrame(rows, columns=["experiment", *list(tables.EXPERIMENT_RUNS)[:-1]])
+    runs = pd.DataFrame(rows, columns=["experiment", *list(tables.EXPERIMENT_RUNS)[:-2]])
+    runs["n_test"] = [0 if measure in NOT_ACCURACY else n_test for measure in runs["measure"]]
     by_experiment = {name: own.drop(columns="experiment").assign(cell="c") for name, own in runs.groupby("experiment")}
+    of_images = {name: images(own, order) for name, own in by_experiment.items()}
     cards = cards or {}
     return Transfers(
-        *numbers.tables_of(by_experiment, "pgd20", n_test), cards=cards, labels={name: name for name in cards}, attack="pgd20",
-        margin_attack="cw20", norm="linf", eps=8 / 255, how=HOW, n_test=n_test, classes=dict.fromkeys(runs["target"], 10), **arrays,
+        *numbers.tables_of(by_experiment, of_images, "pgd20"), cards=cards, labels={name: name for name in cards}, attack="pgd20",
+        margin_attack="cw20", norm="linf", eps=8 / 255, how=HOW, n_test=str(n_test), classes=dict.fromkeys(runs["target"], 10), **arrays,
     )  # fmt: skip

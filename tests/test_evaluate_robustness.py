@@ -8,15 +8,26 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
 from stages import draw_subsets, evaluate_robustness, finetune
+from stages.lib.attacks import evaluation
+from stages.lib.datasets import pixels, sampling
 from stages.lib.datasets.sets import IMAGES, load
 from stages.lib.networks import inference, sources
 from stages.lib.runs import attacked, missing
+from stages.lib.runs.work import other
 from stages.lib.runs.work.attacked import network_of
+from stages.lib.settings import params
 from stages.lib.store import cells, tables
 from stages.lib.workers import executors, pool
+
+
+def drawn(dataset: str) -> list[np.ndarray]:
+    """The images that are attacked, and their labels."""
+    x, y = load(dataset, "test")
+    return [array[sampling.stratified(y, 16)] for array in (x, y)]
 
 
 def accuracy(network, x, y) -> float:
@@ -62,21 +73,64 @@ def test_accuracy_is_the_mean_over_images_and_the_worst_case_that_over_attacks(r
 def test_the_checks_say_what_they_found(ready):
     table = pd.read_parquet(OUT / "checks.parquet")
     assert dict(table.dtypes.astype(str)) == tables.CHECKS
-    names = ["repeat", "batch", "gradient", "eps", "large eps", "one step", "steps", "black box"]
+    names = ["repeat", "batch", "gradient", "slope", "large eps", "one step", "margin", "black box", "transfer"]
     assert {key: list(rows.check) for key, rows in table.groupby(["model", "norm"])} == {
         (model, norm): names for model in ("finetuned", "source") for norm in ("l2", "linf")
     }
     assert table.set_index("check").passed[["repeat", "batch"]].all()
     assert table.says.str.contains("%|of the largest").all()
+    assert table[table.check == "transfer"].says.str.contains("adversarial examples of another network").all()
 
 
-def test_an_attack_that_is_added_leaves_what_the_others_found(ready, monkeypatch):
+def test_the_images_are_drawn_from_all_classes_and_are_the_same_for_all(ready):
+    images, table = pd.read_parquet(OUT / "images.parquet"), pd.read_parquet(OUT / "robustness.parquet")
+    for dataset, rows in images.groupby("dataset"):
+        labels = load(dataset, "test")[1]
+        drawn = sampling.stratified(labels, 16)
+        assert {tuple(places) for places in rows.groupby(["model", "attack", "norm", "eps"]).image.unique()} == {tuple(drawn)}
+        assert np.ptp(np.bincount(labels[drawn])) <= 1
+    assert (
+        images.groupby(["model", "attack", "norm", "eps"]).size().to_dict()
+        == table.set_index(["model", "attack", "norm", "eps"]).n_test.to_dict()
+    )
+    examples = np.load(OUT / "examples.npz")
+    labels = load("digits", "test")[1]
+    assert examples["finetuned_digits_l2_label"].tolist() == labels[examples["finetuned_digits_l2_image"]].tolist()
+    assert set(examples["finetuned_digits_l2_image"]) <= set(images[images.dataset == "digits"].image)
+    assert len(set(examples["finetuned_digits_l2_label"])) == 8
+
+
+def test_of_a_split_with_fewer_images_all_are_attacked_and_counted(ready):
+    ready.edit("params.yaml", evaluate_robustness__max_images=100_000, evaluate_robustness__l2=[], evaluate_robustness__linf=[])
+    evaluate_robustness.main("l2_eps0_5")
+    table = pd.read_parquet(OUT / "robustness.parquet")
+    assert table.groupby("dataset").n_test.unique().to_dict() == {name: [len(load(name, "test")[1])] for name in ("digits", "glyphs")}
+
+
+def test_another_network_is_the_first_other_source_with_its_own_head_or_a_fitted_one(ready):
+    source, tuned = attacked.networks_of("l2_eps0_5")
+    assert [(o.source.name, o.own_head) for o in (attacked.other_of(n, ["random", "l2_eps0_5", "natural"]) for n in (source, tuned))] == [
+        ("natural", True), ("natural", False),
+    ]  # fmt: skip
+    assert attacked.other_of(tuned, ["random", "l2_eps0_5"]) is None
+    settings = params.section("evaluate_robustness")
+    keys = [{e.name: e.key for e in attacked.evaluations_of([tuned], ["l2"], settings, names)} for names in ([], ["natural"])]
+    assert [name for name in keys[0] if keys[0][name] != keys[1][name]] == ["checks"]
+    network, (x, y) = (
+        other.network_of(attacked.other_of(tuned, ["natural"]), tuned, pixels.prepare, torch.device("cpu")),
+        load("digits", "test"),
+    )
+    assert 100 * np.mean(evaluation.predicted(network, x, pixels.prepare) == y) > 30.0
+
+
+def test_an_attack_that_is_added_leaves_what_the_others_found_and_the_checks_are_of_all(ready, monkeypatch):
     computed = []
     monkeypatch.setattr(missing.executors, "workers", counted(computed))
     ready.edit("params.yaml", evaluate_robustness__attacks__cw={"kind": "pgd", "loss": "margin", "steps": 1, "step_ratio": 2.0})
     evaluate_robustness.main("l2_eps0_5")
-    assert sorted({task.name for task in computed}) == ["cw"]
-    assert len(computed) == 2 * 2  # models x norms
+    assert sorted({task.name for task in computed}) == ["checks", "cw"]
+    assert {len(task.attacks) for task in computed if task.name == "checks"} == {2}
+    assert len(computed) == 2 * 2 * 2  # models x norms x (attack, checks)
 
 
 def counted(computed: list):
@@ -93,11 +147,9 @@ def counted(computed: list):
 
 def test_clean_accuracy_is_that_of_the_network(ready):
     table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2' and attack == 'pgd20'").set_index("model").accuracy
-    x, y = (array[:16] for array in load("glyphs", "test"))
-    assert table["source"] == accuracy(sources.load("l2_eps0_5"), x, y)
+    assert table["source"] == accuracy(sources.load("l2_eps0_5"), *drawn("glyphs"))
     model = attacked.networks_of("l2_eps0_5")[1]
-    x, y = (array[:16] for array in load("digits", "test"))
-    assert table["finetuned"] == accuracy(network_of(model), x, y)
+    assert table["finetuned"] == accuracy(network_of(model), *drawn("digits"))
 
 
 def test_the_restored_network_has_the_accuracy_that_its_run_ended_with(ready):

@@ -26,9 +26,20 @@ def ready(source_ready):
 def test_it_leaves_runs_arrays_and_settings_and_a_second_time_computes_nothing(ready, monkeypatch):
     experiment.main("retrain")
     first = {path.name: path.read_bytes() for path in OUT.iterdir()}
-    assert set(first) == {"runs.parquet", "arrays.npz", "settings.json"}
+    assert set(first) == {"runs.parquet", "images.parquet", "arrays.npz", "settings.json"}
     assert dict(pd.read_parquet(OUT / "runs.parquet").dtypes.astype(str)) == tables.EXPERIMENT_RUNS
     assert not np.load(OUT / "arrays.npz").files
+    images = pd.read_parquet(OUT / "images.parquet")
+    assert dict(images.dtypes.astype(str)) == tables.EXPERIMENT_IMAGES
+    of_run = images.groupby(["method", "setting", "measure"])
+    accuracies = pd.read_parquet(OUT / "runs.parquet").set_index(["method", "setting", "measure"])
+    assert accuracies["value"][of_run.size().index].to_dict() == pytest.approx((100 * of_run["correct"].mean()).to_dict())
+    assert accuracies["n_test"][of_run.size().index].to_dict() == of_run.size().to_dict()
+    assert accuracies["n_test"].drop(of_run.size().index).groupby("measure").unique().to_dict() == {"images": [0], "train": [16]}
+    assert (images.groupby(["method", "setting", "measure"])["image"].unique().map(tuple).nunique(), images["image"].max() > 16) == (
+        1,
+        True,
+    )
     assert registry.EXPERIMENTS["retrain"].settings(**json.loads(first["settings.json"])) == registry.section("retrain")
     monkeypatch.setattr(cells, "save", lambda *_: pytest.fail("computed again"))
     experiment.main("retrain")

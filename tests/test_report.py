@@ -101,6 +101,8 @@ def make_robustness(folder: Path, source: str, targets: list[str]) -> None:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=tables.ATTACKED).to_parquet(folder / "robustness.parquet")
+    of_images = [(*row[:-2], image, image < 2 * row[-2]) for row in rows if row[6] == "worst" for image in range(200)]
+    pd.DataFrame(of_images, columns=tables.PER_IMAGE).to_parquet(folder / "images.parquet")
     checks = [
         (
             *model[:1],

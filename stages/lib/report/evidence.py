@@ -117,12 +117,12 @@ def _over(comparison: str, values: np.ndarray, models: np.ndarray, of: str, expe
 
 def over_images(
     comparison: str, percents: Sequence[float], counts: Sequence[int | None], signs: Sequence[int], *, expected: int = 1,
-    note: str = "", constant: float = 0.0,
+    note: str = "", constant: float = 0.0, correlation: float = 0.0,
 ) -> Evidence:  # fmt: skip
     """Evidence from accuracies on test images: no interval over seeds, but the binomial one, where the number of images is known.
 
     Args:
-        percents, counts, signs: as `statistics.contrast` takes them.
+        percents, counts, signs, correlation: as `statistics.contrast` takes them.
         expected: sign that the claim predicts; 0: no verdict.
         note: what the interval is over.
         constant: percentage points that are added to the signed sum, such as minus the accuracy of guessing.
@@ -130,8 +130,8 @@ def over_images(
     if None in counts:
         mean = float(np.dot(percents, signs)) + constant
         return Evidence(comparison, mean, n=1, of="model each", expected=expected, note="no interval: number of test images unknown")
-    mean, low, high = (value + constant for value in statistics.contrast(percents, counts, signs))
-    p = statistics.contrast_p_value(percents, counts, signs, constant)
+    mean, low, high = (value + constant for value in statistics.contrast(percents, counts, signs, correlation=correlation))
+    p = statistics.contrast_p_value(percents, counts, signs, constant, correlation)
     return Evidence(comparison, mean, low, high, min(counts), "test images", expected, p, note=note)
 
 

@@ -12,10 +12,21 @@ from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks.sources import count, paths
 from stages.lib.report.cards import labels_of
-from stages.lib.report.results import Results
+from stages.lib.report.results import Results, at
 from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
 from stages.lib.store import files
-from stages.lib.store.tables import ATTACKED, CHECKS, EXPERIMENT_RUNS, RESULTS, RUNS, finetuned, robustness
+from stages.lib.store.tables import (
+    ATTACKED,
+    CHECKS,
+    EXPERIMENT_IMAGES,
+    EXPERIMENT_RUNS,
+    PER_IMAGE,
+    RESULTS,
+    RUNS,
+    WORST,
+    finetuned,
+    robustness,
+)
 
 SAMPLES = 12  # pictures of a split
 SHOWN = 96  # pixels a side of a picture on the page, at most
@@ -23,11 +34,12 @@ SHOWN = 96  # pixels a side of a picture on the page, at most
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """What an experiment left: its runs, a row for each run and measure; arrays; and the settings that it ran with."""
+    """What an experiment left: its runs, a row for each run and measure; each test image; arrays; and the settings that it ran with."""
 
     settings: dict[str, Any]
     runs: pd.DataFrame
     arrays: dict[str, np.ndarray]
+    images: pd.DataFrame
 
 
 def load_experiments(names: list[str]) -> dict[str, ExperimentResults]:
@@ -37,6 +49,7 @@ def load_experiments(names: list[str]) -> dict[str, ExperimentResults]:
             settings=files.read_json(RESULTS / name / "settings.json"),
             runs=read_table(RESULTS / name / "runs.parquet", list(EXPERIMENT_RUNS)),
             arrays=read_arrays(RESULTS / name / "arrays.npz"),
+            images=read_table(RESULTS / name / "images.parquet", list(EXPERIMENT_IMAGES)),
         )
         for name in names
     }
@@ -61,6 +74,7 @@ def load_results(settings: dict[str, Any]) -> Results:
         concatenated([read_table(robustness(source) / f"{name}.parquet", list(columns)) for source in sources])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
+    images = concatenated([at(read_table(robustness(source) / "images.parquet", list(PER_IMAGE)), attack=WORST) for source in sources])
     models = {name: [files.read_json(paths(name, number)[1]) for number in range(count(name))] for name in sources}
     sizes = settings["draw_subsets"].n_images
     return Results(
@@ -76,6 +90,7 @@ def load_results(settings: dict[str, Any]) -> Results:
         blocks=nearest_blocks([str(b) for b in settings["blocks"]], str(wanted.headline.blocks)),
         size=nearest_size(sizes, wanted.headline.n_images),
         whole={target: sets.card_of(target).splits["train"].n for target in targets} if "all" in sizes else {},
+        standing=images,
     )
 
 

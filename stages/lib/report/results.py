@@ -9,7 +9,7 @@ from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.cards import Card, family_of, threat_of
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
-from stages.lib.store.tables import WORST
+from stages.lib.store.tables import PER_IMAGE, WORST
 
 MODEL = ["model", "source", "dataset", "blocks", "n_images"]  # a source, or what was fine-tuned from it: one model for each seed
 
@@ -33,6 +33,7 @@ class Results:
     blocks: str
     size: str
     whole: dict[str, int] = field(default_factory=dict)  # images of each target's whole training set, where that is a size
+    standing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*PER_IMAGE]))  # `worst`, image by image
     last: pd.DataFrame = field(init=False)  # of `runs`, the last epoch of each
     cards: dict[str, Card] = field(init=False)  # of the first model of each source
 

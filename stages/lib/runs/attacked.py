@@ -16,7 +16,6 @@ from stages.lib.store.tables import kept_weights
 
 CHECKING = "checks"  # in the place of an attack's name
 WORK = {"attack": "stages.lib.runs.work.attack", CHECKING: "stages.lib.runs.work.check_attack"}  # a table of choices (`choice.py`)
-DEFAULT_PGD = {"kind": "pgd", "steps": 20, "step_ratio": 2.5}  # is checked where the section names no PGD
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,32 @@ class AttackedNetwork:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class OtherNetwork:
+    """Another source that sees the images under attack, by its own head, or by one that is fitted to the dataset; for checks."""
+
+    source: Pretrained
+    own_head: bool  # as it was trained on these classes
+    train: str  # hash of the training images that its head is fitted to; empty where it has its own
+
+    @property
+    def contents(self) -> dict:
+        """All that decides its outputs, as part of a cell's key."""
+        return {"source": self.source.sha256, "architecture": self.source.architecture, "train": self.train}
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One attack on one network within one norm at every radius; or the checks of PGD there."""
+    """One attack on one network within one norm at every radius; or the checks of all attacks there."""
 
     network: AttackedNetwork
     norm: str
     name: str  # of the attack in params.yaml, or CHECKING
-    attack: dict  # its settings; of checks, those of the PGD that is checked
+    attacks: list[dict]  # its settings; of checks, those of all attacks, on which the figures rest together
     radii: list[float]  # rising, from 0
-    max_images: int  # of the test split, the first ones
-    check_images: int  # of these, the first that are labelled correctly; for checks
+    max_images: int  # that are drawn from the test split
+    check_images: int  # of these that are labelled correctly; for checks
+    other: OtherNetwork | None = None  # whose adversarial examples the network is tried on; for checks
 
     def __str__(self) -> str:
         return f"{self.name}, {self.norm}, {self.network.kind} {self.network.source.name} on {self.network.dataset}"
@@ -78,12 +92,14 @@ class Evaluation:
     def key(self) -> str:
         """The hash of all that decides the result; the attack's name decides nothing."""
         check_images = self.check_images if self.name == CHECKING else None
+        architectures = [self.network.source.architecture] + ([self.other.source.architecture] if self.other else [])
         made_by = deciding.code_of(
-            self.module, deciding.modules_of_architecture(self.network.source.architecture), deciding.modules_of_norm(self.norm),
-            deciding.modules_of_attack(self.attack),
+            self.module, *map(deciding.modules_of_architecture, architectures), deciding.modules_of_norm(self.norm),
+            *map(deciding.modules_of_attack, self.attacks),
         )  # fmt: skip
         return files.digest_of(self.network.contents | made_by | {
-            "norm": self.norm, "radii": self.radii, "attack": self.attack, "max_images": self.max_images, "check_images": check_images,
+            "norm": self.norm, "radii": self.radii, "attacks": self.attacks, "max_images": self.max_images, "check_images": check_images,
+            "other": self.other and self.other.contents,
         })  # fmt: skip
 
 
@@ -100,18 +116,37 @@ def networks_of(source: str) -> list[AttackedNetwork]:
     return networks
 
 
-def evaluations_of(networks: list[AttackedNetwork], norms: tuple[str, ...], settings: EvaluateRobustnessSettings) -> list[Evaluation]:
-    """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too."""
-    attacks = {name: attack.model_dump() for name, attack in settings.attacks.items()}
-    if settings.check_images:
-        attacks |= {CHECKING: next((attack for attack in attacks.values() if attack["kind"] == "pgd"), DEFAULT_PGD)}
+def evaluations_of(
+    networks: list[AttackedNetwork], norms: list[str], settings: EvaluateRobustnessSettings, compared: list[str]
+) -> list[Evaluation]:
+    """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too.
+
+    Args:
+        compared: the sources among which the checks look for another network.
+    """
+    attacks = {name: [attack.model_dump()] for name, attack in settings.attacks.items()}
     radii = {norm: sorted({0.0, *settings.radii(norm)}) for norm in norms}
-    return [
-        Evaluation(network, norm, name, attack, radii[norm], settings.max_images, settings.check_images)
-        for network in networks
-        for norm in norms
-        for name, attack in attacks.items()
-    ]
+    evaluations = []
+    for network in networks:
+        asked = {name: (of_name, None) for name, of_name in attacks.items()}
+        if settings.check_images:
+            asked[CHECKING] = [attack for [attack] in attacks.values()], other_of(network, compared)
+        evaluations += [
+            Evaluation(network, norm, name, of_name, radii[norm], settings.max_images, settings.check_images, other)
+            for norm in norms
+            for name, (of_name, other) in asked.items()
+        ]
+    return evaluations
+
+
+def other_of(network: AttackedNetwork, compared: list[str]) -> OtherNetwork | None:
+    """The first other source that has learnt anything; None where there is none, and where no images are at hand to fit its head to."""
+    for card in (sources.card_of(name) for name in compared if name != network.source.name):
+        own_head = (card.dataset, card.part) == (network.dataset, network.part)
+        train = card_of(network.dataset).splits.get("train")
+        if card.classes is not None and (own_head or train):
+            return OtherNetwork(sources.pretrained_of(card), own_head, "" if own_head else train.sha256)
+    return None
 
 
 def at_hand(dataset: str) -> bool:

@@ -16,7 +16,9 @@ from stages.lib.settings import params
 from stages.lib.settings.catalog import Part
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
-from stages.lib.store.tables import EXPERIMENT_RUNS
+from stages.lib.store.tables import EXPERIMENT_IMAGES, EXPERIMENT_RUNS
+
+CORRECT, IMAGE = "correct/", "image/"  # before the name of a measure: which images were correct, and their places in the test split
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class Run:
     seed: int
     how: dict[str, Any]  # settings of the training
     measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`; empty where no robustness is measured
-    module: str  # dotted name; its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None
+    module: str  # dotted name; its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None, such
+    # as `CORRECT + measure` (bool [n]) and `IMAGE + measure` (int64 [n])
     part: Part | None = None  # of the target's classes
 
     def __str__(self) -> str:
@@ -78,7 +81,8 @@ class Assignment:
 def compute(
     experiment: str, runs: list[Run], out: Path, journal: Journal, prepare: Callable[[list[Run]], dict[str, Path]] | None = None
 ) -> None:
-    """Compute the runs that the store lacks, several at once, and write the table of all: a row for each run and measure.
+    """Compute the runs that the store lacks, several at once, and write the tables of all: a row for each run and measure, and for each
+    of their test images.
 
     Args:
         prepare: called first with the runs that are lacking, where there are any; computes files that runs share, and returns the
@@ -100,13 +104,26 @@ def compute(
     missing.compute(
         f"experiment@{experiment}", experiment, tasks, _work, settings=params.section("grid"), preload=preload, unit="run", ended=ended
     )
-    rows = []
-    for run in runs:
-        values = cells.load(experiment, run.key)["values"]
-        rows += [run.columns | {"measure": name, "value": value, "cell": run.key[:16]} for name, value in values.items()]
+    write(experiment, runs, out)
+
+
+def write(experiment: str, runs: list[Run], out: Path) -> None:
+    """Write the tables of runs that the store holds."""
     import pandas as pd  # here, as it takes a second to import, and plans need none of it
 
+    rows, images = [], []
+    for run in runs:
+        cell = cells.load(experiment, run.key)
+        arrays = cells.arrays(experiment, run.key) if "weights_sha256" in cell else {}
+        for name, value in cell["values"].items():
+            n_test = len(arrays.get(CORRECT + name, ()))
+            rows.append(run.columns | {"measure": name, "value": value, "n_test": n_test, "cell": run.key[:16]})
+            if IMAGE + name in arrays:
+                columns = run.columns | {"measure": name, "image": arrays[IMAGE + name], "correct": arrays[CORRECT + name]}
+                images.append(pd.DataFrame(columns)[[*EXPERIMENT_IMAGES]].astype(EXPERIMENT_IMAGES))
     files.write_parquet(out / "runs.parquet", pd.DataFrame(rows)[[*EXPERIMENT_RUNS]].astype(EXPERIMENT_RUNS))
+    nothing = pd.DataFrame(columns=[*EXPERIMENT_IMAGES]).astype(EXPERIMENT_IMAGES)
+    files.write_parquet(out / "images.parquet", pd.concat(images or [nothing], ignore_index=True))
 
 
 def _work(assigned: Assignment) -> None:

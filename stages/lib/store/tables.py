@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet, arrays.npz, settings.json
+RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet, images.parquet, arrays.npz, settings.json
 
 
 def finetuned(source: str) -> Path:
@@ -41,14 +41,24 @@ ATTACKED = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "ac
 """robustness.parquet: a row per model, attack, norm and eps."""
 
 PER_IMAGE = _MODEL | {"attack": "string", "norm": "string", "eps": "float64", "image": "int64", "correct": "bool"}
-"""images.parquet: a row per model, attack, norm, eps and image; `correct`: labelled correctly at this eps and at every smaller one."""
+"""images.parquet: a row per model, attack, norm, eps and image; `image`: its place in the test split; `correct`: labelled correctly at
+this eps and at every smaller one.
+"""
 
 CHECKS = _MODEL | {"norm": "string", "check": "string", "passed": "bool", "says": "string"}
 """checks.parquet: whether the evaluation of a model within a norm can be trusted; `says` holds the figures of the check."""
 
 EXPERIMENT_RUNS = {
     "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",
-    "value": "float64", "cell": "string",
+    "value": "float64", "n_test": "int64", "cell": "string",
 }  # fmt: skip
-"""runs.parquet of an experiment: a row per run and measure, such as `clean` or the name of an attack; accuracy in percent. A run
-whose trained network has weights that are no numbers has the measure `diverged` besides, with the value 1."""
+"""runs.parquet of an experiment: a row per run and measure, such as `clean` or the name of an attack; accuracy in percent, of `n_test`
+images; 0 where that is not known, and for what is no accuracy. A run whose trained network has weights that are no numbers has the measure
+`diverged` besides, with the value 1.
+"""
+
+EXPERIMENT_IMAGES = {
+    "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",
+    "image": "int64", "correct": "bool",
+}  # fmt: skip
+"""images.parquet of an experiment: a row per run, measure and test image; `image`: its place in the test split."""

@@ -1,7 +1,7 @@
 """Evidence for the claims of Shafahi et al. (ICLR 2020): from fine-tuned models under attack, and from `numbers.Transfers`.
 
 A model is tested on a few hundred images and trained from a few seeds, so the interval is the one over test images (Newcombe's,
-of means over seeds).
+of means over seeds, paired where both models were tested on the same images).
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from stages.lib.report.wording import eps_text, images
 from stages.studies.shafahi2020.numbers import BOTH, Transfers
 
 NOTE = "interval over test images"
+PAIRED = "interval over test images, which both were tested on"
 
 
 def fine_tuned(results: Results) -> Iterator[Evidence]:
@@ -44,9 +45,22 @@ def _under_attack(results: Results, target: str, rows: pd.DataFrame, norm: str) 
         if name in scores:
             first = attacked.iloc[0]
             comparison = f"{target}, {images(first['n_images'])}, {eps_text(norm, first['eps'])}: {results.labels[name]} minus natural"
-            counts, pair = [int(first["n_test"])] * 2, [name, results.natural]
-            evidence = over_images(comparison, scores[pair].tolist(), counts, [1, -1], note=NOTE)
+            pair = [name, results.natural]
+            counts, shared = [int(at(attacked, source=source)["n_test"].min()) for source in pair], _shared(results, attacked, pair)
+            note = NOTE if shared is None else PAIRED
+            evidence = over_images(comparison, scores[pair].tolist(), counts, [1, -1], note=note, correlation=shared or 0.0)
             yield _less_accurate(evidence, clean.reindex(pair).tolist(), counts) or evidence
+
+
+def _shared(results: Results, attacked: pd.DataFrame, pair: list[str]) -> float | None:
+    """The correlation of the results of two sources' models, image by image; None where they were attacked on different images."""
+    if results.standing.empty:
+        return None
+    keys = ["model", "source", "dataset", "blocks", "n_images", "seed", "norm", "eps"]
+    rows = results.standing.merge(attacked[keys], on=keys)
+    left, right = (at(rows, source=source).groupby("image")["correct"].mean() for source in pair)
+    same = len(left) > 0 and left.index.equals(right.index)
+    return statistics.correlation(left.to_numpy(float), right.to_numpy(float)) if same else None
 
 
 def _less_accurate(evidence: Evidence, clean: list[float], counts: list[int]) -> Evidence | None:
@@ -77,7 +91,7 @@ def natural(transfers: Transfers) -> Iterator[Evidence]:
         any_evidence = True
         chance = 100 / transfers.classes[target]
         comparison = f"{transfers.labels[source]} on {target}, minus {chance:.0f} %"
-        yield over_images(comparison, [row["mean"]], [transfers.n_test], [1], expected=-1, note=NOTE, constant=-chance)
+        yield over_images(comparison, [row["mean"]], [int(row["n_test"])], [1], expected=-1, note=NOTE, constant=-chance)
     if not any_evidence:
         yield Evidence("heads on a natural source", note=ABSENT)
 
@@ -89,7 +103,7 @@ def retrained(transfers: Transfers) -> Iterator[Evidence]:
         if transfers.robust(source) and few < many:
             any_evidence = True
             yield _contrast(
-                transfers, f"{transfers.labels[source]}: {many:g} pieces minus {few:g}", at(group, setting=many), at(group, setting=few), -1
+                f"{transfers.labels[source]}: {many:g} pieces minus {few:g}", at(group, setting=many), at(group, setting=few), -1
             )
     if not any_evidence:
         yield Evidence("a robust source with pieces drawn anew", note=ABSENT)
@@ -101,7 +115,7 @@ def few_images(transfers: Transfers) -> Iterator[Evidence]:
         fewest = at(group, setting=group["setting"].min())
         for other, name in (("adversarial", "adversarial training"), ("finetuned", "fine-tuning on adversarial examples")):
             comparison = f"{target} from {transfers.labels[source]}, {fewest['setting'].iloc[0]:g} images of each class: head minus {name}"
-            yield _contrast(transfers, comparison, at(fewest, method="transferred"), at(fewest, method=other), 1)
+            yield _contrast(comparison, at(fewest, method="transferred"), at(fewest, method=other), 1)
     if rows.empty:
         yield Evidence("three ways of hardening", note=ABSENT)
 
@@ -115,7 +129,7 @@ def masked(transfers: Transfers) -> Iterator[Evidence]:
             continue
         any_evidence = True
         comparison = f"{transfers.labels[source]} on {target}, {deepest['setting'].iloc[0]:g} hidden layers"
-        yield _contrast(transfers, comparison, at(deepest, measure=transfers.margin_attack), at(deepest, measure=transfers.attack), -1)
+        yield _contrast(comparison, at(deepest, measure=transfers.margin_attack), at(deepest, measure=transfers.attack), -1)
     if not any_evidence:
         yield Evidence("heads with hidden layers, attacked on the margin", note=ABSENT)
 
@@ -125,7 +139,7 @@ def kept(transfers: Transfers) -> Iterator[Evidence]:
         rows = at(swept, measure=transfers.attack)
         least, most = rows["setting"].min(), rows["setting"].max()
         comparison = f"{transfers.labels[source]} to {target}: lambda_d {most:g} minus {least:g}"
-        yield _contrast(transfers, comparison, at(rows, setting=most), at(rows, setting=least), 1)
+        yield _contrast(comparison, at(rows, setting=most), at(rows, setting=least), 1)
     if transfers.learn_without_forgetting.empty:
         yield Evidence("learning without forgetting", note=ABSENT)
 
@@ -136,7 +150,7 @@ def improved(transfers: Transfers) -> Iterator[Evidence]:
         best = robust.loc[robust["mean"].idxmax(), "setting"]
         start = "source" if before["method"].iloc[0] == "source" else "frozen source"
         comparison = f"{transfers.labels[source]} to {target}: lambda_d {best:g} minus the {start}"
-        yield _contrast(transfers, comparison, at(swept, setting=best, measure="clean"), at(before, measure="clean"), 1)
+        yield _contrast(comparison, at(swept, setting=best, measure="clean"), at(before, measure="clean"), 1)
     if transfers.learn_without_forgetting.empty:
         yield Evidence("learning without forgetting", note=ABSENT)
 
@@ -158,13 +172,19 @@ def _robust_minus_natural(transfers: Transfers, measure: str, expected: int) -> 
             if first is not None and transfers.robust(row["source"]):
                 any_evidence = True
                 comparison = f"{target}: {transfers.labels[row['source']]} minus {transfers.labels[first['source']]}, from {data}"
-                yield _contrast(transfers, comparison, row.to_frame().T, first.to_frame().T, expected)
+                yield _contrast(comparison, row.to_frame().T, first.to_frame().T, expected)
     if not any_evidence:
         yield Evidence("heads on frozen features", note=ABSENT)
 
 
-def _contrast(transfers: Transfers, comparison: str, left: pd.DataFrame, right: pd.DataFrame, expected: int) -> Evidence:
+def _contrast(comparison: str, left: pd.DataFrame, right: pd.DataFrame, expected: int) -> Evidence:
+    """The difference of two accuracies; paired where both are of the same images."""
     if left.empty or right.empty:
         return Evidence(comparison, note=ABSENT)
-    means = [float(rows["mean"].iloc[0]) for rows in (left, right)]
-    return over_images(comparison, means, [transfers.n_test] * 2, [1, -1], expected=expected, note=NOTE)
+    pair = [left.iloc[0], right.iloc[0]]
+    means, counts = [float(row["mean"]) for row in pair], [int(row["n_test"]) for row in pair]
+    one, other = (row["images"] for row in pair)
+    paired = one is not None and other is not None and np.array_equal(one.places, other.places)
+    shared = statistics.correlation(one.correct, other.correct) if paired else 0.0
+    note = PAIRED if paired else NOTE
+    return over_images(comparison, means, counts, [1, -1], expected=expected, note=note, correlation=shared)

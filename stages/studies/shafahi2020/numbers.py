@@ -18,16 +18,24 @@ from stages.studies.shafahi2020.runs import HARDEN, LEARN_WITHOUT_FORGETTING, RE
 
 EXPERIMENTS = (RETRAIN, TRAIN_HEADS, HARDEN, LEARN_WITHOUT_FORGETTING)
 BY = ["source", "target", "method", "setting", "measure"]
-NOT_ACCURACY = ("images", "passes", "train distance", "test distance")
 BOTH = "mean of both"  # of clean accuracy and accuracy under attack
 Arrays = dict[tuple[str, str], dict[str, np.ndarray]]  # by source and target, then by name
+
+
+@dataclass(frozen=True, eq=False)
+class OnImages:
+    """The test images behind an accuracy, and how often each is labelled correctly."""
+
+    places: np.ndarray  # int64 [n], in the test split, rising
+    correct: np.ndarray  # float64 [n], fraction of the seeds
 
 
 @dataclass(frozen=True)
 class Transfers:
     """What the experiments left that are on; the table of one that is off is empty.
 
-    Tables: source, target, method, setting, measure, n (seeds), mean, low, high.
+    Tables: source, target, method, setting, measure, n (seeds), mean, low, high; n_test, the number of test images behind an
+    accuracy, and images: `OnImages`, or None where they are not known.
     """
 
     retrain: pd.DataFrame
@@ -41,7 +49,7 @@ class Transfers:
     norm: str  # of the ball within which it is measured
     eps: float
     how: dict[str, Any]  # settings of the attack by which it is measured
-    n_test: int
+    n_test: str  # test images behind an accuracy under attack
     classes: dict[str, int]  # of each target
     gradients: Arrays = field(default_factory=dict)
     distances: Arrays = field(default_factory=dict)
@@ -73,9 +81,10 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card]) -> T
     names = dict.fromkeys(source for table in runs.values() for source in table["source"])
     targets = dict.fromkeys(target for name, table in runs.items() if name != RETRAIN for target in table["target"])
     attacks = measured["attacks"] if measured else {}
-    attack, n_test = next(iter(attacks), ""), measured["max_images"] if measured else 0
+    attack = next(iter(attacks), "")
+    tables = tables_of(runs, {name: result.images for name, result in present.items()}, attack)
     return Transfers(
-        *tables_of(runs, attack, n_test),
+        *tables,
         cards={name: cards[name] for name in names},
         labels={name: label_in_experiments(name, cards[name]) for name in names},
         attack=attack,
@@ -83,7 +92,7 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card]) -> T
         norm=measured["norm"] if measured else "",
         eps=measured["eps"] if measured else 0.0,
         how=attacks.get(attack, {}),
-        n_test=n_test,
+        n_test=n_test_text(tables, attack),
         classes={name: card_of(name).classes for name in targets},
         gradients=_by_pair(present[TRAIN_HEADS].arrays) if TRAIN_HEADS in present else {},
         distances=_by_pair(present[LEARN_WITHOUT_FORGETTING].arrays) if LEARN_WITHOUT_FORGETTING in present else {},
@@ -99,26 +108,49 @@ def _by_pair(arrays: dict[str, np.ndarray]) -> Arrays:
     return pairs
 
 
-def tables_of(runs: dict[str, pd.DataFrame], attack: str, n_test: int) -> list[pd.DataFrame]:
+def tables_of(runs: dict[str, pd.DataFrame], images: dict[str, pd.DataFrame], attack: str) -> list[pd.DataFrame]:
     """The table of each experiment, in the order of `EXPERIMENTS`; that of hardening has the mean of both accuracies, seed by seed.
 
     Args:
         runs: by experiment.
+        images: the test images of these runs, by experiment.
         attack: by which robustness is measured.
-        n_test: test images behind each accuracy.
     """
     tables = []
     for name in EXPERIMENTS:
         rows = runs.get(name, pd.DataFrame(columns=[*EXPERIMENT_RUNS]))
+        known = _images(images[name]) if name in runs else {}
         if name == HARDEN and len(rows):
             rows = pd.concat([rows, _both(rows, attack)], ignore_index=True)
-        rows = rows.assign(n_test=[np.nan if measure in NOT_ACCURACY else n_test for measure in rows["measure"]])
-        tables.append(statistics.summarise(rows, BY, "value", statistics.UNBOUNDED, n_test="n_test"))
+            known |= _images_of_both(known, attack)
+        rows = rows.assign(n_test=rows["n_test"].where(rows["n_test"] > 0))
+        table = statistics.summarise(rows, BY, "value", statistics.UNBOUNDED, n_test="n_test")
+        n_test = rows.groupby(BY, sort=False)["n_test"].first()
+        keys = [tuple(key) for key in table[BY].itertuples(index=False)]
+        tables.append(table.assign(n_test=[n_test[key] for key in keys], images=pd.Series([known.get(key) for key in keys], dtype=object)))
     return tables
+
+
+def n_test_text(tables: list[pd.DataFrame], attack: str) -> str:
+    """How many test images are behind an accuracy under attack: one number, or where the test splits differ the least and the greatest."""
+    counts = sorted({int(n) for table in tables for n in table.loc[table["measure"] == attack, "n_test"].dropna()})
+    return " to ".join(str(n) for n in dict.fromkeys([*counts[:1], *counts[-1:]]))
+
+
+def _images(images: pd.DataFrame) -> dict[tuple, OnImages]:
+    """The test images of the runs that differ by seed alone, by what `BY` says of the runs."""
+    means = {key: rows.groupby("image")["correct"].mean() for key, rows in images.groupby(BY, sort=False)}
+    return {key: OnImages(mean.index.to_numpy(), mean.to_numpy()) for key, mean in means.items()}
+
+
+def _images_of_both(known: dict[tuple, OnImages], attack: str) -> dict[tuple, OnImages]:
+    """Of each test image the mean of both, without an attack and under it."""
+    pairs = {key[:-1]: (known[*key[:-1], "clean"], known[*key[:-1], attack]) for key in known}
+    return {(*run, BOTH): OnImages(clean.places, (clean.correct + robust.correct) / 2) for run, (clean, robust) in pairs.items()}
 
 
 def _both(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
     """The mean of clean accuracy and accuracy under attack of each run, as one more measure of it."""
     accuracies = rows[rows["measure"].isin(["clean", attack])]
-    means = accuracies.groupby([*BY[:-1], "seed"], sort=False, as_index=False)["value"].mean()
+    means = accuracies.groupby([*BY[:-1], "seed"], sort=False, as_index=False)[["value", "n_test"]].mean()
     return means.assign(measure=BOTH)

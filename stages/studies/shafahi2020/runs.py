@@ -110,17 +110,18 @@ def store_features(runs: list[Run], grid: GridSettings) -> dict[str, Path]:
 def gradients(runs: list[Run]) -> dict[str, np.ndarray]:
     """The images of Figure 5 and their gradients, under `<source>/<target>/<image, gradient or label>_<hidden layers>`."""
     shown = [run for run in runs if run.how["gradients"]]
-    return _arrays(shown, lambda run, name: f"{name}_{run.setting:g}")
+    return _arrays(shown, ("image", "gradient", "label"), lambda run, name: f"{name}_{run.setting:g}")
 
 
 def distances(runs: list[Run]) -> dict[str, np.ndarray]:
     """The distances of features of Figure 7, under `<source>/<target>/<split>`."""
-    return _arrays([run for run in runs if run.method == "distance"], lambda run, name: name)
+    return _arrays([run for run in runs if run.method == "distance"], ("train", "test"), lambda run, name: name)
 
 
-def _arrays(runs: list[Run], name_of: Any) -> dict[str, np.ndarray]:
+def _arrays(runs: list[Run], names: tuple[str, ...], name_of: Any) -> dict[str, np.ndarray]:
     return {
         f"{run.source}/{run.target}/{name_of(run, name)}": array
         for run in runs
         for name, array in cells.arrays(run.experiment, run.key).items()
+        if name in names
     }

@@ -1,106 +1,146 @@
-"""Evaluations that are broken on purpose, and one that is not: each check finds what it is for."""
+"""Networks and attacks that are broken on purpose, by the checks that fail for them; and honest ones, for which none does."""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from stages.lib.attacks import checks
+from stages.lib.attacks import checks, evaluation, pgd
+from stages.lib.attacks.checks import Attack, Check, Trial
 from stages.lib.datasets import pixels
 from stages.lib.networks import units
 from stages.lib.training import loop
 
-NAMES = ["repeat", "batch", "gradient", "eps", "large eps", "one step", "steps", "black box"]
-RADII = {"l2": [0.5, 1.0], "linf": [0.02, 0.04]}
-WIDE = [0.1, 0.2, 0.3]  # Linf: where the network errs
+NAMES = ["repeat", "batch", "gradient", "slope", "large eps", "one step", "margin", "black box", "transfer"]
+RADII = {"l2": [0.25, 0.5, 1.0], "linf": [0.01, 0.03, 0.06]}
+PGD = {"kind": "pgd", "steps": 10, "step_ratio": 2.5, "random_start": True}
 
 
-class Noisy(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + 0.3 * torch.randn_like(x)
+class Through(nn.Module):
+    """A function of the images or of the logits."""
 
-
-class OfTheBatch(nn.Module):
-    """Normalises by the images that happen to be there, as batch norm left in train mode does."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x - x.mean((0, 2, 3), keepdim=True)) / (x.std((0, 2, 3), keepdim=True) + 0.1)
-
-
-class Rounded(nn.Module):
-    """Pixels in 8 steps, so that no gradient passes."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.round(x.detach() * 7) / 7 + 0 * x
-
-
-class Times(nn.Module):
-    def __init__(self, factor: float):
+    def __init__(self, function):
         super().__init__()
-        self.factor = factor
+        self.function = function
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.factor * x
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class RandomSigns(torch.autograd.Function):
+    """Leaves the images as they are, and gives their gradient random signs."""
+
+    @staticmethod
+    def forward(context, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        return gradient * torch.sign(torch.randn_like(gradient))
+
+
+def rounded(x: Tensor, levels: float) -> Tensor:
+    """In steps, so that no gradient passes."""
+    return torch.round(x.detach() * levels) / levels + 0 * x
+
+
+def of_the_batch(x: Tensor) -> Tensor:
+    """Normalised by the images that happen to be there, as batch norm left in train mode does."""
+    return (x - x.mean((0, 2, 3), keepdim=True)) / (x.std((0, 2, 3), keepdim=True) + 0.1)
+
+
+@dataclass(frozen=True)
+class Victims:
+    natural: nn.Sequential
+    robust: nn.Sequential
+    x: np.ndarray  # images that both label correctly
+    y: np.ndarray
+
+
+def blobs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of a colour of their own at one of four places, with noise: uint8 [n, 16, 16, 3]."""
+    random = np.random.default_rng(n)
+    y = np.arange(n) % 4
+    x = 0.5 + 0.08 * random.standard_normal((n, 16, 16, 3))
+    for image, label in zip(x, y, strict=True):
+        row, column = 2 + 8 * (label // 2), 2 + 8 * (label % 2)
+        image[row : row + 5, column : column + 5] += 0.12 * random.standard_normal(3) + 0.1
+    return (255 * x.clip(0, 1)).astype(np.uint8), y
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[nn.Sequential, np.ndarray, np.ndarray]:
-    """A network that tells four kinds of stripes apart, and images that it labels correctly."""
-    random = np.random.default_rng(0)
-    y = np.arange(160) % 4
-    waves = np.sin(np.linspace(0, 12, 16))
-    patterns = np.stack([np.tile(waves, (16, 1)), np.tile(waves, (16, 1)).T, np.outer(waves, waves), np.zeros((16, 16))])
-    x = 0.5 + 0.2 * patterns[y][..., None] + 0.05 * random.standard_normal((160, 16, 16, 3))
-    x = (255 * x.clip(0, 1)).astype(np.uint8)
-    torch.manual_seed(0)
-    network = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
-    loop.train(network, x, torch.from_numpy(y), epochs=4, batch_size=16, lr=0.05, momentum=0.9, weight_decay=0.0,
-                   schedule=lambda progress: 1 - progress, seed=0)  # fmt: skip
-    network.eval()
-    with torch.no_grad():
-        right = np.flatnonzero(network(pixels.prepare(x)).argmax(1).numpy() == y)[:32]
-    assert len(right) == 32
-    return network, x[right], y[right]
+def victims() -> Victims:
+    x, y = blobs(192)
+
+    def trained(**attack) -> nn.Sequential:
+        torch.manual_seed(0)
+        network = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
+        loop.train(network, x, torch.from_numpy(y), epochs=4, batch_size=32, lr=0.05, momentum=0.9, weight_decay=0.0,
+                   schedule=lambda progress: 1 - progress, seed=0, **attack)  # fmt: skip
+        return network.eval()
+
+    networks = trained(), trained(perturb_at=lambda progress: pgd.make(norm="linf", eps=0.03 * progress, steps=3, step_ratio=2))
+    test_x, test_y = blobs(80)
+    right = np.flatnonzero(np.logical_and.reduce([evaluation.predicted(network, test_x, pixels.prepare) == test_y for network in networks]))
+    assert len(right) >= 32
+    return Victims(*networks, test_x[right[:32]], test_y[right[:32]])
 
 
-def failed(network: nn.Module, x: np.ndarray, y: np.ndarray, norm: str = "linf", **settings) -> list[str]:
-    how = {"steps": 10, "step_ratio": 2.5, "radii": RADII[norm]} | settings
-    found = list(checks.checks(network, x, y, see=pixels.prepare, norm=norm, seed=0, **how))
+def checked(victims: Victims, network: nn.Module, norm: str = "linf", attack: dict = PGD, other: bool = True) -> list[Check]:
+    trial = Trial(network, victims.x, victims.y, pixels.prepare, seed=0)
+    attacks = [Attack(partial(evaluation.perturbation, attack, norm))]
+    found = list(checks.checks(trial, norm=norm, radii=RADII[norm], attacks=attacks, other=victims.robust if other else None))
     assert [check.name for check in found] == NAMES
-    return [check.name for check in found if not check.passed]
+    return found
+
+
+def failed(*of, **settings) -> set[str]:
+    return {check.name for check in checked(*of, **settings) if not check.passed}
 
 
 @pytest.mark.parametrize("norm", RADII)
-def test_an_honest_evaluation_passes_every_check(trained, norm):
-    assert failed(*trained, norm=norm) == []
+@pytest.mark.parametrize("kind", ["natural", "robust"])
+def test_an_honest_evaluation_passes_every_check(victims, kind, norm):
+    assert failed(victims, getattr(victims, kind), norm) == set()
 
 
-def test_randomness_in_the_forward_pass(trained):
-    network, x, y = trained
-    assert "repeat" in failed(nn.Sequential(Noisy(), network), x, y)
+BLIND = {"black box", "transfer"}  # rivals that follow no gradient of the network
+BROKEN = {  # what the images or the logits go through, and the checks that must fail
+    "noise": ("images", lambda x: x + 0.01 * torch.randn_like(x), {"repeat"}),
+    "statistics of the batch": ("images", of_the_batch, {"batch"}),
+    "rounded pixels": ("images", partial(rounded, levels=15), {"gradient", "slope", "large eps"} | BLIND),
+    "rounded logits": ("logits", partial(rounded, levels=1), {"gradient", "slope"} | BLIND),
+    "a softmax that is saturated": ("logits", lambda z: 1e6 * z, {"gradient", "margin"} | BLIND),
+    "shattered gradients": ("images", lambda x: x + 0.005 * torch.sin(3e4 * x), {"slope"} | BLIND),
+    "gradients of random sign": ("images", RandomSigns.apply, {"slope"} | BLIND),
+    "no numbers": ("logits", lambda z: z * float("nan"), {"repeat", "batch", "gradient", "slope"}),
+}
+WEAK = {  # settings of an attack that is too weak for the natural network, and the checks that must fail
+    "short steps": (PGD | {"steps": 2, "step_ratio": 0.1}, {"one step", "margin"} | BLIND),
+}
 
 
-def test_an_image_that_is_seen_otherwise_among_others(trained):
-    network, x, y = trained
-    assert "batch" in failed(nn.Sequential(OfTheBatch(), network), x, y)
+@pytest.mark.parametrize(("name", "norm"), [*product(BROKEN, ["linf"]), ("shattered gradients", "l2")])
+def test_a_broken_network_is_caught(victims, name, norm):
+    where, function, expected = BROKEN[name]
+    parts = [Through(function), victims.natural] if where == "images" else [victims.natural, Through(function)]
+    assert expected <= failed(victims, nn.Sequential(*parts), norm)
 
 
-def test_gradients_that_do_not_pass(trained):
-    network, x, y = trained
-    assert {"gradient", "large eps", "black box"} <= set(failed(nn.Sequential(Rounded(), network), x, y, radii=WIDE))
+@pytest.mark.parametrize("name", WEAK)
+def test_a_weak_attack_is_caught(victims, name):
+    attack, expected = WEAK[name]
+    assert expected <= failed(victims, victims.natural, attack=attack)
 
 
-def test_gradients_that_vanish_as_the_softmax_is_saturated(trained):
-    network, x, y = trained
-    assert "gradient" in failed(nn.Sequential(network, Times(1e4)), x, y)
+def test_each_check_fails_for_one_of_these():
+    assert set().union(*(expected for *_, expected in [*BROKEN.values(), *WEAK.values()])) == set(NAMES)
 
 
-def test_an_attack_with_too_few_steps_and_too_short_ones(trained):
-    found = failed(*trained, steps=2, step_ratio=0.1, radii=WIDE)
-    assert "large eps" in found
-    assert "one step" in found
-
-
-def test_logits_that_are_no_numbers(trained):
-    network, x, y = trained
-    assert {"repeat", "batch", "gradient"} <= set(failed(nn.Sequential(network, Times(float("nan"))), x, y))
+def test_without_another_network_the_check_says_so(victims):
+    says = {check.name: check.says for check in checked(victims, victims.robust, other=False)}
+    assert says["transfer"].startswith("no other network")

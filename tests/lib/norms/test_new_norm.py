@@ -91,7 +91,7 @@ def copy(tmp_path_factory) -> Path:
         shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__")) if source.is_dir() else shutil.copy(source, place)
     (folder / "stages/lib/norms/l1.py").write_text(L1)
     replace(folder / "stages/lib/norms/table.py", "NORMS = {\n", 'NORMS = {\n    "l1": "stages.lib.norms.l1",\n')
-    replace(folder / "params.yaml", "  check_images: 16", "  l1: [2.0, 4000.0]\n  check_images: 16")
+    replace(folder / "params.yaml", "  check_images: 64", "  l1: [2.0, 4000.0]\n  check_images: 64")
     replace(folder / "models/catalog.yaml", "norm: l2", "norm: l1")
     return folder
 

@@ -77,12 +77,15 @@ def test_large_pictures_are_reduced_in_what_the_page_shows():
 def test_an_experiment_is_its_runs_arrays_and_settings(workspace):
     folder = workspace / tables.RESULTS / "retrain"
     made.write_json(folder / "settings.json", {"k": [1]})
-    row = ("l2", "digits", "retrained", 1.0, 0, "clean", 50.0, "c")
+    row = ("l2", "digits", "retrained", 1.0, 0, "clean", 50.0, 2, "c")
     pd.DataFrame([row], columns=list(tables.EXPERIMENT_RUNS)).to_parquet(folder / "runs.parquet")
+    images = [(*row[:6], place, place == 7) for place in (3, 7)]
+    pd.DataFrame(images, columns=list(tables.EXPERIMENT_IMAGES)).to_parquet(folder / "images.parquet")
     np.savez(folder / "arrays.npz", a=np.arange(3))
     [(name, results)] = reading.load_experiments(["retrain"]).items()
     assert (name, results.settings, results.runs["value"].tolist()) == ("retrain", {"k": [1]}, [50.0])
     assert results.arrays["a"].tolist() == [0, 1, 2]
+    assert results.images.set_index("image")["correct"].to_dict() == {3: False, 7: True}
     assert list(reading.cards_of({"retrain": results})) == ["l2"]
 
 

@@ -168,6 +168,47 @@ def test_contrast_of_a_textbook_case():
     assert found == pytest.approx((20.0, 5.24, 33.39), abs=0.01)  # Newcombe (1998), Table II (a), method 10
 
 
+def pairs(n: int, both: float, left_alone: float, right_alone: float, draws: int, seed: int = 0) -> np.ndarray:
+    """Which of n test images two models label correctly: bool [draws, 2, n]. The first three shares are of the images."""
+    outcomes = np.random.default_rng(seed).choice(4, (draws, n), p=[both, left_alone, right_alone, 1 - both - left_alone - right_alone])
+    return np.stack([outcomes <= 1, (outcomes == 0) | (outcomes == 2)], axis=1)
+
+
+def paired_contrast(left: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
+    shared = statistics.correlation(left.astype(float), right.astype(float))
+    return statistics.contrast([100 * left.mean(), 100 * right.mean()], [len(left)] * 2, [1, -1], correlation=shared)
+
+
+@pytest.mark.parametrize(("both", "left_alone", "right_alone"), [(0.5, 0.12, 0.05), (0.2, 0.3, 0.2), (0.85, 0.06, 0.02), (0.02, 0.1, 0.02)])
+def test_interval_of_a_difference_on_the_same_images_holds_it_as_often_as_it_says(both, left_alone, right_alone):
+    truth, drawn = 100 * (left_alone - right_alone), pairs(128, both, left_alone, right_alone, draws=600)
+    found = np.array([paired_contrast(*pair) for pair in drawn])
+    assert 0.93 < np.mean((found[:, 1] <= truth) & (truth <= found[:, 2])) <= 0.985
+
+
+def test_a_difference_on_the_same_images_varies_less_and_that_of_other_images_more():
+    left, right = pairs(128, 0.5, 0.12, 0.05, draws=1)[0]
+    unpaired = statistics.contrast([100 * left.mean(), 100 * right.mean()], [128, 128], [1, -1])
+    low, high = paired_contrast(left, right)[1:]
+    assert high - low < 0.8 * (unpaired[2] - unpaired[1])
+    percents, shared = [100 * left.mean(), 100 * right.mean()], statistics.correlation(left.astype(float), right.astype(float))
+    p = statistics.contrast_p_value(percents, [128, 128], [1, -1], correlation=shared)
+    assert (p < 0.05) == (low > 0)
+    assert p < statistics.contrast_p_value(percents, [128, 128], [1, -1])
+
+
+def test_correlation_is_newcombe_s_phi():
+    """Counts of a table of two by two: both right, one, the other, none."""
+    for both, left_alone, right_alone, none in [(36, 12, 2, 50), (2, 12, 20, 4), (10, 5, 5, 2)]:
+        left = np.repeat([1.0, 1.0, 0.0, 0.0], [both, left_alone, right_alone, none])
+        right = np.repeat([1.0, 0.0, 1.0, 0.0], [both, left_alone, right_alone, none])
+        product, n = both * none - left_alone * right_alone, len(left)
+        product = max(0.0, product - n / 2) if product > 0 else product
+        margins = [both + left_alone, right_alone + none, both + right_alone, left_alone + none]
+        assert statistics.correlation(left, right) == pytest.approx(product / np.sqrt(np.prod(margins, dtype=float)))
+    assert statistics.correlation(np.ones(5), np.array([1.0, 0, 1, 0, 1])) == 0.0
+
+
 def test_contrast_turns_with_its_signs():
     total, low, high = statistics.contrast([90.0, 70.0], [100, 200], [1, -1])
     assert statistics.contrast([90.0, 70.0], [100, 200], [-1, 1]) == pytest.approx((-total, -high, -low))

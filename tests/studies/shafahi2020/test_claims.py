@@ -2,10 +2,12 @@
 
 import made
 import made_shafahi
+import numpy as np
 import pandas as pd
 import pytest
 
 from stages.lib.report.evidence import ABSENT, Evidence
+from stages.lib.store import tables
 from stages.studies.shafahi2020 import claims, published
 from stages.studies.shafahi2020.numbers import Transfers
 
@@ -46,6 +48,18 @@ def test_a_section_that_is_off_leaves_its_claims_open():
     assert all(own[0].note == "not in this configuration" for own in found.values() if own[0].mean is None)
 
 
+def test_a_difference_of_models_on_the_same_images_is_paired():
+    """What is true of the same images in both is no difference between them; of images that are drawn anew for each, it may be."""
+    random = np.random.default_rng(0)
+    same, other = (evidence(made_shafahi.transfers(made_shafahi.rows(), made_shafahi.CARDS, order=order))
+                   for order in (np.arange, random.permutation))  # fmt: skip
+    name = "A head on a robust source is less accurate on clean images"
+    (paired, *_), (independent, *_) = same[name], other[name]
+    assert paired.mean == independent.mean == -10.0
+    assert paired.high - paired.low < 0.7 * (independent.high - independent.low)
+    assert "which both were tested on" in paired.note
+
+
 def test_published_figures_are_quoted_from_their_tables():
     text = {
         claim.statement: claim.published
@@ -64,9 +78,9 @@ def test_without_experiments_the_claim_about_fine_tuning_is_the_only_one():
     assert [e.note for e in claim.evidence] == [ABSENT]
 
 
-def fine_tuned(rows: list[tuple]) -> list[Evidence]:
+def fine_tuned(rows: list[tuple], **more: pd.DataFrame) -> list[Evidence]:
     """Evidence of the claim about fine-tuned models, from accuracies under attack."""
-    results = made.results(lambda *_: 0.0, robustness=pd.DataFrame(rows, columns=made.NOTHING.columns))
+    results = made.results(lambda *_: 0.0, robustness=pd.DataFrame(rows, columns=made.NOTHING.columns), **more)
     return claims.claims_of(results, made_shafahi.transfers(), PUBLISHED)[0].evidence
 
 
@@ -81,6 +95,19 @@ def test_robustness_on_the_target_is_judged_at_the_middle_eps(natural, robust, v
     ]
     [found] = fine_tuned(rows)
     assert (found.mean, found.verdict) == (robust - natural, verdict)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_fine_tuned_models_are_compared_image_by_image_where_they_were_attacked_on_the_same_ones(same):
+    eps = (0.0, 0.25, 0.5, 1.0)
+    values = {"natural": 52.0, "l2": 60.0}
+    rows = [("finetuned", source, "digits", "1", 200, 0, "worst", "l2", e, 100.0 if e == 0 else value, 200)
+            for source, value in values.items() for e in eps]  # fmt: skip
+    of_images = [("finetuned", source, "digits", "1", 200, 0, "worst", "l2", e, image + (source == "l2" and not same), image < 2 * value)
+                 for source, value in values.items() for e in eps for image in range(200)]  # fmt: skip
+    [found] = fine_tuned(rows, standing=pd.DataFrame(of_images, columns=list(tables.PER_IMAGE)))
+    assert (found.mean, found.verdict) == (8.0, "supports" if same else "undecided")
+    assert ("which both were tested on" in found.note) == same
 
 
 @pytest.mark.parametrize(("clean", "verdict"), [(10.0, "undecided"), (38.0, "supports"), (60.0, "supports")])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.lib.attacks import evaluation
-from stages.lib.datasets import pixels
+from stages.lib.datasets import pixels, sampling
 from stages.lib.datasets.sets import card_of
 from stages.lib.networks.devices import best_device
 from stages.lib.runs.work.attacked import images_of, network_of
@@ -22,14 +22,19 @@ EXAMPLES = 8  # images of which there are pictures
 
 
 def compute(asked: "Evaluation") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The radii, and beside them which images stand at each (bool [radii, images]) and pictures at the largest."""
+    """The radii, and beside them the images' places in the split, which of them stand at each radius (bool [radii, images]), and pictures
+    at the largest, of images of different classes.
+    """
     device = best_device()
     network = network_of(asked.network).to(device)
-    x, y = images_of(asked.network, asked.max_images)
+    x, y, places = images_of(asked.network, asked.max_images)
     see = partial(pixels.prepare, device=device, size=card_of(asked.network.dataset).image_size, resolution=asked.network.resolution)
-    at, aim = partial(evaluation.perturbation, asked.attack, asked.norm), evaluation.aim_of(asked.attack)
+    [attack] = asked.attacks
+    at, aim = partial(evaluation.perturbation, attack, asked.norm), evaluation.aim_of(attack)
     standing = dict(evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=asked.radii, seed=SEED, aim=aim))
-    arrays = {"standing": np.stack(list(standing.values()))}
+    arrays = {"standing": np.stack(list(standing.values())), "tested": places}
     if (eps := max(asked.radii)) > 0:
-        arrays |= asdict(evaluation.examples(network, x[:EXAMPLES], y[:EXAMPLES], see=see, perturb=at(eps), eps=eps, seed=SEED, aim=aim))
+        shown = sampling.stratified(y, EXAMPLES)
+        examples = evaluation.examples(network, x[shown], y[shown], see=see, perturb=at(eps), eps=eps, seed=SEED, aim=aim)
+        arrays |= asdict(examples) | {"image": places[shown]}
     return {"radii": list(standing)}, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from stages.lib.datasets.sets import card_of, load_part
+from stages.lib.datasets import sampling
+from stages.lib.datasets.sets import card_of, load, only
 from stages.lib.networks import units
 from stages.lib.networks.pretrained import Pretrained  # for type checkers, and for the key: its methods run here
 from stages.lib.store import files
@@ -30,7 +31,9 @@ def network_of(attacked: "AttackedNetwork") -> nn.Sequential:
     return network.eval()
 
 
-def images_of(attacked: "AttackedNetwork", most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first test images, at most so many: uint8 [n, H, W, 1 or 3], and their labels."""
-    x, y = load_part(attacked.dataset, "test", attacked.part)
-    return np.array(x[:most]), np.array(y[:most])
+def images_of(attacked: "AttackedNetwork", most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Test images, at most so many, drawn from all classes: uint8 [n, H, W, 1 or 3], their labels, and their places in the split."""
+    x, y = load(attacked.dataset, "test")
+    places, labels = only(attacked.part, card_of(attacked.dataset).classes, y)
+    drawn = sampling.stratified(labels, most)
+    return np.array(x[places[drawn]]), labels[drawn], places[drawn]

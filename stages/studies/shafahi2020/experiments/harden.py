@@ -48,7 +48,8 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     else:
         train_heads.train_on_features(network.head, penultimate.stored(stored)[rows].to(device), data.y, how, run.seed)
         passes = len(rows)
-    return {"passes": passes} | tested(network, (few_x, few_y), test, target.image_size, run.measured), None
+    percent, correct = tested(network, (few_x, few_y), test, target.image_size, run.measured)
+    return {"passes": passes} | percent, correct
 
 
 def adversarial(run: "Run", network: torch.nn.Sequential, data: descent.Images, how: dict[str, Any]) -> int:

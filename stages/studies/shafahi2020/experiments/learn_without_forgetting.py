@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.attacks.attack import cross_entropy
-from stages.lib.datasets import cropping
+from stages.lib.datasets import cropping, sampling
 from stages.lib.datasets.cropping import Shifts
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks import units
@@ -43,7 +43,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
             train_heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
         if warm < how["steps"]:
             train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
-    return tested(network, (x, y), test, target.image_size, run.measured), None
+    return tested(network, (x, y), test, target.image_size, run.measured)
 
 
 def train_without_forgetting(
@@ -64,13 +64,14 @@ def train_without_forgetting(
 
 
 def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """How far the features of an image are from those of its augmentation, for the first images of each split (Figure 7)."""
+    """How far the features of an image are from those of its augmentation, for images of all classes of each split (Figure 7)."""
     target, device = card_of(run.target), best_device()
     body, _ = units.split(source.network().to(device), 0)
     seen = lambda part, drawn: body(cropping.prepare(part, device, target.image_size, drawn))  # noqa: E731
     lengths = {}
     for split in ("train", "test"):
-        x, generator = load(run.target, split)[0][: run.how["images"]], torch.Generator().manual_seed(run.seed)
+        (x, y), generator = load(run.target, split), torch.Generator().manual_seed(run.seed)
+        x = x[sampling.stratified(y, run.how["images"])]
         parts = [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
         with torch.no_grad():
             lengths[split] = torch.cat(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from stages.lib.datasets.sets import card_of, load_part
+from stages.lib.datasets.sets import card_of, load, load_part, only
 from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.pretrained import Pretrained
@@ -27,4 +27,6 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
         how = descent.of_images(run.how, len(y))
         data = descent.Images(x, y, device, size, how["augmentation"] == "crop_flip", run.seed)
         values["images"] = descent.train(network, units.last_pieces(network, k), data, how, run.seed)
-    return values | tested(network, (x, y), test, size, run.measured), None
+    places, _ = only(run.part, card_of(run.target).classes, load(run.target, "test")[1])
+    percent, correct = tested(network, (x, y), (*test, places), size, run.measured)
+    return values | percent, correct

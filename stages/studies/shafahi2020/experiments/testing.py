@@ -1,40 +1,57 @@
-"""The test at the end of each run: accuracy of the first images, clean and after each attack within the ball."""
+"""The test at the end of each run: accuracy of images of all classes, clean and after each attack within the ball, image by image."""
 
 from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from stages.lib.attacks import evaluation
-from stages.lib.datasets import pixels
-from stages.lib.networks import inference
+from stages.lib.datasets import pixels, sampling
 from stages.lib.networks.devices import device_of
-from stages.lib.networks.inference import CutNetwork, View
 from stages.lib.store.tables import DIVERGED
 from stages.lib.training import finetuning
 
 SEED = 0  # of the random draws of attacks
 
-Images = tuple[np.ndarray, np.ndarray]  # x, uint8 [n, H, W, 1 or 3], and y, int64 [n]
+Images = tuple[np.ndarray, ...]  # x, uint8 [n, H, W, 1 or 3]; y, int64 [n]; where they are a part of a split, their places in it
 
 
-def tested(network: nn.Sequential, trained_on: Images, test: Images, size: int, measured: dict[str, Any]) -> dict[str, float]:
-    """Percent of the first images that are labelled correctly: `train`, and of the test `clean` and one under the name of each attack.
+def tested(
+    network: nn.Sequential, trained_on: Images, test: Images, size: int, measured: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Percent of the drawn images that are labelled correctly: `train`, and of the test `clean` and one under the name of each attack.
+
+    The same test images are drawn in every run on them, so that differences between runs are paired.
 
     Of a network with weights that are no numbers, these are the accuracies of the first class, and `diverged` is 1 beside them.
 
     Args:
         size: pixels a side that the network takes.
         measured: settings of `settings.robustness.MeasuredSettings`.
+
+    Returns:
+        the accuracies; and for each, under `correct/<measure>`, which images were labelled correctly (bool), and for those of the
+        test, under `image/<measure>`, the places of these images in the split (int64).
     """
-    (train_x, train_y), (x, y) = ([part[: measured["max_images"]] for part in images] for images in (trained_on, test))
+    (train_x, train_y, _), (x, y, places) = (_drawn(images, measured["max_images"]) for images in (trained_on, test))
     see = partial(pixels.prepare, device=device_of(network), size=size)
-    percent = {"train": inference.accuracy(CutNetwork(None, network.eval(), View(size)), train_x, train_y)}
+    correct = {"train": evaluation.predicted(network, train_x, see) == train_y}
     for name, attack in measured["attacks"].items():
         at, aim = partial(evaluation.perturbation, attack, measured["norm"]), evaluation.aim_of(attack)
         radii = [measured["eps"]]
         standing = [s for _, s in evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=radii, seed=SEED, aim=aim)]
-        percent |= {"clean": 100 * standing[0].mean(), name: 100 * standing[-1].mean()}
-    flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1}
-    return {name: float(value) for name, value in (percent | flags).items()}
+        correct |= {"clean": standing[0], name: standing[-1]}
+    percent = {name: float(100 * stood.mean()) for name, stood in correct.items()}
+    flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1.0}
+    arrays = {f"correct/{name}": stood for name, stood in correct.items()}  # names that `runs.experiments` knows
+    arrays |= {f"image/{name}": places for name in correct if name != "train"}
+    return percent | flags, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def _drawn(images: Images, most: int) -> Images:
+    """At most so many of the images, with their places in the split."""
+    x, y, *part = images
+    drawn = sampling.stratified(y, most)
+    return np.array(x[drawn]), np.array(y[drawn]), part[0][drawn] if part else drawn

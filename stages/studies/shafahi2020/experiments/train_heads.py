@@ -32,7 +32,8 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
         data = descent.Images(x, y, device, size, True, run.seed)
         descent.train(network, ["head"], data, how, run.seed)
     network.eval()
-    return tested(network, (x, y), test, size, run.measured), gradients(network, *test, size, run.how["gradients"])
+    percent, correct = tested(network, (x, y), test, size, run.measured)
+    return percent, correct | gradients(network, *test, size, run.how["gradients"])
 
 
 def with_head(run: "Run", source: Pretrained) -> nn.Sequential:
@@ -74,13 +75,13 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:  # [batch, classes], [batch] 
     return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - logits.gather(1, y[:, None]).squeeze(1)
 
 
-def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, count: int) -> dict[str, Tensor] | None:
+def gradients(network: nn.Sequential, x: np.ndarray, y: np.ndarray, size: int, count: int) -> dict[str, Tensor]:
     """The gradient of the log odds by the first image of each of the first classes, and the image; [k, H, W, 3] (Figure 5).
 
     The gradient of the cross-entropy is a multiple of it, which vanishes where the softmax saturates.
     """
     if not count:
-        return None
+        return {}
     chosen = np.sort(np.unique(y, return_index=True)[1][:count])
     seen = pixels.prepare(x[chosen], device_of(network), size)
     labels = torch.from_numpy(y[chosen]).to(seen.device)
