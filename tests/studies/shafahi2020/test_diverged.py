@@ -23,7 +23,7 @@ def results(flags: dict[tuple[str, int], bool]) -> ExperimentResults:
         for measure, value in (("clean", 10.0 if flag else 80.0), *([("diverged", 1.0)] if flag else []))
     ]
     settings = {"training": {"lr": 0.1, "steps": 3}, "head": [{"lr": 7}], "other": {"lr": 1e-3}, "n_seeds": 2}
-    return ExperimentResults(settings=settings, runs=pd.DataFrame(rows), arrays={})
+    return ExperimentResults(settings=settings, runs=pd.DataFrame(rows), arrays={}, images=pd.DataFrame())
 
 
 def test_they_are_counted_and_their_accuracies_stay():
