@@ -38,15 +38,19 @@ def rows() -> list[tuple]:
             "learn_without_forgetting",
             "rob",
             "cifar10",
-            "learn_without_forgetting",
+            "written",
             value,
-            clean=90 - 100 * value,
-            pgd20=200 * value,
             train=99.0,
+            **in_parts(clean=90 - 100 * value, pgd20=300 * value),
         )
-    add("learn_without_forgetting", "rob", "cifar10", "frozen", 0, clean=70.0, pgd20=18.0, train=75.0)
+    add("learn_without_forgetting", "rob", "cifar10", "frozen", 0, train=75.0, **in_parts(clean=70.0, pgd20=18.0))
     add("learn_without_forgetting", "rob", "cifar10", "distance", 0, train_distance=5.5, test_distance=5.6)
     return found
+
+
+def in_parts(**values: float) -> dict[str, float]:
+    """Accuracies of all tested images, and the same ones of both parts of them."""
+    return {f"{name}{part}": value for name, value in values.items() for part in ("", ", validation", ", test")}
 
 
 def transfers(rows: list[tuple] = (), cards: dict | None = None, n_test: int = 400, **arrays: dict) -> Transfers:

@@ -14,6 +14,7 @@ from stages.lib.report.cards import Card, label_in_experiments, threat_of
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.store.tables import EXPERIMENT_RUNS
 from stages.studies.shafahi2020.runs import HARDEN, LEARN_WITHOUT_FORGETTING, RETRAIN, TRAIN_HEADS
+from stages.studies.shafahi2020.settings import REFERENCES
 
 EXPERIMENTS = (RETRAIN, TRAIN_HEADS, HARDEN, LEARN_WITHOUT_FORGETTING)
 BY = ["source", "target", "method", "setting", "measure"]
@@ -47,6 +48,11 @@ class Transfers:
     @property
     def is_empty(self) -> bool:
         return all(getattr(self, name).empty for name in EXPERIMENTS)
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways of learning without forgetting, as the table of that experiment has them as methods."""
+        return [method for method in dict.fromkeys(self.learn_without_forgetting["method"]) if method not in REFERENCES]
 
     def data_of(self, source: str) -> str:
         """The data that a source was trained on, and which part of their classes."""
@@ -109,9 +115,21 @@ def tables_of(runs: dict[str, pd.DataFrame], attack: str, n_test: int) -> list[p
         rows = runs.get(name, pd.DataFrame(columns=[*EXPERIMENT_RUNS]))
         if name == HARDEN and len(rows):
             rows = pd.concat([rows, _both(rows, attack)], ignore_index=True)
-        rows = rows.assign(n_test=[np.nan if measure in NOT_ACCURACY else n_test for measure in rows["measure"]])
+        rows = rows.assign(n_test=[images_behind(measure, n_test) for measure in rows["measure"]])
         tables.append(statistics.summarise(rows, BY, "value", statistics.UNBOUNDED, n_test="n_test"))
     return tables
+
+
+def images_behind(measure: str, n_test: int) -> float:
+    """How many of the tested images an accuracy is of; NaN of what is no accuracy.
+
+    Args:
+        measure: such as `clean`, or `clean, test` of one of the two parts into which the tested images are split.
+        n_test: images that are tested.
+    """
+    if measure in NOT_ACCURACY:
+        return np.nan
+    return {"validation": n_test - n_test // 2, "test": n_test // 2}.get(measure.rpartition(", ")[2], n_test)
 
 
 def _both(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
