@@ -10,6 +10,7 @@ from experiments import turn_on
 from torch import nn
 
 from stages import experiment
+from stages.lib.datasets import pixels
 from stages.lib.networks import units as networks
 from stages.lib.settings import params
 from stages.lib.store import tables
@@ -90,7 +91,7 @@ def test_of_batch_norm_statistics_stay_and_scale_and_shift_learn_where_they_are_
 @pytest.mark.parametrize("way", [WRITTEN, RELEASED], ids=["written", "released"])
 def test_each_way_is_the_loop_by_hand(monkeypatch, way):
     """In float64: the cross-entropy, the distance, and the decay of kernels and matrices alone, as the released code adds them up."""
-    monkeypatch.setattr(descent.pixels, "prepare", lambda *arguments, real=descent.pixels.prepare: real(*arguments).double())
+    monkeypatch.setattr(pixels, "prepare", lambda *arguments, real=pixels.prepare: real(*arguments).double())
     network, data, kept = problem(torch.float64)
     how = way | {"training": STEPS | {"steps": 4, "weight_decay": 0.1}}
     forgetting.train_without_forgetting(network, data, kept, 0.3, how, seed=5, first=0)
