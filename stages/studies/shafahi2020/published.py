@@ -50,8 +50,9 @@ class Published:
         return "; ".join(parts)
 
     def kept(self) -> str:
-        """PGD-20 accuracy at the largest lambda_d of Tables 4 to 7 minus that of the source."""
-        return "; ".join(_minus(group.iloc[-1], before, "pgd20_accuracy") for group, before in self._with_sources())
+        """The highest PGD-20 accuracy of Tables 4 to 7 minus that of the source."""
+        measure = "pgd20_accuracy"
+        return "; ".join(_minus(group.loc[group[measure].idxmax()], before, measure) for group, before in self._with_sources())
 
     def improved(self, margin: float) -> str:
         """The highest clean accuracy of Tables 4 to 7, where PGD-20 accuracy is at most so many points lower, minus that of the source."""
