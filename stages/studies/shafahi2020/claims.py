@@ -52,7 +52,7 @@ def _of_experiments(transfers: Transfers, published: Published) -> list[Claim]:
          "accuracy under attack: the lambda_d that keeps most minus the smallest, on the images that do not choose it",
          list(forgetting.helped(transfers)) or [forgetting.NOT_RUN], published.forgetting("pgd20_accuracy")),
         Claim("Learning without forgetting keeps the source's robustness", f"{PAPER}, Section 6, Tables 4 to 7",
-         f"accuracy under attack, plus {MARGIN:g} points: the lambda_d that keeps most minus the source as it is (on other data: with a head), "
+         f"accuracy under attack, plus {MARGIN:g} points: the lambda_d that keeps most minus the source as it is (or with a head), "
          "on the images that do not choose it",
          list(forgetting.kept(transfers)) or [forgetting.NOT_RUN], published.kept()),
         Claim("Learning without forgetting improves clean accuracy, and robustness is kept", f"{PAPER}, Section 6, Tables 4 to 7",
