@@ -21,8 +21,9 @@ SECTIONS = {
         "from_scratch": TINY, "adversarial_finetuning": TINY, "natural_head": TINY, "pieces": 1,
     },
     "learn_without_forgetting": ON_DIGITS | {
-        "lambda_d": [0, 1.0], "n_seeds": 1, "warm_start": 0.5, "training": {"steps": 12, "batch_size": 16, "lr": 0.02, "drops": [0.5]},
-        "histogram_images": 20,
+        "lambda_d": [0, 1.0], "n_seeds": 1, "histogram_images": 20, "ways": {"written": {
+            "distance": "l2", "batchnorm": "fixed", "warm_start": 0.5, "training": {"steps": 12, "batch_size": 16, "lr": 0.02, "drops": [0.5]},
+        }},
     },
 }  # fmt: skip
 

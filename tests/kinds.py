@@ -179,7 +179,9 @@ def harden() -> Work:
 
 
 def learn_without_forgetting() -> Work:
-    return _experiment("learn_without_forgetting", "lwf", 0.1, {"training": DESCENT, "warm_start": 0.5})
+    return _experiment(
+        "learn_without_forgetting", "lwf", 0.1, {"distance": "l1", "batchnorm": "affine", "training": DESCENT, "warm_start": 0.5}
+    )
 
 
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {

@@ -26,7 +26,7 @@ TINY = {
     "retrain": {"training": STEPS, "measured": MEASURED},
     "train_heads": {"gradients": 3, "measured": MEASURED},
     "harden": {"attack": {"steps": 2}, "from_scratch": EPOCH, "adversarial_finetuning": EPOCH, "natural_head": EPOCH, "measured": MEASURED},
-    "learn_without_forgetting": {"training": STEPS, "measured": MEASURED},
+    "learn_without_forgetting": {"ways": {name: {"training": STEPS} for name in ("written", "released")}, "measured": MEASURED},
     "report": {"headline": {"n_images": 100}, "utrera2021": {"epochs_at": [100]}},
 }
 

@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from stages.lib.attacks import pgd
 from stages.lib.datasets import pixels
 from stages.lib.networks import units
+from stages.lib.norms.table import norm_of
 from stages.lib.training import loop, parallel, schedules
+from stages.lib.training.free import Free
 
 CASES = {
     "natural": {},
     "adversarial": {"perturb_at": lambda progress: pgd.make(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)},
     "cropped": {"augmentation": "resized_crop"},
     "natural of 17": {"n": 17},
+    "free": {"free": Free(2, norm_of("l2"), lambda progress: 0.5 + progress), "epochs": 8},
 }
 KEPT = 2  # the epoch after which the state is kept
 
 
-def train(n: int = 21, noise: int = 0, **settings: object) -> dict:
+def train(n: int = 21, noise: int = 0, epochs: int = 4, **settings: object) -> dict:
     """Loss and accuracy of each epoch, the sum and the names of the weights, and of the first process the state after epoch 2.
 
     Args:
@@ -43,7 +46,7 @@ def train(n: int = 21, noise: int = 0, **settings: object) -> dict:
             torch.save(state, kept)
 
     torch.manual_seed(noise)
-    loop.train(network, x, y, epochs=4, batch_size=8, lr=0.05, momentum=0.9, weight_decay=5e-4, seed=3,
+    loop.train(network, x, y, epochs=epochs, batch_size=8, lr=0.05, momentum=0.9, weight_decay=5e-4, seed=3,
                schedule=partial(schedules.one_cycle, warmup=0.25), after_epoch=after_epoch, **settings)  # fmt: skip
     weights = network.state_dict()
     total = sum(float(weight.detach().abs().sum()) for weight in weights.values())
@@ -71,9 +74,9 @@ def main(folder: Path) -> None:
     pixels.prepare = in_float64(pixels.prepare)
     results = {name: train(**settings) for name, settings in CASES.items()}
     if parallel.is_first():
-        (folder / "kept").write_bytes(results["natural"]["kept"])
+        (folder / "kept").write_bytes(results["free"]["kept"])
     torch.distributed.barrier()
-    results["resumed"] = train(noise=7, start_from=torch.load(folder / "kept"))
+    results["resumed"] = train(noise=7, start_from=torch.load(folder / "kept"), **CASES["free"])
     results["noise"] = {"first": drawn_noise(noise=1), "second": drawn_noise(noise=2)}
     for result in results.values():
         result.pop("kept", None)

@@ -5,7 +5,7 @@ augmented images, and whole networks on adversarial examples or under a penalty.
 """
 
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -81,21 +81,23 @@ def train(
         trained: names of units.
         how: settings of `settings.robustness.Descent`, as `of_images` gives them.
         perturb: changes each batch before the training step.
-        free: trains on each batch several times instead, and lets the gradient of each step move the images.
+        free: trains on each batch several times instead, cropped and flipped once, and lets the gradient of each step move the images.
     """
     weights = only_these_learn(network, [network.get_submodule(name) for name in trained])
-    moved, x = Moved(free) if free else None, None
+    moved, replay = Moved(free) if free else None, free.replay if free else 1
+    steps, batch, x = count(), None, None
 
     def loss_of(rows: Tensor) -> Tensor:
-        nonlocal x
+        nonlocal batch, x
         if moved and x is not None:
             moved.follow(x.grad, 0.0)  # the gradient that the previous step left
-        x, y = data[rows]
-        x = moved.images(x) if moved else x
+        batch = data[rows] if next(steps) % replay == 0 else batch  # as the perturbation belongs to these crops of these images
+        x, y = batch
+        x = moved.images(x, len(x)) if moved else x
         logits = network(x if perturb is None else perturb(network, x, y))
         return nn.functional.cross_entropy(logits, y, reduction="none").mean()
 
-    done = descend(weights, loss_of, len(data), seed=seed, replay=free.replay if free else 1, **steps_of(how))
+    done = descend(weights, loss_of, len(data), seed=seed, replay=replay, **steps_of(how))
     network.eval()
     return done
 

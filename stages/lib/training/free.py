@@ -1,7 +1,8 @@
 """Free adversarial training: adversarial training at the price of natural training (Shafahi et al. 2019b, Algorithm 1).
 
 A batch is trained on `replay` times. The backward pass of each time gives the gradient of the images as well, along which the
-perturbation takes a step as long as the radius; it goes on from one batch to the next, and begins at zero in each epoch.
+perturbation takes a step as long as the radius. The perturbation begins at zero once, and goes on from one batch to the next and from one
+epoch to the next.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from stages.lib.training import parallel
 
 
 class Ball(Protocol):
@@ -31,21 +34,37 @@ class Free:
 
 
 class Moved:
-    """The perturbation of free training, which one batch leaves to the next."""
+    """The perturbation of free training, which one batch leaves to the next: one for each place in a batch.
 
-    def __init__(self, free: Free):
-        self.free, self.delta = free, None
+    Of several processes each moves the places of its own part of the batch, and all exchange them when the batches change their size.
+    """
 
-    def images(self, x: Tensor) -> Tensor:
-        """The images x after the perturbation; they will have a gradient."""
-        if self.delta is None or len(self.delta) < len(x):
-            self.delta = torch.zeros_like(x)
-        return (x + self.delta[: len(x)]).clamp_(0, 1).requires_grad_()
+    def __init__(self, free: Free, delta: Tensor | None = None):
+        """A perturbation of zero, or one that an interrupted training has left (`whole`)."""
+        self.free, self.delta, self.own, self.n = free, delta, None, 0  # delta: [places, 3, size, size]; n: places of the last batch
+
+    def images(self, x: Tensor, n: int) -> Tensor:
+        """The images after the perturbation; they will have a gradient. x: this process's part of a batch of n images."""
+        if n != self.n:
+            delta = x[:0] if self.delta is None else self.whole().to(x)
+            new = x.new_zeros(max(0, n - len(delta)), *x.shape[1:])
+            self.delta, self.n = torch.cat([delta, new]).contiguous(memory_format=torch.channels_last), n
+            self.own = parallel.own_part(self.delta[:n])
+        return (x + self.own).clamp_(0, 1).requires_grad_()
 
     def follow(self, gradient: Tensor, progress: float) -> None:
         """Take a step along the gradient of the images that were trained on."""
-        ball, eps, moved = self.free.ball, self.free.eps_at(progress), self.delta[: len(gradient)]
-        moved.copy_(ball.project(moved + eps * ball.step(gradient), eps))
+        ball, eps = self.free.ball, self.free.eps_at(progress)
+        self.own.copy_(ball.project(self.own + eps * ball.step(gradient), eps))
+
+    def whole(self) -> Tensor:
+        """The perturbation at every place, the same in all processes, which have to ask for it together."""
+        if self.own is not None and parallel.processes() > 1:
+            moved = torch.zeros_like(self.delta[: self.n])
+            parallel.own_part(moved).copy_(self.own)
+            parallel.add_up(moved)
+            self.delta[: self.n] = moved
+        return self.delta
 
 
 def passes(epochs: int, replay: int) -> int:

@@ -76,12 +76,12 @@ def train(
     steps, first = Steps(network, lr, momentum, nesterov, weight_decay, schedule, lower_precision, perturb_at, free), 0
     network = steps.network
     if start_from is not None:
-        steps.sgd.go_on_from(start_from["velocities"])
+        steps.go_on_from(start_from)
         first = start_from["epoch"]
     replays, steps_per_epoch = free.replay if free else 1, -(-len(x) // batch_size)
     epochs = passes(epochs, replays)
     for epoch in range(first, epochs):
-        steps.begin_epoch()
+        network.train()
         torch.manual_seed((seed << 16) + epoch)
         drawn = batches(torch.randperm(len(x)), batch_size, least=parallel.processes())
         if parallel.rank():
@@ -101,8 +101,9 @@ def train(
         done = Epoch(epoch + 1, (total_loss / (replays * len(x))).item(), (100 * correct / (replays * len(x))).item())
         if not torch.isfinite(total_loss):
             raise FloatingPointError(f"the loss is {done.loss} in epoch {done.number}: try a smaller learning rate than {lr}")
+        state = steps.state()
         if parallel.is_first():
-            after_epoch(done, {"network": network.state_dict(), "velocities": steps.sgd.velocities, "epoch": done.number})
+            after_epoch(done, state | {"epoch": done.number})
     network.eval()
 
 
@@ -116,11 +117,18 @@ class Steps:
         self.network, self.wrapper = parallel.share(network)
         self.sgd = Sgd(self.network.parameters(), momentum, weight_decay, nesterov)
         self.lr, self.schedule, self.lower_precision = lr, schedule, lower_precision
-        self.perturb_at, self.free, self.moved = perturb_at, free, None
+        self.perturb_at, self.moved = perturb_at, Moved(free) if free else None
 
-    def begin_epoch(self) -> None:
-        self.network.train()
-        self.moved = Moved(self.free) if self.free else None
+    def state(self) -> dict:
+        """All that the next steps depend on; several processes have to ask for it together."""
+        perturbation = self.moved.whole() if self.moved else None
+        return {"network": self.network.state_dict(), "velocities": self.sgd.velocities, "perturbation": perturbation}
+
+    def go_on_from(self, state: dict) -> None:
+        """Take up the velocities and the perturbation of a training that was interrupted; the network has its weights already."""
+        self.sgd.go_on_from(state["velocities"])
+        if self.moved:
+            self.moved.delta = state["perturbation"]
 
     def take(self, clean: Tensor, y: Tensor, n: int, progress: float) -> tuple[Tensor, Tensor]:
         """Take one training step; returns the sum of the losses, and the number of images that were labelled correctly.
@@ -130,7 +138,7 @@ class Steps:
             n: images in the whole batch.
             progress: fraction of the training in [0, 1).
         """
-        x = self.moved.images(clean) if self.moved else clean
+        x = self.moved.images(clean, n) if self.moved else clean
         with torch.autocast(x.device.type, self.lower_precision, enabled=self.lower_precision is not None):
             if self.perturb_at is not None:
                 x = self.perturb_at(progress)(self.network, x, y)

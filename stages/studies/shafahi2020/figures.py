@@ -39,7 +39,8 @@ def drawings_of(transfers: Transfers, looks: dict[str, Look]) -> Iterator[Drawin
         yield Drawing(f"shafahi_figure5_{target}", gradients, (arrays, transfers.labels, looks, target))
     for target in dict.fromkeys(transfers.learn_without_forgetting["target"]):
         rows = at(transfers.learn_without_forgetting, target=target)
-        yield Drawing(f"shafahi_{LEARN_WITHOUT_FORGETTING}_{target}", learn_without_forgetting, (rows, transfers.attack, looks))
+        arguments = (rows, transfers.attack, transfers.ways, looks)
+        yield Drawing(f"shafahi_{LEARN_WITHOUT_FORGETTING}_{target}", learn_without_forgetting, arguments)
     if transfers.distances:
         shown = [(transfers.labels[source], target, arrays) for (source, target), arrays in transfers.distances.items()]
         yield Drawing("shafahi_figure7", distances, (shown,))
@@ -127,15 +128,19 @@ def _shown(gradient: np.ndarray) -> np.ndarray:
 
 
 @drawing
-def learn_without_forgetting(rows: pd.DataFrame, attack: str, looks: dict[str, Look]) -> Figure:
-    """Tables 4 to 7 as a figure: accuracy against lambda_d; dashed the frozen source, dotted on its own data the source itself."""
+def learn_without_forgetting(rows: pd.DataFrame, attack: str, ways: list[str], looks: dict[str, Look]) -> Figure:
+    """Tables 4 to 7 as a figure: accuracy against lambda_d; dashed the frozen source, dotted on its own data the source itself.
+
+    Of several ways of learning, the markers of the first are full, and those of the others hollow.
+    """
     target = rows["target"].iloc[0]
     figure, axes = facets(2, f"Learning without forgetting, {target}", columns=2, height=3.1)
-    swept = at(rows, method="learn_without_forgetting")
-    values = sorted(swept["setting"].unique())
+    values = sorted(rows.loc[rows["method"].isin(ways), "setting"].unique())
     places = {value: i for i, value in enumerate(values)}
     for ax, measure, title in zip(axes, ("clean", attack), ("clean images", _under(attack)), strict=True):
-        lines(ax, at(swept, measure=measure).assign(x=lambda table: table["setting"].map(places)), "x", looks, "source")
+        for way in ways:
+            shown = at(rows, method=way, measure=measure).assign(x=lambda table: table["setting"].map(places))
+            lines(ax, shown, "x", {name: replace(look, hollow=way != ways[0]) for name, look in looks.items()}, "source")
         for method, dash in (("frozen", (4, 2)), ("source", (1, 1.4))):
             for row in at(rows, method=method, measure=measure).itertuples():
                 ax.axhline(row.mean, color=looks[row.source].colour, linestyle=(0, dash), linewidth=1.4)

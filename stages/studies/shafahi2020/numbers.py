@@ -15,6 +15,7 @@ from stages.lib.report.cards import Card, label_in_experiments, threat_of
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.store.tables import EXPERIMENT_RUNS
 from stages.studies.shafahi2020.runs import HARDEN, LEARN_WITHOUT_FORGETTING, RETRAIN, TRAIN_HEADS
+from stages.studies.shafahi2020.settings import REFERENCES
 
 EXPERIMENTS = (RETRAIN, TRAIN_HEADS, HARDEN, LEARN_WITHOUT_FORGETTING)
 BY = ["source", "target", "method", "setting", "measure"]
@@ -57,6 +58,11 @@ class Transfers:
     @property
     def is_empty(self) -> bool:
         return all(getattr(self, name).empty for name in EXPERIMENTS)
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways of learning without forgetting, as the table of that experiment has them as methods."""
+        return [method for method in dict.fromkeys(self.learn_without_forgetting["method"]) if method not in REFERENCES]
 
     def data_of(self, source: str) -> str:
         """The data that a source was trained on, and which part of their classes."""

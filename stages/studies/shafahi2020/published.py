@@ -16,6 +16,8 @@ from stages.lib.report.wording import signed
 
 FOLDER = Path(__file__).parent
 TABLES = FOLDER / "published/tables.csv"
+BEFORE = {"4": ("2", "cifar10"), "5": ("1", "cifar100+"), "6": ("2", "cifar100 (other 50%)"), "7": ("1", "cifar10+")}
+"""Where the source stands that learns without forgetting: by table, the table and target of its robust source."""
 COLUMNS = ["table", "source", "target", "source_model", "setting", "clean_accuracy", "pgd20_accuracy"]
 HALF = {"of": 2, "number": 0, "seed": 0}  # of the classes: the part that a source of half of them learns here
 TARGETS = {  # the names of published/tables.csv, and of the catalog; a `+` there stands for augmentation
@@ -112,6 +114,34 @@ class Published:
             ends = (f"{row['setting'].removeprefix('LwF ')} {row[measure]:.2f} %" for row in (first, last))
             parts.append(f"{what}: {', '.join(ends)}")
         return "; ".join(parts)
+
+    def kept(self) -> str:
+        """The highest PGD-20 accuracy of Tables 4 to 7 minus that of the source."""
+        measure = "pgd20_accuracy"
+        return "; ".join(_minus(group.loc[group[measure].idxmax()], before, measure) for group, before in self._with_sources())
+
+    def improved(self, margin: float) -> str:
+        """The highest clean accuracy of Tables 4 to 7, where PGD-20 accuracy is at most so many points lower, minus that of the source."""
+        parts = []
+        for group, before in self._with_sources():
+            held = group[group["pgd20_accuracy"] >= before["pgd20_accuracy"] - margin]
+            parts.append(_minus(held.loc[held["clean_accuracy"].idxmax()], before, "clean_accuracy"))
+        return "; ".join(parts)
+
+    def _with_sources(self) -> list[tuple[pd.DataFrame, pd.Series]]:
+        """The rows of each of Tables 4 to 7, and the row of the source that they are to be compared with."""
+        numbers, robust = self.tables["table"].astype(str), self.tables["source_model"] == "robust"
+        return [
+            (self.tables[numbers == number], self.tables[(numbers == table) & robust & (self.tables["target"] == target)].iloc[0])
+            for number, (table, target) in BEFORE.items()
+        ]
+
+
+def _minus(row: pd.Series, before: pd.Series, measure: str) -> str:
+    """One accuracy minus another, with both and their difference."""
+    gap = signed(row[measure] - before[measure], 2)
+    what = f"{row['source']} to {row['target']}, {row['setting'].removeprefix('LwF ')}"
+    return f"{what}: {row[measure]:.2f} − {before[measure]:.2f} = {gap}"
 
 
 def load() -> Published:

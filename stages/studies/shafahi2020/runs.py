@@ -13,6 +13,7 @@ from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells
 from stages.studies.shafahi2020.experiments import features
 from stages.studies.shafahi2020.settings import (
+    REFERENCES,
     HardenSettings,
     LearnWithoutForgettingSettings,
     OnTargets,
@@ -70,13 +71,14 @@ def harden(settings: HardenSettings, card_of: CardOf) -> list[Run]:
 
 
 def learn_without_forgetting(settings: LearnWithoutForgettingSettings, card_of: CardOf) -> list[Run]:
-    """The sweep over lambda_d; `frozen` trains the head alone; `source`, on its own data, is the source as it is."""
-    runs, how = [], {"training": settings.training.model_dump(), "warm_start": settings.warm_start}
-    seeds = range(settings.n_seeds)
+    """The sweep over lambda_d in each way; `frozen` trains the head alone, as the first way does; `source`, on its own data, is it."""
+    runs, ways, seeds = [], {name: way.model_dump() for name, way in settings.ways.items()}, range(settings.n_seeds)
     for source, target in product(settings.sources, settings.targets):
         run, card = _on_target(LEARN_WITHOUT_FORGETTING, settings, source, target), card_of(source)
-        runs += [run(method=LEARN_WITHOUT_FORGETTING, setting=value, seed=seed, how=how) for value in settings.lambda_d for seed in seeds]
-        runs += [run(method="frozen", setting=0, seed=seed, how=how) for seed in seeds]
+        for name, how in ways.items():
+            runs += [run(method=name, setting=value, seed=seed, how=how) for value in settings.lambda_d for seed in seeds]
+        head = {"training": next(iter(ways.values()))["training"]}
+        runs += [run(method="frozen", setting=0, seed=seed, how=head) for seed in seeds]
         if card.dataset == target and card.part is None:
             runs.append(run(method="source", setting=0, seed=0, how={}))
         if settings.histogram_images:
@@ -96,15 +98,17 @@ def _on_target(experiment: str, settings: OnTargets, source: str, target: str) -
 
 def store_features(runs: list[Run], grid: GridSettings) -> dict[str, Path]:
     """Compute the features of the targets' training images for the runs that learn from them; their files, by the keys of these runs."""
-    on_features = ("transferred", "frozen", LEARN_WITHOUT_FORGETTING)
-    learning = [
-        run
-        for run in runs
-        if run.method in on_features or (run.experiment == TRAIN_HEADS and run.how["training"]["augmentation"] == "none")
-    ]
+    learning = [run for run in runs if _learns_from_features(run)]
     pairs = dict.fromkeys((run.source, run.target) for run in learning)
     stored = {pair: features.store(*pair, grid) for pair in pairs}
     return {run.key: stored[run.source, run.target] for run in learning}
+
+
+def _learns_from_features(run: Run) -> bool:
+    """Whether the features of the images of the target are what the run trains on, or what it keeps."""
+    if run.experiment == LEARN_WITHOUT_FORGETTING:
+        return run.method == "frozen" or run.method not in REFERENCES
+    return run.method == "transferred" or (run.experiment == TRAIN_HEADS and run.how["training"]["augmentation"] == "none")
 
 
 def gradients(runs: list[Run]) -> dict[str, np.ndarray]:

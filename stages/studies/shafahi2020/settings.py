@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stages.lib.settings.attacks import NormName
 from stages.lib.settings.fields import Count, Fraction, Name, NotNegative, OneOrMore, Real, Settings, Whole
@@ -62,11 +62,29 @@ class HardenSettings(OnTargets):
     pieces: Count | Literal["all"]
 
 
+REFERENCES = ("frozen", "source", "distance")  # methods of learning without forgetting that no sweep over lambda_d belongs to
+
+
+class WayOfLearning(Settings):
+    """One way of learning without forgetting, as the paper and its code do not say the same."""
+
+    distance: Literal["l1", "l2"]  # of the features from those of the source
+    batchnorm: Literal["fixed", "affine"]  # what of it is trained besides the other weights: nothing, or scale and shift
+    warm_start: Fraction
+    training: Descent  # its weight decay is of kernels and matrices alone
+
+
+def _names_no_reference(ways: dict) -> dict:
+    """The ways as they are; raises ValueError where one is called as what the ways are compared with."""
+    if taken := [name for name in ways if name in REFERENCES]:
+        raise ValueError(f"Input should call no way {taken[0]!r}; allowed: any name but {', '.join(REFERENCES)}")
+    return ways
+
+
 class LearnWithoutForgettingSettings(OnTargets):
     """Fine-tuning that keeps the features of the source (Shafahi et al. 2020, Section 6)."""
 
+    ways: Annotated[dict[Name, WayOfLearning], Field(min_length=1), AfterValidator(_names_no_reference)]
     lambda_d: OneOrMore[NotNegative]
     n_seeds: Count
-    warm_start: Fraction
-    training: Descent
     histogram_images: Whole

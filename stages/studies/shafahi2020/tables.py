@@ -9,7 +9,7 @@ import pandas as pd
 from stages.lib.report.results import row_at
 from stages.studies.shafahi2020.numbers import Transfers
 from stages.studies.shafahi2020.published import Published
-from stages.studies.shafahi2020.runs import LEARN_WITHOUT_FORGETTING
+from stages.studies.shafahi2020.settings import REFERENCES
 
 COLUMNS = ["tables", "source", "target", "method", "lambda_d", "measure", "mean", "low", "high", "n", "published", "difference"]
 
@@ -40,7 +40,10 @@ def frozen(transfers: Transfers, published: Published) -> list[Row]:
 
 
 def learn_without_forgetting(transfers: Transfers, published: Published) -> list[Row]:
-    """Tables 4 to 7: learning without forgetting, by lambda_d; the frozen and the untrained source last."""
+    """Tables 4 to 7: learning without forgetting, by way (`method`) and lambda_d; the frozen and the untrained source last.
+
+    Which way the published tables come from is not known: they stand beside each.
+    """
     runs = transfers.learn_without_forgetting[transfers.learn_without_forgetting["method"] != "distance"]
     return list(_rows(runs, transfers, published, "LwF"))
 
@@ -55,7 +58,7 @@ def _rows(runs: pd.DataFrame, transfers: Transfers, published: Published, traini
             training, transfers.cards[source], target, norm=transfers.norm, eps=transfers.eps, attack=transfers.how,
             lambda_d=setting if by_lambda else None,
         )  # fmt: skip
-        yield row | {"published": None if by_lambda and method != LEARN_WITHOUT_FORGETTING else theirs}
+        yield row | {"published": None if by_lambda and method in REFERENCES else theirs}
 
 
 def compared(tables: Tables, attack: str) -> pd.DataFrame:

@@ -118,6 +118,20 @@ def test_free_training_replays_each_batch_and_moves_it_within_the_ball(network):
     assert all(not torch.equal(a, b) for a, b in pairwise(moved))
 
 
+def test_free_training_crops_a_batch_once_for_all_replays(network):
+    """The perturbation was made for these crops: on others it is noise."""
+    seen = []
+    network.normalise.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()) if len(seen) < 12 else None)
+    free = Free(3, norm_of("linf"), lambda progress: 0.02)
+    descent.train(network, ["head"], data(augmented=True), HOW, seed=2, free=free)
+    same, cropped = data()[next(endless_batches(24, 4, seed=2))][0], data(augmented=True)
+    batches = list(islice(endless_batches(24, 4, seed=2), 4))
+    expected = [cropped[rows][0] for rows in batches]
+    distance = [(seen[3 * i + again] - expected[i]).abs().max().item() for i in range(4) for again in range(3)]
+    assert max(distance) <= 0.02 + 1e-6
+    assert (seen[0] - same).abs().max() > 0.5, "the batch is cropped"
+
+
 def test_augmentation_cuts_and_mirrors_and_comes_from_its_generator():
     x = torch.randint(0, 256, (200, 12, 12, 3), dtype=torch.uint8)
     first, again = (Shifts.drawn(200, torch.Generator().manual_seed(5)).apply(x, CPU) for _ in range(2))

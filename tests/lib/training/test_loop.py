@@ -103,25 +103,30 @@ def test_training_is_the_plain_loop_of_its_protocol(monkeypatch, perturb_at, nes
         assert torch.allclose(mine, theirs, atol=1e-8)
 
 
+FREE = Free(2, norm_of("linf"), lambda progress: 8 / 255)
+
+
 @pytest.mark.parametrize(
-    "perturb_at", [None, l2_at, linf_from_random_start_at], ids=["natural", "adversarial", "adversarial from a random start"]
+    "perturbed",
+    [{}, {"perturb_at": l2_at}, {"perturb_at": linf_from_random_start_at}, {"free": FREE, "epochs": 8}],
+    ids=["natural", "adversarial", "adversarial from a random start", "free"],
 )
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, perturb_at):
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, perturbed):
+    """A free one with the perturbation that it had, which no epoch begins anew."""
     x, y = data()
+    settings = SETTINGS | perturbed
     undisturbed, epochs = new_network(), []
 
     def keep(done: loop.Epoch, state: dict) -> None:
         files.write_checkpoint(tmp_path / f"{done.number}", state)
         epochs.append(done)
 
-    loop.train(undisturbed, x, y, **SETTINGS, perturb_at=perturb_at, after_epoch=keep)
+    loop.train(undisturbed, x, y, **settings, after_epoch=keep)
     for after in range(1, 5):
         torch.manual_seed(after)  # whatever the new process has drawn before
         network, seen = units.build("small_resnet", 4, [0.1] * 3, [0.1] * 3), []
         state = files.read_checkpoint(tmp_path / f"{after}", print)
-        loop.train(
-            network, x, y, **SETTINGS, perturb_at=perturb_at, start_from=state, after_epoch=lambda done, _, seen=seen: seen.append(done)
-        )
+        loop.train(network, x, y, **settings, start_from=state, after_epoch=lambda done, _, seen=seen: seen.append(done))
         assert seen == epochs[after:]
         found, expected = network.state_dict(), undisturbed.state_dict()
         assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
@@ -176,7 +181,7 @@ def test_the_learning_rate_falls_to_a_tenth_where_it_is_told_to(progress, factor
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_free_training_is_the_loop_of_its_algorithm(monkeypatch, norm):
-    """Shafahi et al. (2019b), Algorithm 1, in float64: a batch replayed m times, its perturbation handed on to the next batch."""
+    """Shafahi et al. (2019b), Algorithm 1, in float64: a batch replayed m times, its perturbation handed on to the next batch and epoch."""
     prepare = pixels.prepare
     monkeypatch.setattr(pixels, "prepare", lambda *arguments: prepare(*arguments).double())
     (x, y), eps, ball = data(), 0.03, norm_of(norm)
@@ -187,9 +192,10 @@ def test_free_training_is_the_loop_of_its_algorithm(monkeypatch, norm):
     assert found == [1, 2, 3], "half as many epochs, as each batch is trained on twice"
 
     plain, pictures = new_network().double(), (x.permute(0, 3, 1, 2) / 255).double()
+    delta = torch.zeros(8, 3, 16, 16, dtype=torch.float64)
     for epoch in range(3):
         torch.manual_seed((3 << 16) + epoch)
-        order, delta = torch.randperm(N), torch.zeros(8, 3, 16, 16, dtype=torch.float64)
+        order = torch.randperm(N)
         for i in range(3):
             rows = order[8 * i : 8 * i + 8]
             for again in range(2):

@@ -47,7 +47,8 @@ def test_two_processes_have_the_losses_and_weights_of_one(name, together):
 
 
 def test_two_processes_go_on_from_a_kept_state(together):
-    whole, resumed = together[0]["natural"], together[0]["resumed"]
+    """Of free training, as its state has the perturbation besides the weights and velocities."""
+    whole, resumed = together[0]["free"], together[0]["resumed"]
     assert resumed["history"] == whole["history"][KEPT:]
     assert resumed["total"] == whole["total"]
 

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
-    """In a worker: draw the images, train and test; `passes`: how many images went forth and back through the network."""
+    """In a worker: draw the images, train and test; `passes`: how many images the training sent forth and back through the network.
+
+    They are counted as in the paper (Section 4.2): an image of a batch once for the step, and once for every step of an attack on it. A
+    head that learns from stored features costs less, as the images go forth once: its passes are those that it would take without.
+    """
     target, device = card_of(run.target), best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
     rows = few(y, int(run.setting), run.seed, run.target)
@@ -46,8 +50,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
         trained = networks.last_pieces(network, run.how["pieces"])
         passes = descent.train(network, trained, data, how, run.seed, attack_of(run)) * (run.how["attack"]["steps"] + 1)
     else:
-        train_heads.train_on_features(network.head, penultimate.stored(stored)[rows].to(device), data.y, how, run.seed)
-        passes = len(rows)
+        passes = train_heads.train_on_features(network.head, penultimate.stored(stored)[rows].to(device), data.y, how, run.seed)
     percent, correct = tested(network, (few_x, few_y), test, target.image_size, run.measured)
     return {"passes": passes} | percent, correct
 

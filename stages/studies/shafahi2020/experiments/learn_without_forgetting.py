@@ -1,9 +1,12 @@
 """Learning without forgetting: fine-tuning that keeps the features of a robust source (Shafahi et al. 2020, Section 6, eq. 3).
 
-The loss is the cross-entropy plus lambda_d times the distance in L2 of the features from those of the source, which were stored
-once. The head alone learns for the first part of the steps; then all does, but for batch norm, which stays as the source has it.
+The loss is the cross-entropy plus lambda_d times the distance of the features from those of the source, which were stored once. The
+head alone learns for the first part of the steps; then all does. The statistics of batch norm stay as the source has them. By the text
+of the paper (A.1) its scale and shift stay, too, and the distance is in L2; in the code that its authors released both are trained, the
+distance is in L1, and kernels and matrices decay.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +23,13 @@ from stages.lib.networks.devices import best_device
 from stages.lib.networks.inference import BATCH
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
-from stages.studies.shafahi2020.experiments import penultimate, train_heads
-from stages.studies.shafahi2020.experiments.testing import tested
+from stages.studies.shafahi2020.experiments import penultimate
+from stages.studies.shafahi2020.experiments.testing import tested_in_parts
 
 if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
+
+ORDER = {"l1": 1, "l2": 2}  # of the norms that features can be compared in
 
 
 def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
@@ -37,30 +42,61 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     network = descent.begin(source.architecture, source.tensors(), target.classes, run.seed, fresh).to(device)
     if run.method != "source":
         data = descent.Images(x, y, device, target.image_size, False, run.seed)
-        kept, how = penultimate.stored(stored).to(device), descent.of_images(run.how["training"], len(y))
-        warm = how["steps"] if run.method == "frozen" else round(run.how["warm_start"] * how["steps"])
+        kept, how = penultimate.stored(stored).to(device), run.how | {"training": descent.of_images(run.how["training"], len(y))}
+        steps = how["training"]["steps"]
+        warm = steps if run.method == "frozen" else round(how["warm_start"] * steps)
         if warm:
-            train_heads.train_on_features(network.head, kept, data.y, how, run.seed, last=warm)
-        if warm < how["steps"]:
+            train_head(network.head, kept, data.y, how["training"], run.seed, warm)
+        if warm < steps:
             train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
-    return tested(network, (x, y), test, target.image_size, run.measured)
+    return tested_in_parts(network, (x, y), test, target.image_size, run.measured)
+
+
+def train_head(head: nn.Module, kept: Tensor, y: Tensor, training: dict, seed: int, last: int) -> None:
+    """Train the head alone, on the source's features, up to a step; kept: [n, width]."""
+    weights, loss_of_weights = descent.only_these_learn(head, [head]), training["weight_decay"]
+
+    def loss_of(rows: Tensor) -> Tensor:
+        return cross_entropy(head(kept[rows]), y[rows]).mean() + loss_of_weights * half_squares(weights)
+
+    descent.descend(weights, loss_of, len(y), seed=seed, last=last, **undecayed(training))
 
 
 def train_without_forgetting(
     network: nn.Sequential, data: descent.Images, kept: Tensor, lambda_d: float, how: dict, seed: int, first: int
 ) -> None:
-    """Train all weights but those of batch norm, from a step on; kept: the source's features, [n, width]."""
+    """Train all weights, but those of batch norm where they are fixed, from a step on.
+
+    Args:
+        kept: the source's features, [n, width].
+        how: settings of `settings.WayOfLearning`.
+    """
     body, head = units.split(network, 0)
-    learning = [m for m in network.modules() if not list(m.children()) and not isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    weights = descent.only_these_learn(network, learning)
+    leaves = [module for module in network.modules() if not list(module.children())]
+    norms = [module for module in leaves if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    weights = descent.only_these_learn(network, [module for module in leaves if module not in norms])
+    if how["batchnorm"] == "affine":  # in eval mode, so that the statistics stay
+        weights += [weight for norm in norms for weight in norm.requires_grad_(True).parameters()]
+    order, loss_of_weights = ORDER[how["distance"]], how["training"]["weight_decay"]
 
     def loss_of(rows: Tensor) -> Tensor:
         x, y = data[rows]
         z = body(x)
-        return (cross_entropy(head(z), y) + lambda_d * (z - kept[rows]).norm(dim=1)).mean()
+        distance = (z - kept[rows]).norm(p=order, dim=1)
+        return (cross_entropy(head(z), y) + lambda_d * distance).mean() + loss_of_weights * half_squares(weights)
 
-    descent.descend(weights, loss_of, len(data), seed=seed, first=first, **descent.steps_of(how))
+    descent.descend(weights, loss_of, len(data), seed=seed, first=first, **undecayed(how["training"]))
     network.eval()
+
+
+def half_squares(weights: Iterable[Tensor]) -> Tensor:
+    """Half the sum of the squares of kernels and matrices; the released code lets no bias and nothing of batch norm decay."""
+    return sum((weight**2).sum() for weight in weights if weight.ndim > 1) / 2
+
+
+def undecayed(training: dict) -> dict:
+    """What `descend` takes of the settings, without the decay of all weights alike."""
+    return descent.steps_of(training) | {"weight_decay": 0.0}
 
 
 def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[str, Tensor]]:
