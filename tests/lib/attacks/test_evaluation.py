@@ -105,6 +105,27 @@ def test_accuracy_does_not_rise_with_eps_in_whatever_order_the_radii_come(norm):
     assert accuracies(network, x, y, radii=[*RADII[norm][::-1], 0.0, RADII[norm][0]], **settings) == found
 
 
+@pytest.mark.parametrize("norm", RADII)
+def test_from_the_largest_radius_an_image_that_stands_there_is_not_attacked_at_a_smaller_one(norm):
+    network, x, y = small_network()
+    right, asked = predicted(network, x) == y, []
+    attack = {"kind": "apgd_pgd", "steps": 3, "targets": 1, "from_largest": True}
+
+    def at(eps):
+        perturb = evaluation.perturbation(attack, norm, eps)
+        return lambda model, images, labels: asked.append((eps, len(images))) or perturb(model, images, labels)
+
+    found = dict(evaluation.standing_against_eps(network, x, y, at=at, radii=RADII[norm], seed=0, from_largest=True))
+    assert list(found) == [0.0, *RADII[norm]]
+    assert np.array_equal(found[0.0], right)
+    counts = [int(stood.sum()) for stood in found.values()]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) > 2
+    assert asked == [(eps, int(right.sum()) - sum_above) for eps, sum_above in zip(RADII[norm][::-1], [0, *counts[:1:-1]], strict=True)]
+    ascending = accuracies(network, x, y, norm=norm, radii=RADII[norm], attack=attack)
+    assert [100 * stood.mean() for stood in found.values()] == pytest.approx(list(ascending.values()), abs=100 / 24)
+
+
 def test_the_numbers_come_from_the_seed_alone():
     network, x, y = small_network()
     torch.manual_seed(5)
@@ -146,7 +167,12 @@ def test_a_targeted_attack_leads_to_another_class(target, aim):
         ({"kind": "fgsm"}, "linf", 0.1),
         ({"kind": "pgd", "loss": "margin", "steps": 5, "step_ratio": 2.5, "restarts": 2, "random_start": True, "target": None}, "l2", 1.0),
         ({"kind": "random_search", "queries": 60}, "linf", 0.3),
-        ({"kind": "autoattack", "queries": 20, "restarts": 1}, "l2", 1.0),
+        ({"kind": "apgd", "steps": 5}, "linf", 0.1),
+        ({"kind": "apgd_targeted", "steps": 5, "targets": 9}, "l2", 1.0),
+        ({"kind": "fab_targeted", "steps": 10, "targets": 2}, "linf", 0.1),
+        ({"kind": "square", "queries": 100}, "linf", 0.3),
+        ({"kind": "autoattack", "steps": 2, "queries": 20}, "l2", 1.0),
+        ({"kind": "apgd_pgd", "steps": 2, "from_largest": True}, "l2", 1.0),
     ],
 )
 def test_every_kind_of_attack_finds_errors(attack, norm, eps):
