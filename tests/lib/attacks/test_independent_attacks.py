@@ -151,7 +151,7 @@ def test_autoattack_and_the_default_take_few_classes_and_leave_no_more_than_pgd(
     y = y % classes
     eps = 0.02 if norm == "linf" else 0.3
     left = accuracy(few, pgd.make(norm=norm, eps=eps, steps=STEPS, step_ratio=RATIO)(few, x, y), y)
-    for perturb in (standard.make(norm=norm, eps=eps, steps=10, queries=10), apgd_pgd.make(norm=norm, eps=eps, steps=10)):
+    for perturb in (standard.make(norm=norm, eps=eps, steps=STEPS, queries=10), apgd_pgd.make(norm=norm, eps=eps)):
         moved = perturb(few, x, y)
         delta = (moved - x).flatten(1)
         assert (delta.norm(dim=1) if norm == "l2" else delta.abs().amax(1)).max() <= eps + 1e-5

@@ -54,7 +54,7 @@ def test_a_hyperplane_that_the_pixels_do_not_reach_is_approached_as_far_as_they_
 
 @pytest.mark.parametrize(("norm", "dual"), [("l2", 2), ("linf", 1)])
 def test_an_image_falls_where_the_boundary_of_a_linear_model_is_within_eps(norm, dual):
-    model, x = linear(), 0.5 + 0.02 * torch.rand(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    model, x = linear(), 0.3 + 0.4 * torch.rand(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     weight = model[1].weight.detach()
     logits = model(x).detach()
     y = logits.argmax(1)
@@ -63,7 +63,7 @@ def test_an_image_falls_where_the_boundary_of_a_linear_model_is_within_eps(norm,
     )
     distance = gaps.scatter(1, y[:, None], torch.inf).amin(1)
     eps = float(distance.median())
-    near, far = distance < eps / 1.06, distance > eps  # a step goes 5 % beyond the boundary, and is then drawn back
+    near, far = distance < eps / 1.06, distance > 1.001 * eps  # a step goes 5 % beyond the boundary, and is then drawn back
     stand = model(fab_targeted.make(norm=norm, eps=eps, steps=20)(model, x, y)).argmax(1) == y
     assert not stand[near].any()
     assert stand[far].all()

@@ -81,5 +81,5 @@ def test_it_finds_errors_where_no_gradient_passes():
 def test_a_norm_and_images_for_which_it_is_not_made_are_refused():
     with pytest.raises(ValueError, match="norm is 'l1'; allowed for the Square Attack: linf, l2"):
         square.make(norm="l1", eps=0.5)
-    with pytest.raises(ValueError, match="images are 4 x 4 pixels; allowed .* 5 a side or more"):
+    with pytest.raises(ValueError, match=r"images are 4 x 4 pixels; allowed .* 5 a side or more"):
         square.make(norm="l2", eps=0.5, queries=3)(nn.Flatten(), torch.rand(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64))
