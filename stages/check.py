@@ -6,7 +6,6 @@ DVC deletes the results of a stage before it runs it; so settings are checked he
 """
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -138,23 +137,16 @@ def _normalisation_problems(settings: Params, datasets: dict[str, catalog.AnyDat
 
 
 def _attack_problems(settings: Params) -> list[str]:
-    """Balls that are wider than the range of pixels, and attacks that are not installed."""
+    """Balls that are wider than the range of pixels."""
     widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
     radii = settings.evaluate_robustness
     balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in radii.norms for eps in radii.radii(norm)]
     balls += [(f"{key}.eps", ball.norm, ball.eps) for key, ball in _balls_of_experiments(settings)]
-    wrong = [
+    return [
         f"{PARAMS}: {key} is {eps:g}, beyond the range of pixels; "
         f"allowed: 0 to {widest[norm]:.4g}, the greatest distance of two images of upscale.image_size in {norm}"
         for key, norm, eps in balls
         if eps > widest[norm]
-    ]
-    return wrong + [
-        f"{PARAMS}: {key}.attacks.{name}: autoattack is an extra that is not installed; "
-        f"allowed: pgd, fgsm or random_search, or after pip install -c constraints.txt -e '.[autoattack]'"
-        for key, attacks in _attacks_of(settings)
-        for name, attack in attacks.items()
-        if attack.kind == "autoattack" and find_spec("art") is None
     ]
 
 
@@ -162,13 +154,6 @@ def _balls_of_experiments(settings: Params) -> Iterator[tuple[str, BaseModel]]:
     """Settings with a norm and an eps in the sections of experiments, each with its key."""
     for name, section in sections_on(settings).items():
         yield from ((f"{name}.{key}", value) for key, value in section if hasattr(value, "norm") and hasattr(value, "eps"))
-
-
-def _attacks_of(settings: Params) -> Iterator[tuple[str, dict]]:
-    """The attacks of each section by their names, with the key of the section."""
-    yield "evaluate_robustness", settings.evaluate_robustness.attacks
-    for name, section in sections_on(settings).items():
-        yield from ((f"{name}.{key}", value.attacks) for key, value in section if hasattr(value, "attacks"))
 
 
 def _part_problems(name: str, path: Path, part: Part | None, classes: int | None) -> list[str]:

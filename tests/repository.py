@@ -27,7 +27,7 @@ MINIATURE = {
     "finetune": {"epochs": 2, "eval_every": 1, "keep": {"blocks": [1, "all"], "n_images": [40], "n_seeds": 1}},
     "evaluate_robustness": {
         "max_images": 16,
-        "attacks": {"pgd20": {"steps": 2}},
+        "attacks": {"apgd_ce_t_pgd": {"steps": 2, "targets": 1, "restarts": 1}},
         "check_images": 4,
         "l2": [0.5],
         "linf": [0.03],

@@ -22,7 +22,7 @@ BAD = {
     "norm that is unknown": ("params.yaml", {"evaluate_robustness__l1": [0.5]}, ["evaluate_robustness.l1 is no known key", "l2", "linf"]),
     "attack of no kind": ("params.yaml", {"evaluate_robustness__attacks__pgd20": {"kind": "bim", "steps": 3}}, ["evaluate_robustness.attacks.pgd20", "bim", "fgsm", "pgd"]),
     "attack with no steps": ("params.yaml", {"evaluate_robustness__attacks__pgd20": {"kind": "pgd", "step_ratio": 2.0}}, ["evaluate_robustness.attacks.pgd20.steps is missing"]),
-    "restarts that are the same": ("params.yaml", {"evaluate_robustness__attacks__pgd20__restarts": 3, "evaluate_robustness__attacks__pgd20__random_start": False}, ["attacks.pgd20", "restarts of 1"]),
+    "restarts that are the same": ("params.yaml", {"evaluate_robustness__attacks__pgd20": {"kind": "pgd", "steps": 2, "step_ratio": 2.0, "restarts": 3, "random_start": False}}, ["attacks.pgd20", "restarts of 1"]),
     "eps of an experiment beyond the pixels": ("params.yaml", {"retrain__measured__eps": 8}, ["retrain.measured.eps is 8", "0 to 1"]),
     "eps of hardening beyond the pixels": ("params.yaml", {"harden__attack__eps": 5}, ["harden.attack.eps is 5", "0 to 1"]),
     "norm of an experiment": ("params.yaml", {"retrain__measured__norm": "l1"}, ["retrain.measured.norm", "'l1'", "'l2' or 'linf'"]),

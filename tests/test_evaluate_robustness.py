@@ -47,7 +47,7 @@ def test_every_model_norm_and_radius_has_a_row(ready):
     assert list(table) == list(tables.ATTACKED)
     assert sorted(zip(table.attack, table.model, table.dataset, table.norm, table.eps, strict=True)) == [
         (attack, model, dataset, norm, eps)
-        for attack in ("pgd20", "worst")
+        for attack in ("apgd_ce_t_pgd", "worst")
         for model, dataset in (("finetuned", "digits"), ("source", "glyphs"))
         for norm, radius in (("l2", 0.5), ("linf", 0.03))
         for eps in (0.0, radius)
@@ -65,7 +65,7 @@ def test_accuracy_is_the_mean_over_images_and_the_worst_case_that_over_attacks(r
     by_attack = images.pivot_table(index=["model", "norm", "eps", "image"], columns="attack", values="correct", aggfunc="first").astype(
         bool
     )
-    assert (by_attack["worst"] == (by_attack["pgd20"] & by_attack["fgsm"])).all()
+    assert (by_attack["worst"] == (by_attack["apgd_ce_t_pgd"] & by_attack["fgsm"])).all()
     within = images[images.norm == "l2"].pivot_table(index=["model", "attack", "image"], columns="eps", values="correct", aggfunc="first")
     assert not (within[0.5] & ~within[0.0].astype(bool)).any(), "what stands within a ball stands at its centre"
 
@@ -146,7 +146,7 @@ def counted(computed: list):
 
 
 def test_clean_accuracy_is_that_of_the_network(ready):
-    table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2' and attack == 'pgd20'").set_index("model").accuracy
+    table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2' and attack == 'apgd_ce_t_pgd'").set_index("model").accuracy
     assert table["source"] == accuracy(sources.load("l2_eps0_5"), *drawn("glyphs"))
     model = attacked.networks_of("l2_eps0_5")[1]
     assert table["finetuned"] == accuracy(network_of(model), *drawn("digits"))

@@ -22,7 +22,11 @@ TINY = {
     "source": {"epochs": 1, "batch_size": 50},
     "draw_subsets": {"n_images": [100], "n_seeds": 2},
     "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 50, "keep": {"n_images": [100]}},
-    "evaluate_robustness": {"max_images": 8, "check_images": 2, "attacks": {name: {"steps": 1} for name in ("pgd20", "cw20")}},
+    "evaluate_robustness": {
+        "max_images": 8,
+        "check_images": 2,
+        "attacks": {"apgd_ce_t_pgd": {"steps": 1, "targets": 1}, **{name: {"steps": 1} for name in ("pgd20", "cw20")}},
+    },
     "retrain": {"training": STEPS, "measured": MEASURED},
     "train_heads": {"gradients": 3, "measured": MEASURED},
     "harden": {"attack": {"steps": 2}, "from_scratch": EPOCH, "adversarial_finetuning": EPOCH, "natural_head": EPOCH, "measured": MEASURED},

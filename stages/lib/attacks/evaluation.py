@@ -35,7 +35,7 @@ def perturbation(attack: dict[str, Any], norm: str, eps: float) -> Perturb:
 
     An attack with a `target` is led to the labels of its aim (`aim_of`).
     """
-    settings = {name: value for name, value in attack.items() if name not in ("kind", "target")}
+    settings = {name: value for name, value in attack.items() if name not in ("kind", "target", "from_largest")}
     if attack.get("target") is not None:
         settings["targeted"] = True
     return table.make(attack["kind"], norm=norm, eps=eps, **settings)
@@ -69,6 +69,7 @@ def standing_against_eps(
     radii: list[float],
     seed: int,
     aim: Aim = AIMS[None],
+    from_largest: bool = False,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Each radius, from 0 up, and which images still stand there: labelled correctly, and at every smaller radius too; bool [n].
 
@@ -79,14 +80,23 @@ def standing_against_eps(
         see: how the network sees images.
         at: the attack of a radius.
         seed: of the attacks' random draws.
+        from_largest: attack at the largest radius first. An image that stands there counts as standing at every smaller one, whose
+            ball lies within, and is not attacked again.
     """
     network.eval()
-    standing = predicted(network, x, see) == y
-    yield 0.0, standing
-    for eps in sorted(set(radii) - {0.0}):
+    standing = right = predicted(network, x, see) == y
+    yield 0.0, right
+    rising, lost = sorted(set(radii) - {0.0}), right
+
+    def stood(eps: float, attacked: np.ndarray) -> np.ndarray:
         torch.manual_seed(seed)
-        standing = withstood(network, x, y, standing, see=see, perturb=at(eps), aim=aim)
-        yield eps, standing
+        return withstood(network, x, y, attacked, see=see, perturb=at(eps), aim=aim)
+
+    if from_largest:
+        lost_at = {eps: (lost := lost & ~stood(eps, lost)) for eps in rising[::-1]}
+        yield from ((eps, right & ~lost_at[eps]) for eps in rising)
+    else:
+        yield from ((eps, standing := stood(eps, standing)) for eps in rising)
 
 
 def withstood(

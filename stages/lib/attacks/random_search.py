@@ -40,7 +40,7 @@ def make(*, norm: str, eps: float, queries: int, bounds: tuple[float, float] = P
             best = (x + ball.project(2 * eps * ball.step(stripes), eps)).clamp(*bounds)
             most = margin(model(best), y)
             for query in range(1, queries):
-                change = 2 * eps * ball.step(_squares(x, FIRST_SHARE * 0.5 ** (HALVINGS * query // queries)))
+                change = 2 * eps * ball.step(squares(x, FIRST_SHARE * 0.5 ** (HALVINGS * query // queries)))
                 moved = (x + ball.project(best - x + change, eps)).clamp(*bounds)
                 reached = margin(model(moved), y)
                 better = reached > most
@@ -50,7 +50,7 @@ def make(*, norm: str, eps: float, queries: int, bounds: tuple[float, float] = P
     return perturb
 
 
-def _squares(like: Tensor, share: float) -> Tensor:  # [batch, C, H, W]
+def squares(like: Tensor, share: float) -> Tensor:  # [batch, C, H, W]
     """A square of each image's area `share`, at a random place, +1 or -1 in each channel; 0 around it."""
     n, channels, height, width = like.shape
     side = max(1, round((share * height * width) ** 0.5))

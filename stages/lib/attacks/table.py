@@ -12,7 +12,12 @@ ATTACKS = {
     "fgsm": "stages.lib.attacks.fgsm",
     "gaussian": "stages.lib.attacks.gaussian",
     "random_search": "stages.lib.attacks.random_search",
-    "autoattack": "stages.lib.attacks.autoattack",
+    "apgd": "stages.lib.attacks.autoattack.apgd",
+    "apgd_targeted": "stages.lib.attacks.autoattack.apgd_targeted",
+    "fab_targeted": "stages.lib.attacks.autoattack.fab_targeted",
+    "square": "stages.lib.attacks.autoattack.square",
+    "autoattack": "stages.lib.attacks.autoattack.standard",
+    "apgd_pgd": "stages.lib.attacks.autoattack.apgd_pgd",
 }
 
 

@@ -55,6 +55,12 @@ def eps_text(norm: str, eps: float) -> str:
     return norm_of(norm).eps_text(eps)
 
 
+def threat_text(norm: str, eps: float) -> str:
+    """A threat model in the words of RobustBench: `L2, eps = 0.5`, `Linf, eps = 8/255`; eps in pixel units of [0, 1] images."""
+    ball = norm_of(norm)
+    return f"{ball.label.replace('∞', 'inf')}, eps = {ball.number(eps)}"
+
+
 def count_text(n: list[int]) -> str:
     """How many subsets stand behind the points of a figure: `n = 20`, or `n = 20 down to 1`."""
     if not n:

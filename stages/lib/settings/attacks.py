@@ -55,15 +55,62 @@ class RandomSearch(Settings):
     queries: Count
 
 
-class AutoAttack(Settings):
-    """AutoAttack (Croce & Hein 2020), from a package that is installed as an extra."""
+class Apgd(Settings):
+    """APGD: ascent that halves its step where the loss no longer rises (Croce & Hein 2020)."""
 
-    kind: Literal["autoattack"]
-    queries: Count = 5000
+    kind: Literal["apgd"]
+    loss: Literal["cross_entropy", "dlr"] = "cross_entropy"  # dlr: the difference of logits ratio
+    steps: Count = 100
     restarts: Count = 1
 
 
-AnyAttack = Annotated[Fgsm | Pgd | RandomSearch | AutoAttack, Field(discriminator="kind")]
+class ApgdTargeted(Settings):
+    """APGD-T: the same towards each of several targets, on the targeted difference of logits ratio."""
+
+    kind: Literal["apgd_targeted"]
+    steps: Count = 100
+    targets: Count = 9
+    restarts: Count = 1
+
+
+class FabTargeted(Settings):
+    """FAB-T: the smallest change that gives the label of a target (Croce & Hein 2020b)."""
+
+    kind: Literal["fab_targeted"]
+    steps: Count = 100
+    targets: Count = 9
+    restarts: Count = 1
+
+
+class Square(Settings):
+    """The Square Attack, which sees logits alone, with its published schedule (Andriushchenko et al. 2020)."""
+
+    kind: Literal["square"]
+    queries: Count = 5000
+
+
+class AutoAttack(Settings):
+    """The standard AutoAttack: APGD-CE, APGD-T, FAB-T and Square; with other numbers than these it is not the standard."""
+
+    kind: Literal["autoattack"]
+    steps: Count = 100
+    targets: Count = 9
+    queries: Count = 5000
+
+
+class ApgdPgd(Settings):
+    """APGD-CE, APGD-T and then PGD on the margin, each on the images that stand against those before it."""
+
+    kind: Literal["apgd_pgd"]
+    steps: Count = 20
+    targets: Count = 9
+    restarts: Count = 2  # of PGD
+    from_largest: bool = True  # an image that stands at a radius is not attacked at smaller ones, where it counts as standing
+
+
+AnyAttack = Annotated[
+    Fgsm | Pgd | RandomSearch | Apgd | ApgdTargeted | FabTargeted | Square | AutoAttack | ApgdPgd, Field(discriminator="kind")
+]
 
 
 # Perturbations that sources are trained on

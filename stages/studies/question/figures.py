@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from stages.lib.norms.table import norm_of
 from stages.lib.report.figures import PAPER, drawing, facets, legend, lines, size_axis, size_places, zero_line
 from stages.lib.report.looks import Look
-from stages.lib.report.wording import eps_text
+from stages.lib.report.wording import threat_text
 
 
 @drawing
@@ -96,7 +96,7 @@ def clean_robust(models: pd.DataFrame, looks: dict[str, Look], title: str) -> Fi
             for row in points.itertuples():
                 ax.annotate(row.blocks, (row.clean, row.robust), (5, 4), textcoords="offset points", fontsize=7, color=look.colour)
         ax.margins(0.12)
-        ax.set(title=f"{target}, {eps_text(norm, eps)}", xlabel="accuracy without an attack (%)", ylabel="under attack (%)")
+        ax.set(title=f"{target}, {threat_text(norm, eps)}", xlabel="accuracy without an attack (%)", ylabel="under attack (%)")
     legend(figure, looks, models["source"])
     return figure
 

@@ -5,7 +5,7 @@ import pandas as pd
 from stages.lib.norms.table import norm_of
 from stages.lib.report import statistics
 from stages.lib.report.results import MODEL, Results, at, kept_models, middle_radius, model_text
-from stages.lib.report.wording import block_text, eps_text, images
+from stages.lib.report.wording import block_text, images, threat_text
 from stages.lib.store.tables import WORST
 
 
@@ -50,17 +50,30 @@ def clean_against_robust(results: Results) -> pd.DataFrame:
 
 
 def by_attack(results: Results) -> list[dict]:
-    """A row for each model and norm at its middle radius: clean accuracy, what each attack leaves, and all of them together."""
+    """A row for each model and norm at its middle radius: clean accuracy, what each attack leaves, and all of them together.
+
+    Returns:
+        what, source, threat, n (test images), models, clean and, by attack, left. Accuracies are mean, low and high: over five models
+        and more the interval is over models, else Wilson's over test images.
+    """
     rows = []
     for (norm, *_), group in results.robustness.groupby(["norm", *MODEL], sort=False):
         eps = middle_radius(group)
         if eps is None:
             continue
-        left = at(group, eps=eps).groupby("attack", sort=False)["accuracy"].mean().to_dict()
-        first = group.iloc[0]
-        clean = at(group, eps=0.0, attack=WORST)["accuracy"].mean()
-        rows.append({"what": model_text(first), "source": first["source"], "ball": eps_text(norm, eps), "clean": clean, "left": left})
+        left = {name: _with_interval(rows_of) for name, rows_of in at(group, eps=eps).groupby("attack", sort=False)}
+        clean, first = at(group, eps=0.0, attack=WORST), group.iloc[0]
+        rows.append({
+            "what": model_text(first), "source": first["source"], "threat": threat_text(norm, eps), "n": int(clean["n_test"].iloc[0]),
+            "models": len(clean), "clean": _with_interval(clean), "left": left,
+        })  # fmt: skip
     return rows
+
+
+def _with_interval(rows: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean accuracy of the models, low and high."""
+    [row] = statistics.summarise(rows.assign(all="all"), ["all"], "accuracy", n_test="n_test").to_dict("records")
+    return row["mean"], row["low"], row["high"]
 
 
 def doubts(results: Results) -> list[dict]:

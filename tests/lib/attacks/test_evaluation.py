@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stages.lib.attacks import evaluation, pgd
+from stages.lib.datasets import pixels
 from stages.lib.networks import units
 from stages.lib.norms.table import NORMS, norm_of
 
@@ -105,6 +106,28 @@ def test_accuracy_does_not_rise_with_eps_in_whatever_order_the_radii_come(norm):
     assert accuracies(network, x, y, radii=[*RADII[norm][::-1], 0.0, RADII[norm][0]], **settings) == found
 
 
+@pytest.mark.parametrize("norm", RADII)
+def test_from_the_largest_radius_an_image_stands_where_it_withstands_the_attack_of_this_radius_or_of_a_larger_one(norm):
+    network, x, y = small_network()
+    right, asked = predicted(network, x) == y, []
+
+    def at(eps):
+        perturb = evaluation.perturbation({"kind": "fgsm", "from_largest": True}, norm, eps)
+        return lambda model, images, labels: asked.append(len(images)) or perturb(model, images, labels)
+
+    radii = RADII[norm]
+    found = dict(evaluation.standing_against_eps(network, x, y, at=at, radii=radii, seed=0, from_largest=True))
+    sent = list(asked)
+    withstands = [evaluation.withstood(network, x, y, right, see=pixels.prepare, perturb=at(eps)) for eps in radii]
+    assert list(found) == [0.0, *radii]
+    assert np.array_equal(found[0.0], right)
+    for place, eps in enumerate(radii):
+        assert np.array_equal(found[eps], np.logical_or.reduce(withstands[place:]))
+    counts = [int(found[eps].sum()) for eps in radii]
+    assert sent == [int(right.sum()) - above for above in (0, *counts[:0:-1])], "what stands is not attacked again"
+    assert len(set(counts)) > 2
+
+
 def test_the_numbers_come_from_the_seed_alone():
     network, x, y = small_network()
     torch.manual_seed(5)
@@ -146,7 +169,12 @@ def test_a_targeted_attack_leads_to_another_class(target, aim):
         ({"kind": "fgsm"}, "linf", 0.1),
         ({"kind": "pgd", "loss": "margin", "steps": 5, "step_ratio": 2.5, "restarts": 2, "random_start": True, "target": None}, "l2", 1.0),
         ({"kind": "random_search", "queries": 60}, "linf", 0.3),
-        ({"kind": "autoattack", "queries": 20, "restarts": 1}, "l2", 1.0),
+        ({"kind": "apgd", "steps": 5}, "linf", 0.1),
+        ({"kind": "apgd_targeted", "steps": 5, "targets": 9}, "l2", 1.0),
+        ({"kind": "fab_targeted", "steps": 10, "targets": 2}, "linf", 0.1),
+        ({"kind": "square", "queries": 100}, "linf", 0.3),
+        ({"kind": "autoattack", "steps": 2, "queries": 20}, "l2", 1.0),
+        ({"kind": "apgd_pgd", "steps": 2, "from_largest": True}, "l2", 1.0),
     ],
 )
 def test_every_kind_of_attack_finds_errors(attack, norm, eps):

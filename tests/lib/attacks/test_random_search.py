@@ -64,7 +64,7 @@ def test_it_finds_errors_where_no_gradient_passes():
 @pytest.mark.parametrize("share", [1e-6, 0.05, 0.8, 1.0])
 def test_squares_have_the_area_that_is_asked_for(share):
     torch.manual_seed(0)
-    squares = random_search._squares(torch.zeros(50, 3, 12, 10), share)
+    squares = random_search.squares(torch.zeros(50, 3, 12, 10), share)
     area = (squares != 0).all(1).flatten(1).sum(1)
     side = max(1, round((share * 120) ** 0.5))
     assert (area == min(side, 12) * min(side, 10)).all()

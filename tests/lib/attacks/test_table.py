@@ -14,7 +14,12 @@ SETTINGS = {
     "fgsm": {},
     "gaussian": {"std": 0.1},
     "random_search": {"queries": 3},
-    "autoattack": {"queries": 3, "restarts": 1},
+    "apgd": {"steps": 3},
+    "apgd_targeted": {"steps": 3},
+    "fab_targeted": {"steps": 3},
+    "square": {"queries": 3},
+    "autoattack": {"steps": 3, "queries": 3},
+    "apgd_pgd": {"steps": 3},
 }
 LOADED = """
 import sys

@@ -21,6 +21,8 @@ def test_the_nearest_size_is_a_number_where_there_is_one(sizes, wanted, nearest)
 
 def test_radii_are_written_as_people_write_them():
     assert wording.eps_text("linf", 8 / 255) == "L∞ 8/255"
+    assert wording.threat_text("linf", 8 / 255) == "Linf, eps = 8/255"
+    assert wording.threat_text("l2", 0.5) == "L2, eps = 0.5"
     assert wording.eps_text("linf", 0.5 / 255) == "L∞ 0.5/255"
     assert wording.eps_text("l2", 3.0) == "L2 3"
 

@@ -72,7 +72,7 @@ def refusal(read) -> str:
         ("source.attack.eps_ramp", 1.1, "less than or equal to 1"),
         ("source", None, "dictionary"),
         ("source", [1], "dictionary"),
-        ("evaluate_robustness.attacks.pgd20.step_ratio", 1, "greater than 1"),
+        ("evaluate_robustness.attacks.apgd_ce_t_pgd.steps", 0, "greater than or equal to 1"),
         ("evaluate_robustness.linf", 0.3, "a valid list"),
         ("evaluate_robustness.linf", None, "a valid list"),
         ("finetune.head_init", "zeros", "'normal' or 'default'"),

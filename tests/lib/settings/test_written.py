@@ -13,7 +13,7 @@ from stages.lib.settings import overlays, params, written
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "profiles"
 OF_ALL = ["blocks=1", "blocks=[1,3]", "blocks=all", "datasets=[]", "finetune.lr=0.03", "finetune.keep.n_seeds=2", "finetune.resolution=16", "grid.executor=ray",
-          "evaluate_robustness.attacks.pgd20.steps=5", "evaluate_robustness.linf=[]", "evaluate_robustness.l2=[0.5]", "download.attempts=2", "upscale.store=native",
+          "evaluate_robustness.attacks.apgd_ce_t_pgd.steps=5", "evaluate_robustness.linf=[]", "evaluate_robustness.l2=[0.5]", "download.attempts=2", "upscale.store=native",
           "source.attack.eps_hold=0.2", "source.batch_size=32", "grid.workers=2", "report.headline.blocks=3", "report.utrera2021.robust=natural",
           "track.experiment=mine", "report.utrera2021.similar=[]", "draw_subsets.n_images=[100]", "experiments=[]"]  # fmt: skip
 OF_EXPERIMENTS = ["retrain.k=[1]", "retrain.measured.eps=0.1", "retrain.measured.attacks.pgd20.steps=5", "retrain.training.lr=0.5", "retrain.sources=[]",

@@ -51,18 +51,21 @@ def test_every_kept_model_is_a_point_of_clean_against_robust(results):
     assert found.loc[("linf", "l2", "1", 200), ["eps", "clean", "robust"]].tolist() == [8 / 255, 66.0, 56.0]
     looks = {"natural": Look("natural", "#111111", "o"), "l2": Look("L2", "#eeeeee", "s")}
     axes = figures.clean_robust(found.reset_index(), looks, "both").axes
-    assert [ax.get_title("left") for ax in axes] == ["digits, L2 0.5", "digits, L∞ 8/255"]
+    assert [ax.get_title("left") for ax in axes] == ["digits, L2, eps = 0.5", "digits, Linf, eps = 8/255"]
     points = {tuple(point) for collection in axes[0].collections for point in collection.get_offsets().tolist()}
     assert points == {(72.0, 22.0), (66.0, 56.0), (50.0, 40.0)}
     assert [text.get_text() for text in axes[0].texts] == ["1", "1", "0"]
 
 
-def test_what_each_attack_leaves(results):
-    found = {(row["what"], row["source"], row["ball"]): row for row in under_attack.by_attack(results)}
-    row = found["on glyphs, its own data", "natural", "L2 0.5"]
-    assert row["clean"] == 90.0
-    assert row["left"] == {"fgsm": 60.0, "pgd20": 30.0, "worst": 30.0}
-    assert found["on digits: 200 images, 1 block", "natural", "L∞ 8/255"]["left"]["fgsm"] == 52.0
+def test_what_each_attack_leaves_has_its_threat_model_its_images_and_its_intervals(results):
+    found = {(row["what"], row["source"], row["threat"]): row for row in under_attack.by_attack(results)}
+    row = found["on glyphs, its own data", "natural", "L2, eps = 0.5"]
+    assert (row["n"], row["models"]) == (100, 1)
+    assert row["clean"] == (90.0, *statistics.wilson(90.0, 100))
+    assert row["left"] == {name: (left, *statistics.wilson(left, 100)) for name, left in (("fgsm", 60.0), ("pgd20", 30.0), ("worst", 30.0))}
+    two = found["on digits: 200 images, 1 block", "natural", "Linf, eps = 8/255"]
+    assert two["models"] == 2
+    assert two["left"]["fgsm"] == (52.0, *statistics.wilson(52.0, 100))
 
 
 def test_a_check_that_failed_is_a_doubt(results):

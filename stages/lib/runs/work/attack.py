@@ -31,7 +31,8 @@ def compute(asked: "Evaluation") -> tuple[dict[str, Any], dict[str, Tensor]]:
     see = partial(pixels.prepare, device=device, size=card_of(asked.network.dataset).image_size, resolution=asked.network.resolution)
     [attack] = asked.attacks
     at, aim = partial(evaluation.perturbation, attack, asked.norm), evaluation.aim_of(attack)
-    standing = dict(evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=asked.radii, seed=SEED, aim=aim))
+    how = {"see": see, "at": at, "aim": aim, "from_largest": attack.get("from_largest", False)}
+    standing = dict(evaluation.standing_against_eps(network, x, y, radii=asked.radii, seed=SEED, **how))
     arrays = {"standing": np.stack(list(standing.values())), "tested": places}
     if (eps := max(asked.radii)) > 0:
         shown = sampling.stratified(y, EXAMPLES)
