@@ -45,16 +45,12 @@ def rows() -> list[tuple]:
             "written",
             value,
             train=99.0,
-            **in_parts(clean=90 - 100 * value, pgd20=300 * value),
+            clean=90 - 100 * value,
+            pgd20=300 * value,
         )
-    add("learn_without_forgetting", "rob", "cifar10", "frozen", 0, train=75.0, **in_parts(clean=70.0, pgd20=18.0))
+    add("learn_without_forgetting", "rob", "cifar10", "frozen", 0, clean=70.0, pgd20=18.0, train=75.0)
     add("learn_without_forgetting", "rob", "cifar10", "distance", 0, train_distance=5.5, test_distance=5.6)
     return found
-
-
-def in_parts(**values: float) -> dict[str, float]:
-    """Accuracies of all tested images, and the same ones of both parts of them."""
-    return {f"{name}{part}": value for name, value in values.items() for part in ("", ", validation", ", test")}
 
 
 def images(runs: pd.DataFrame, order: Callable[[int], np.ndarray]) -> pd.DataFrame:
@@ -76,8 +72,7 @@ def transfers(
         rows: experiment, source, target, method, setting, seed, measure, value.
     """
     runs = pd.DataFrame(rows, columns=["experiment", *list(tables.EXPERIMENT_RUNS)[:-2]])
-    parts = {"validation": n_test - n_test // 2, "test": n_test // 2}
-    runs["n_test"] = [0 if measure in NOT_ACCURACY else parts.get(measure.rpartition(", ")[2], n_test) for measure in runs["measure"]]
+    runs["n_test"] = [0 if measure in NOT_ACCURACY else n_test for measure in runs["measure"]]
     by_experiment = {name: own.drop(columns="experiment").assign(cell="c") for name, own in runs.groupby("experiment")}
     of_images = {name: images(own, order) for name, own in by_experiment.items()}
     cards = cards or {}

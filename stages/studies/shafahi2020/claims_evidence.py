@@ -18,9 +18,9 @@ from stages.lib.report.wording import eps_text, images
 from stages.studies.shafahi2020.numbers import BOTH, Transfers
 
 NOTE = "interval over test images"
-PAIRED = "interval over test images, which both were tested on"
 MARGIN = 2.0  # points of accuracy under attack: robustness is kept where less is lost, as 2 are the smallest gain that the paper speaks of
 LAST = 2  # pieces that are the last: the head, and what comes before it
+PAIRED = "interval over test images, which both were tested on"
 
 
 def fine_tuned(results: Results) -> Iterator[Evidence]:
@@ -166,7 +166,7 @@ def _robust_minus_natural(transfers: Transfers, measure: str, expected: int) -> 
 
 
 def contrast(comparison: str, left: pd.DataFrame, right: pd.DataFrame, expected: int, constant: float = 0.0) -> Evidence:
-    """One row minus another of the same measure, plus a constant; paired where both are of the same images."""
+    """The difference of two accuracies, plus a constant; paired where both are of the same images."""
     if left.empty or right.empty:
         return Evidence(comparison, note=ABSENT)
     pair = [left.iloc[0], right.iloc[0]]

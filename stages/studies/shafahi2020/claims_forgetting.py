@@ -13,9 +13,10 @@ from stages.lib.report.evidence import ABSENT, Evidence
 from stages.lib.report.results import at
 from stages.lib.report.wording import signed
 from stages.studies.shafahi2020.claims_evidence import MARGIN, contrast
-from stages.studies.shafahi2020.numbers import Transfers
+from stages.studies.shafahi2020.numbers import OnImages, Transfers
 
 NOT_RUN = Evidence("learning without forgetting", note=ABSENT)
+VALIDATION, TEST = slice(0, None, 2), slice(1, None, 2)  # of the tested images: to choose on, and to judge on
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ def kept(transfers: Transfers) -> Iterator[Evidence]:
     for sweep in _sweeps(transfers):
         best = most_robust(sweep, transfers.attack)
         comparison = f"{sweep.what}: lambda_d {best:g} minus the {sweep.start}, plus {MARGIN:g} points"
-        rows, before = (at(table, measure=f"{transfers.attack}, test") for table in (sweep.swept, sweep.before))
+        rows, before = (half(at(table, measure=transfers.attack), TEST) for table in (sweep.swept, sweep.before))
         yield contrast(comparison, at(rows, setting=best), before, 1, MARGIN)
 
 
 def helped(transfers: Transfers) -> Iterator[Evidence]:
     """Accuracy under attack at the lambda_d that keeps most of it minus that at the smallest, chosen and measured as in `kept`."""
     for sweep in _sweeps(transfers):
-        best, rows = most_robust(sweep, transfers.attack), at(sweep.swept, measure=f"{transfers.attack}, test")
+        best, rows = most_robust(sweep, transfers.attack), half(at(sweep.swept, measure=transfers.attack), TEST)
         least = rows["setting"].min()
         comparison = f"{sweep.what}: lambda_d {best:g} minus {least:g}"
         yield contrast(comparison, at(rows, setting=best), at(rows, setting=least), 1)
@@ -58,7 +59,7 @@ def improved(transfers: Transfers) -> Iterator[Evidence]:
         best = chosen(sweep, transfers.attack)
         after, comparison = at(sweep.swept, setting=best), f"{sweep.what}: lambda_d {best:g} minus the {sweep.start}"
         clean, robust = (
-            contrast(comparison, *(at(rows, measure=f"{measure}, test") for rows in (after, sweep.before)), 1, constant)
+            contrast(comparison, *(half(at(rows, measure=measure), TEST) for rows in (after, sweep.before)), 1, constant)
             for measure, constant in (("clean", 0.0), (transfers.attack, MARGIN))
         )
         yield clean if clean.mean is None else _where_kept(clean, robust)
@@ -66,7 +67,7 @@ def improved(transfers: Transfers) -> Iterator[Evidence]:
 
 def most_robust(sweep: Sweep, attack: str) -> float:
     """The lambda_d of the highest accuracy under attack on the validation part."""
-    return float(at(sweep.swept, measure=f"{attack}, validation").set_index("setting")["mean"].idxmax())
+    return float(half(at(sweep.swept, measure=attack), VALIDATION).set_index("setting")["mean"].idxmax())
 
 
 def chosen(sweep: Sweep, attack: str) -> float:
@@ -74,9 +75,18 @@ def chosen(sweep: Sweep, attack: str) -> float:
 
     Where none keeps it, the one that keeps most.
     """
-    clean, robust = (at(sweep.swept, measure=f"{name}, validation").set_index("setting")["mean"] for name in ("clean", attack))
-    lost = float(at(sweep.before, measure=f"{attack}, validation")["mean"].iloc[0]) - robust
+    clean, robust = (half(at(sweep.swept, measure=name), VALIDATION).set_index("setting")["mean"] for name in ("clean", attack))
+    lost = float(half(at(sweep.before, measure=attack), VALIDATION)["mean"].iloc[0]) - robust
     return float(clean[lost <= MARGIN].idxmax()) if (lost <= MARGIN).any() else most_robust(sweep, attack)
+
+
+def half(rows: pd.DataFrame, part: slice) -> pd.DataFrame:
+    """The accuracies on one half of the tested images; rows: as `Transfers` has them."""
+    halves = [OnImages(images.places[part], images.correct[part]) for images in rows["images"]]
+    return rows.assign(
+        images=pd.Series(halves, rows.index, dtype=object), n_test=[len(images.places) for images in halves],
+        mean=[100 * float(images.correct.mean()) for images in halves],
+    )  # fmt: skip
 
 
 def _where_kept(clean: Evidence, robust: Evidence) -> Evidence:

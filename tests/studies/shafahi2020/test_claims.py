@@ -1,5 +1,7 @@
 """Verdicts on the claims of Shafahi et al., from runs whose every number is known."""
 
+from dataclasses import replace
+
 import made
 import made_shafahi
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from stages.lib.report.evidence import ABSENT, Evidence
 from stages.lib.store import tables
 from stages.studies.shafahi2020 import claims, published
-from stages.studies.shafahi2020.numbers import Transfers
+from stages.studies.shafahi2020.numbers import OnImages, Transfers
 
 PUBLISHED = published.load()
 IMPROVED = "Learning without forgetting improves clean accuracy, and robustness is kept"
@@ -100,33 +102,41 @@ def test_without_experiments_the_claim_about_fine_tuning_is_the_only_one():
 def test_robustness_is_not_lost_where_it_is_within_two_points_of_the_source(robust, n_test, verdict):
     rows = [("retrain", "rob", "cifar100", method, k, 0, "pgd20", value)
             for method, k, value in (("source", 0.0, 50.0), ("retrained", 2.0, robust), ("retrained", 17.0, 0.0))]  # fmt: skip
-    [found] = evidence(made_shafahi.transfers(rows, made_shafahi.CARDS, n_test, order=np.random.default_rng(0).permutation))[
-        "The last pieces can be retrained on clean images without losing robustness"
-    ]
+    found = evidence(made_shafahi.transfers(rows, made_shafahi.CARDS, n_test, np.random.default_rng(0).permutation))
+    [found] = found["The last pieces can be retrained on clean images without losing robustness"]
     assert (found.mean, found.verdict) == (robust - 50 + 2, verdict)
     assert found.comparison == "rob: the last 2 retrained, minus the source, plus 2 points"
 
 
-def swept(by_lambda: dict[float, dict[str, float]], start: str = "source", n_test: int = 20000, claim: str = IMPROVED) -> list[Evidence]:
-    """Evidence of a claim, from accuracies by lambda_d; the source has 60 % of clean images and 40 % under attack."""
-    found = {("written", value): accuracies for value, accuracies in by_lambda.items()}
-    found[start, 0.0] = made_shafahi.in_parts(clean=60.0, pgd20=40.0)
-    rows = [
-        ("learn_without_forgetting", "rob", "cifar100", *run, 0, name, value) for run, own in found.items() for name, value in own.items()
-    ]
-    return evidence(made_shafahi.transfers(rows, made_shafahi.CARDS, n_test, order=np.random.default_rng(0).permutation))[claim]
+Halves = tuple[float, float]  # accuracies on the validation part of the tested images, and on the others
+
+
+def swept(
+    by_lambda: dict[float, tuple[Halves, Halves]], start: str = "source", n_test: int = 20000, claim: str = IMPROVED
+) -> list[Evidence]:
+    """Evidence of a claim, from clean accuracies and those under attack by lambda_d; the source has 60 % and 40 %."""
+    found = {("written", value): accuracies for value, accuracies in by_lambda.items()} | {(start, 0.0): ((60.0, 60.0), (40.0, 40.0))}
+    halves = {(*run, measure): own for run, both in found.items() for measure, own in zip(("clean", "pgd20"), both, strict=True)}
+    rows = [("learn_without_forgetting", "rob", "cifar100", method, value, 0, measure, sum(own) / 2)
+            for (method, value, measure), own in halves.items()]  # fmt: skip
+    transfers = made_shafahi.transfers(rows, made_shafahi.CARDS, n_test)
+    table, images = transfers.learn_without_forgetting, []
+    for run in zip(table["method"], table["setting"], table["measure"], strict=True):
+        images.append(OnImages(np.arange(n_test), np.tile(np.array(halves[run]) / 100, n_test // 2)))
+    seen = table.assign(images=pd.Series(images, dtype=object))
+    return evidence(replace(transfers, learn_without_forgetting=seen))[claim]
 
 
 def test_lambda_d_is_chosen_on_other_images_than_it_is_judged_on():
-    """By the validation part 0.1 is best, by the test part 0.2; and 0.3 loses robustness, however accurate it is."""
+    """By the validation part 0.1 is best, by the other one 0.2; and 0.3 loses robustness, however accurate it is."""
     [found] = swept(
         {
-            0.1: made_shafahi.in_parts(clean=66.0, pgd20=41.0) | {"clean, validation": 70.0},
-            0.2: made_shafahi.in_parts(clean=66.0, pgd20=41.0) | {"clean, test": 80.0},
-            0.3: made_shafahi.in_parts(clean=90.0, pgd20=30.0),
+            0.1: ((70.0, 66.0), (41.0, 41.0)),
+            0.2: ((66.0, 80.0), (41.0, 41.0)),
+            0.3: ((90.0, 90.0), (30.0, 30.0)),
         }
     )
-    assert (found.comparison, found.mean, found.n) == ("rob to cifar100, written: lambda_d 0.1 minus the source", 6.0, 10000)
+    assert (found.comparison, found.mean, found.n) == ("rob to cifar100, written: lambda_d 0.1 minus the source", pytest.approx(6), 10000)
     assert found.verdict == "supports"
     assert "under attack +1.0 [" in found.note
 
@@ -142,19 +152,18 @@ def test_lambda_d_is_chosen_on_other_images_than_it_is_judged_on():
     ],
 )
 def test_more_accurate_is_better_only_where_robustness_was_kept(clean, robust, verdict, said):
-    judged = {"clean, test": clean, "pgd20, test": robust}
-    [found] = swept({0.1: made_shafahi.in_parts(clean=65.0, pgd20=40.0) | judged})
-    assert (found.mean, found.verdict) == (clean - 60, verdict)
+    [found] = swept({0.1: ((65.0, clean), (40.0, robust))})
+    assert (found.mean, found.verdict) == (pytest.approx(clean - 60), verdict)
     assert said in found.note
 
 
 def test_robustness_is_judged_at_the_lambda_d_that_keeps_most_and_not_at_the_largest():
     """By the validation part 0.1 keeps most, by the other one 0.2; with 1 the network does not learn."""
     by_lambda = {
-        0.01: made_shafahi.in_parts(clean=60.0, pgd20=20.0) | {"pgd20, validation": 20.0},
-        0.1: made_shafahi.in_parts(clean=60.0, pgd20=40.0) | {"pgd20, validation": 41.0},
-        0.2: made_shafahi.in_parts(clean=60.0, pgd20=45.0) | {"pgd20, validation": 39.0},
-        1.0: made_shafahi.in_parts(clean=10.0, pgd20=5.0) | {"pgd20, validation": 5.0},
+        0.01: ((60.0, 60.0), (20.0, 20.0)),
+        0.1: ((60.0, 60.0), (41.0, 40.0)),
+        0.2: ((60.0, 60.0), (39.0, 45.0)),
+        1.0: ((10.0, 10.0), (5.0, 5.0)),
     }
     [kept] = swept(by_lambda, claim="Learning without forgetting keeps the source's robustness")
     assert (kept.comparison, kept.mean) == ("rob to cifar100, written: lambda_d 0.1 minus the source, plus 2 points", pytest.approx(2))
@@ -164,7 +173,7 @@ def test_robustness_is_judged_at_the_lambda_d_that_keeps_most_and_not_at_the_lar
 
 
 def test_on_other_data_learning_without_forgetting_is_compared_with_a_head_on_the_source():
-    [found] = swept({0.1: made_shafahi.in_parts(clean=70.0, pgd20=20.0)}, start="frozen")
+    [found] = swept({0.1: ((70.0, 70.0), (20.0, 20.0))}, start="frozen")
     assert found.comparison == "rob to cifar100, written: lambda_d 0.1 minus the frozen source"
     assert found.verdict == "undecided", "as no lambda_d keeps robustness"
 

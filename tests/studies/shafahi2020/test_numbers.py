@@ -58,11 +58,6 @@ def test_lambdas_stand_beside_table_4(transfers):
     assert found["written", 0.1]["robust"]["mean"] == 30.0
 
 
-def test_an_accuracy_of_a_part_of_the_tested_images_has_their_interval(transfers):
-    part = row_at(transfers.learn_without_forgetting, method="written", setting=0.1, measure="pgd20, test")
-    assert part[["mean", "low", "high"]].tolist() == [30.0, *statistics.wilson(30.0, 200)]
-
-
 def compared(transfers: Transfers) -> pd.DataFrame:
     return tables.compared(tables.all_tables(transfers, PUBLISHED), transfers.attack)
 

@@ -125,7 +125,7 @@ def asked_for(profile: str) -> dict[str, int]:
 
 
 def test_the_profiles_ask_for_what_the_paper_has():
-    of_tables_4_5_and_6 = 2 * (6 + 5 + 4)  # in each of the two ways
+    of_tables_4_5_and_6 = 2 * (6 + 5 + 4)  # in both ways
     assert asked_for("shafahi-cifar100") == {"retrain": 2, "train_heads": 6, "learn_without_forgetting": of_tables_4_5_and_6}
     assert asked_for("shafahi-imagenet") == {"train_heads": 4}
     assert not any(asked_for("embedded-shafahi").values())

@@ -36,22 +36,6 @@ def test_accuracies_are_those_of_the_drawn_images_of_which_each_is_kept(network)
     assert few[1]["image/clean"].tolist() == list(range(9))
 
 
-def test_the_two_parts_of_the_images_are_every_second_one_and_the_others(network):
-    x = np.random.default_rng(0).integers(0, 256, (15, 16, 16, 3), np.uint8)
-    y = inference_labels(network, x)
-    y[1::2] = (y[1::2] + 1) % 4
-    measured = {"norm": "linf", "eps": 0.0, "max_images": 15, "attacks": {"pgd20": {"kind": "pgd", "steps": 1, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
-    found, arrays = testing.tested_in_parts(network, (x, y), (x, y), 16, measured)
-    assert arrays["image/clean, validation"].tolist() == list(range(0, 15, 2))
-    assert arrays["image/pgd20, test"].tolist() == list(range(1, 15, 2))
-    assert arrays["correct/clean, validation"].all()
-    assert found["clean"] == found["pgd20"] == pytest.approx(100 * 8 / 15)
-    assert {name: value for name, value in found.items() if ", " in name} == {
-        "clean, validation": 100.0, "clean, test": 0.0, "pgd20, validation": 100.0, "pgd20, test": 0.0,
-    }  # fmt: skip
-    assert set(testing.tested(network, (x, y), (x, y), 16, measured)[0]) == {"train", "clean", "pgd20"}
-
-
 def inference_labels(network: nn.Sequential, x: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return network.eval()(pixels.prepare(x)).argmax(1).numpy()

@@ -24,7 +24,7 @@ from stages.lib.networks.inference import BATCH
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
 from stages.studies.shafahi2020.experiments import penultimate
-from stages.studies.shafahi2020.experiments.testing import tested_in_parts
+from stages.studies.shafahi2020.experiments.testing import tested
 
 if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
@@ -42,14 +42,13 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     network = descent.begin(source.architecture, source.tensors(), target.classes, run.seed, fresh).to(device)
     if run.method != "source":
         data = descent.Images(x, y, device, target.image_size, False, run.seed)
-        kept, how = penultimate.stored(stored).to(device), run.how | {"training": descent.of_images(run.how["training"], len(y))}
-        steps = how["training"]["steps"]
-        warm = steps if run.method == "frozen" else round(how["warm_start"] * steps)
+        kept, training = penultimate.stored(stored).to(device), descent.of_images(run.how["training"], len(y))
+        warm = training["steps"] if run.method == "frozen" else round(run.how["warm_start"] * training["steps"])
         if warm:
-            train_head(network.head, kept, data.y, how["training"], run.seed, warm)
-        if warm < steps:
-            train_without_forgetting(network, data, kept, run.setting, how, run.seed, warm)
-    return tested_in_parts(network, (x, y), test, target.image_size, run.measured)
+            train_head(network.head, kept, data.y, training, run.seed, warm)
+        if warm < training["steps"]:
+            train_without_forgetting(network, data, kept, run.setting, run.how | {"training": training}, run.seed, warm)
+    return tested(network, (x, y), test, target.image_size, run.measured)
 
 
 def train_head(head: nn.Module, kept: Tensor, y: Tensor, training: dict, seed: int, last: int) -> None:

@@ -14,7 +14,6 @@ from stages.lib.store.tables import DIVERGED
 from stages.lib.training import finetuning
 
 SEED = 0  # of the random draws of attacks
-PARTS = {"validation": slice(0, None, 2), "test": slice(1, None, 2)}  # of the images that are tested: to choose on, and to judge on
 
 Images = tuple[np.ndarray, ...]  # x, uint8 [n, H, W, 1 or 3]; y, int64 [n]; where they are a part of a split, their places in it
 
@@ -36,36 +35,19 @@ def tested(
         the accuracies; and for each, under `correct/<measure>`, which images were labelled correctly (bool), and for those of the
         test, under `image/<measure>`, the places of these images in the split (int64).
     """
-    return _without_parts(*tested_in_parts(network, trained_on, test, size, measured))
-
-
-def tested_in_parts(
-    network: nn.Sequential, trained_on: Images, test: Images, size: int, measured: dict[str, Any]
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """What `tested` gives, and each of it of every second test image, as `clean, validation`, and of the others, as `clean, test`.
-
-    What is chosen by the validation part is judged by the other one.
-    """
     (train_x, train_y, _), (x, y, places) = (_drawn(images, measured["max_images"]) for images in (trained_on, test))
     see = partial(pixels.prepare, device=device_of(network), size=size)
-    correct, image = {"train": evaluation.predicted(network, train_x, see) == train_y}, {}
+    correct = {"train": evaluation.predicted(network, train_x, see) == train_y}
     for name, attack in measured["attacks"].items():
         at, aim = partial(evaluation.perturbation, attack, measured["norm"]), evaluation.aim_of(attack)
         radii = [measured["eps"]]
         standing = [s for _, s in evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=radii, seed=SEED, aim=aim)]
-        for measure, right in (("clean", standing[0]), (name, standing[-1])):
-            correct[measure], image[measure] = right, places
-            for part, rows in PARTS.items():
-                correct[f"{measure}, {part}"], image[f"{measure}, {part}"] = right[rows], places[rows]
+        correct |= {"clean": standing[0], name: standing[-1]}
     percent = {name: float(100 * stood.mean()) for name, stood in correct.items()}
     flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1.0}
     arrays = {f"correct/{name}": stood for name, stood in correct.items()}  # names that `runs.experiments` knows
-    arrays |= {f"image/{name}": of_measure for name, of_measure in image.items()}
+    arrays |= {f"image/{name}": places for name in correct if name != "train"}
     return percent | flags, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-
-
-def _without_parts(percent: dict[str, float], arrays: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, Tensor]]:
-    return tuple({name: value for name, value in values.items() if ", " not in name} for values in (percent, arrays))
 
 
 def _drawn(images: Images, most: int) -> Images:
