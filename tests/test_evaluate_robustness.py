@@ -146,7 +146,12 @@ def counted(computed: list):
 
 
 def test_clean_accuracy_is_that_of_the_network(ready):
-    table = pd.read_parquet(OUT / "robustness.parquet").query("eps == 0 and norm == 'l2' and attack == 'apgd_ce_t_pgd'").set_index("model").accuracy
+    table = (
+        pd.read_parquet(OUT / "robustness.parquet")
+        .query("eps == 0 and norm == 'l2' and attack == 'apgd_ce_t_pgd'")
+        .set_index("model")
+        .accuracy
+    )
     assert table["source"] == accuracy(sources.load("l2_eps0_5"), *drawn("glyphs"))
     model = attacked.networks_of("l2_eps0_5")[1]
     assert table["finetuned"] == accuracy(network_of(model), *drawn("digits"))
