@@ -4,7 +4,7 @@ Knows no attack: the adversary comes as a function. What is to be kept is handed
 with its part of every batch, train as one would with the whole (`parallel`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,19 +82,12 @@ def train(
     epochs = passes(epochs, replays)
     for epoch in range(first, epochs):
         network.train()
-        torch.manual_seed((seed << 16) + epoch)
-        drawn = batches(torch.randperm(len(x)), batch_size, least=parallel.processes())
-        if parallel.rank():
-            torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
-        crops = cropping.draw(augmentation, len(x), seed, epoch)
         total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        for i, batch in enumerate(drawn):
-            mine = parallel.own_part(batch)
-            stored, labels = x[mine if isinstance(x, Tensor) else mine.numpy()], y[mine].to(device)
-            clean = cropping.prepare(stored, device, image_size, crops and crops[mine])
+        of_epoch = own_batches(x, y, batch_size, seed=seed, epoch=epoch, augmentation=augmentation, image_size=image_size, device=device)
+        for i, (clean, labels, n) in enumerate(of_epoch):
             for again in range(replays):
                 progress = (epoch * steps_per_epoch + i + again / replays) / (epochs * steps_per_epoch)
-                loss, right = steps.take(clean, labels, len(batch), progress)
+                loss, right = steps.take(clean, labels, n, progress)
                 total_loss += loss
                 correct += right
         parallel.add_up(total_loss, correct)
@@ -105,6 +98,25 @@ def train(
         if parallel.is_first():
             after_epoch(done, state | {"epoch": done.number})
     network.eval()
+
+
+def own_batches(
+    x: Tensor | np.ndarray, y: Tensor, batch_size: int, *, seed: int, epoch: int, augmentation: str, image_size: int | None,
+    device: torch.device,
+) -> Iterator[tuple[Tensor, Tensor, int]]:  # fmt: skip
+    """This process's part of each batch of an epoch: images as the network takes them, their labels, and images in the whole batch.
+
+    The state of torch's random numbers, from which an attack draws, then follows from the seed, the epoch and the process.
+    """
+    torch.manual_seed((seed << 16) + epoch)
+    drawn = batches(torch.randperm(len(x)), batch_size, least=parallel.processes())
+    if parallel.rank():
+        torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
+    crops = cropping.draw(augmentation, len(x), seed, epoch)
+    for batch in drawn:
+        mine = parallel.own_part(batch)
+        stored = x[mine if isinstance(x, Tensor) else mine.numpy()]
+        yield cropping.prepare(stored, device, image_size, crops and crops[mine]), y[mine].to(device), len(batch)
 
 
 class Steps:
