@@ -36,7 +36,7 @@ def test_it_writes_the_file_and_says_which_keys_change(project):
     assert done.stdout == ""
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert "params.yaml: blocks 0,1,3 -> [0, 1, 3, 9]" in lines
-    assert "params.yaml: draw_subsets.n_seeds {from_25: 10, from_100: 20} -> 5" in lines
+    assert "params.yaml: draw_subsets.n_seeds {from_25: 10, from_100: 20} -> 10" in lines
     assert "params.yaml: harden.pieces nothing -> 1" in lines
     assert params.read_yaml(path) == overlays.merged(["embedded-full"], FOLDER)
     assert run(project, "--show").stdout == run(project, "--show", "embedded-full").stdout
@@ -50,10 +50,10 @@ def test_it_writes_the_file_and_says_which_keys_change(project):
 
 def test_what_differs_is_shown_key_by_key_and_nothing_is_written(project):
     before = (project / "params.yaml").read_text()
-    (project / "profiles/mine.yaml").write_text("finetune: {lr: 0.05}\nreport: {utrera2021: {published: {natural: natural}}}\n")
+    (project / "profiles/mine.yaml").write_text("finetune: {lr: 0.03}\nreport: {utrera2021: {published: {natural: natural}}}\n")
     shown = run(project, "--show", "mine").stdout.splitlines()
     assert [line.split() for line in shown] == [
-        ["finetune.lr", "0.1", "->", "0.05"],
+        ["finetune.lr", "0.05", "->", "0.03"],
         ["report.utrera2021.published.natural", "nothing", "->", "natural"],
     ]
     assert (project / "params.yaml").read_text() == before
