@@ -102,7 +102,10 @@ def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[st
     """How far the features of an image are from those of its augmentation, for images of all classes of each split (Figure 7)."""
     target, device = card_of(run.target), best_device()
     body, _ = units.split(source.network().to(device), 0)
-    seen = lambda part, drawn: body(cropping.prepare(part, device, target.image_size, drawn))  # noqa: E731
+
+    def features(part: np.ndarray, drawn: Shifts | None) -> Tensor:
+        return body(cropping.prepare(part, device, target.image_size, drawn))
+
     lengths = {}
     for split in ("train", "test"):
         (x, y), generator = load(run.target, split), torch.Generator().manual_seed(run.seed)
@@ -110,6 +113,6 @@ def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[st
         parts = [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
         with torch.no_grad():
             lengths[split] = torch.cat(
-                [(seen(part, None) - seen(part, Shifts.drawn(len(part), generator))).norm(dim=1) for part in parts]
+                [(features(part, None) - features(part, Shifts.drawn(len(part), generator))).norm(dim=1) for part in parts]
             ).cpu()
     return {f"{split} distance": float(np.mean(values.numpy())) for split, values in lengths.items()}, lengths
