@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from stages.lib.attacks.attack import Loss, Perturb, check_images, check_not_negative, cross_entropy, in_eval_mode
+from stages.lib.attacks.attack import Loss, Perturb, check_not_negative, cross_entropy
 from stages.lib.attacks.autoattack.ascent import ascend
 from stages.lib.attacks.autoattack.ratios import ratio
-from stages.lib.attacks.standing import in_turn
+from stages.lib.attacks.standing import one_of
 from stages.lib.norms.table import norm_of
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dlr": ratio}
@@ -34,14 +34,7 @@ def make(*, norm: str, eps: float, loss: str = "cross_entropy", steps: int = 100
     def climb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return ascend(model, x, y, lambda logits, rows: LOSSES[loss](logits, y[rows]), ball=ball, eps=eps, steps=steps)
 
-    def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        check_images(x, ball, eps)
-        if eps == 0:
-            return x.detach()
-        with in_eval_mode(model):
-            return in_turn([climb] * restarts, model, x, y)
-
-    return perturb
+    return one_of(lambda model, x: [climb] * restarts, ball, eps)
 
 
 def check_counts(**counts: int) -> None:

@@ -4,12 +4,11 @@ It is the part of AutoAttack that finds nearly all errors, with fewer steps, and
 docs/robustness.md says how many images it leaves that the standard AutoAttack does not.
 """
 
-from torch import Tensor, nn
-
 from stages.lib.attacks import pgd
-from stages.lib.attacks.attack import Perturb, in_eval_mode
+from stages.lib.attacks.attack import Perturb
 from stages.lib.attacks.autoattack import apgd, apgd_targeted
-from stages.lib.attacks.standing import in_turn
+from stages.lib.attacks.standing import one_of
+from stages.lib.norms.table import norm_of
 
 STEP_RATIO = 5.0  # of PGD: long steps found more errors than 2.5 did
 
@@ -32,11 +31,4 @@ def make(*, norm: str, eps: float, steps: int = 20, targets: int = 9, restarts: 
         apgd_targeted.make(norm=norm, eps=eps, steps=steps, targets=targets),
         pgd.make(norm=norm, eps=eps, steps=steps, step_ratio=STEP_RATIO, loss="margin", random_start=True, restarts=restarts),
     ]
-
-    def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        if eps == 0:
-            return x.detach()
-        with in_eval_mode(model):
-            return in_turn(attacks, model, x, y)
-
-    return perturb
+    return one_of(lambda model, x: attacks, norm_of(norm), eps)

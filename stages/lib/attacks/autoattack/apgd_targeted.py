@@ -4,11 +4,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from stages.lib.attacks.attack import Perturb, check_images, check_not_negative, in_eval_mode
+from stages.lib.attacks.attack import Perturb, check_not_negative
 from stages.lib.attacks.autoattack.apgd import check_counts
 from stages.lib.attacks.autoattack.ascent import ascend
 from stages.lib.attacks.autoattack.ratios import ranked_target, targeted_ratio, targets_at_hand
-from stages.lib.attacks.standing import in_turn
+from stages.lib.attacks.standing import one_of
 from stages.lib.norms.table import norm_of
 
 
@@ -34,12 +34,7 @@ def make(*, norm: str, eps: float, steps: int = 100, targets: int = 9, restarts:
         target = ranked_target(model, x, y, rank)
         return ascend(model, x, y, lambda logits, rows: targeted_ratio(logits, y[rows], target[rows]), ball=ball, eps=eps, steps=steps)
 
-    def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        check_images(x, ball, eps)
-        if eps == 0:
-            return x.detach()
-        with in_eval_mode(model):
-            ranks = range(targets_at_hand(model, x, targets))
-            return in_turn([partial(climb, rank=rank) for rank in ranks for _ in range(restarts)], model, x, y)
+    def climbs(model: nn.Module, x: Tensor) -> list[Perturb]:
+        return [partial(climb, rank=rank) for rank in range(targets_at_hand(model, x, targets)) for _ in range(restarts)]
 
-    return perturb
+    return one_of(climbs, ball, eps)

@@ -10,11 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from stages.lib.attacks.attack import PIXELS, Perturb, check_images, check_not_negative, in_eval_mode
+from stages.lib.attacks.attack import PIXELS, Perturb, check_not_negative
 from stages.lib.attacks.autoattack.apgd import check_counts
 from stages.lib.attacks.autoattack.hyperplane import move_to
 from stages.lib.attacks.autoattack.ratios import difference, ranked_target, targets_at_hand
-from stages.lib.attacks.standing import in_turn
+from stages.lib.attacks.standing import one_of
 from stages.lib.norms.norm import Norm
 from stages.lib.norms.table import norm_of
 
@@ -45,17 +45,11 @@ def make(*, norm: str, eps: float, steps: int = 100, targets: int = 9, restarts:
     if not ball.order > 1:
         raise ValueError(f"norm is {norm!r}, of order {ball.order:g}; allowed for FAB: norms of an order above 1")
 
-    def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        check_images(x, ball, eps)
-        if eps == 0:
-            return x.detach()
-        with in_eval_mode(model):
-            ranks = range(targets_at_hand(model, x, targets))
-            runs = [(rank, start) for rank in ranks for start in range(restarts)]
-            return in_turn([partial(_seek, ball=ball, eps=eps, steps=steps, rank=rank, from_image=not start) for rank, start in runs],
-                           model, x, y)  # fmt: skip
+    def searches(model: nn.Module, x: Tensor) -> list[Perturb]:
+        runs = [(rank, start) for rank in range(targets_at_hand(model, x, targets)) for start in range(restarts)]
+        return [partial(_seek, ball=ball, eps=eps, steps=steps, rank=rank, from_image=not start) for rank, start in runs]
 
-    return perturb
+    return one_of(searches, ball, eps)
 
 
 def _seek(model: nn.Module, x: Tensor, y: Tensor, *, ball: Norm, eps: float, steps: int, rank: int, from_image: bool) -> Tensor:

@@ -3,11 +3,10 @@
 APGD-CE and APGD-T of 100 steps, FAB-T of 100 steps, and the Square Attack of 5,000 queries; 9 targets and one start each.
 """
 
-from torch import Tensor, nn
-
-from stages.lib.attacks.attack import Perturb, in_eval_mode
+from stages.lib.attacks.attack import Perturb
 from stages.lib.attacks.autoattack import apgd, apgd_targeted, fab_targeted, square
-from stages.lib.attacks.standing import in_turn
+from stages.lib.attacks.standing import one_of
+from stages.lib.norms.table import norm_of
 
 
 def make(*, norm: str, eps: float, steps: int = 100, targets: int = 9, queries: int = 5000) -> Perturb:
@@ -29,11 +28,4 @@ def make(*, norm: str, eps: float, steps: int = 100, targets: int = 9, queries: 
         fab_targeted.make(norm=norm, eps=eps, steps=steps, targets=targets),
         square.make(norm=norm, eps=eps, queries=queries),
     ]
-
-    def perturb(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        if eps == 0:
-            return x.detach()
-        with in_eval_mode(model):
-            return in_turn(attacks, model, x, y)
-
-    return perturb
+    return one_of(lambda model, x: attacks, norm_of(norm), eps)
