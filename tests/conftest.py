@@ -26,7 +26,11 @@ LONGEST = [
     "test_cluster",
     "test_source",
     "test_experiment",
+    "test_slurm",
     "test_plan",
+    "test_track",
+    "test_registry",
+    "test_report",
 ]
 """Files that are begun first, so that no worker is busy alone at the end; while one makes the finished miniature, others have the first two."""
 
@@ -37,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than there are cores: a third of the time a test waits for processes that it has started."""
-    return (os.cpu_count() or 1) + 1
+    """Two workers more than there are cores: much of the time a test waits for processes that it has started."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
