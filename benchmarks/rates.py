@@ -1,8 +1,8 @@
 """At which learning rate each source is fine-tuned best, on images that no run of the report is tested or trained on.
 
-Run it with `python -m benchmarks.rates`, after `make repro`; it takes some ten minutes on two cores. Each rate is tried on subsets of
-other seeds than the report's, and tested on training images outside the subset; the test images take no part. The rate in
-profiles/default.yaml is the one at which the source that loses most by it loses least (the last line).
+Run it with `python -m benchmarks.rates`, after `make repro`; it took 24 minutes on two cores with other work beside it. Each rate is
+tried on subsets of other seeds than the report's, and tested on training images outside the subset; the test images take no part. The
+rate in profiles/default.yaml is the one at which the source that loses most by it loses least (the last line).
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ import pandas as pd
 
 from stages.lib.datasets import sets
 from stages.lib.networks import inference, sources, units
+from stages.lib.progress import bar
 from stages.lib.runs import grid
 from stages.lib.runs.work import frozen as frozen_parts
 from stages.lib.settings.fields import by_source
@@ -65,7 +66,8 @@ def tried() -> Iterator[dict[str, str | int | float]]:
     sizes = [n for n in settings.draw_subsets.n_images if n != "all"]
     tasks = list(product(settings.sources, settings.targets, sizes, RATES, SEEDS))
     with Pool(settle_in) as pool:
-        for (source, target, n_images, rate, _), accuracy, error in pool.run_all(run, tasks):
+        done = bar(pool.run_all(run, tasks), title="rates", total=len(tasks), unit="run")
+        for (source, target, n_images, rate, _), accuracy, error in done:
             if error is not None and not isinstance(error, FloatingPointError):
                 raise error
             yield {"source": source, "target": target, "n_images": n_images, "lr": rate, "accuracy": accuracy if error is None else 0.0}

@@ -17,7 +17,7 @@ from stages.lib.networks.architectures import BLOCKS
 from stages.lib.norms.table import all_norms
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Part, Random
-from stages.lib.settings.fields import OTHERS, by_source
+from stages.lib.settings.fields import OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
@@ -62,8 +62,8 @@ def problems(settings: Params) -> list[str]:
         for name in settings.experiments
         if name in registry.EXPERIMENTS and getattr(settings, name) is None
     ]
-    for key in ("lr", "head_init", "normalisation"):
-        named = [name for name in getattr(settings.finetune, key) if name != OTHERS]
+    for key, values in settings.finetune:
+        named = [name for name in values if name != OTHERS] if isinstance(values, dict) and is_by_source(values) else []
         wrong += params.unknown(f"finetune.{key}", named, params.entry_names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += _normalisation_problems(settings, datasets)
     wrong += _size_problems(settings)

@@ -2,7 +2,8 @@
 
 The machine here knows the opcodes of pickle, as `pickletools` takes them apart. It imports no name that a pickle holds and calls none:
 where a pickle would import or call something, the result is a `Stand`, which has that name and does nothing. Only the functions
-that a reader hands over, under the names that they answer to, are called.
+that a reader hands over, under the names that they answer to, are called. Python's own Unpickler with a `find_class` of ours would call
+no name either, but it hashes any key, which of nested tuples takes for ever, and makes room for any number of a memo.
 """
 
 import pickletools

@@ -198,7 +198,7 @@ def contrast(
     for percent, n, sign in zip(percents, counts, signs, strict=True):
         low, high = wilson(percent, n, z)
         ways.append((percent - low, high - percent) if sign > 0 else (high - percent, percent - low))
-    shared = 2 * correlation * np.prod(ways, axis=0) if correlation else np.zeros(2)
+    shared = 2 * correlation * np.prod(ways, axis=0)
     below, above = np.sqrt(np.maximum(np.sum(np.square(ways), axis=0) - shared, 0.0))
     return total, total - float(below), total + float(above)
 

@@ -58,7 +58,7 @@ def eps_text(norm: str, eps: float) -> str:
 def threat_text(norm: str, eps: float) -> str:
     """A threat model in the words of RobustBench: `L2, eps = 0.5`, `Linf, eps = 8/255`; eps in pixel units of [0, 1] images."""
     ball = norm_of(norm)
-    return f"{ball.label.replace('∞', 'inf')}, eps = {ball.number(eps)}"
+    return f"{ball.name.capitalize()}, eps = {ball.number(eps)}"
 
 
 def count_text(n: list[int]) -> str:

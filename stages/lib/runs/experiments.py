@@ -16,9 +16,7 @@ from stages.lib.settings import params
 from stages.lib.settings.catalog import Part
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
-from stages.lib.store.tables import EXPERIMENT_IMAGES, EXPERIMENT_RUNS
-
-CORRECT, IMAGE = "correct/", "image/"  # before the name of a measure: which images were correct, and their places in the test split
+from stages.lib.store.tables import CORRECT, EXPERIMENT_IMAGES, EXPERIMENT_RUNS, IMAGE
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +31,9 @@ class Run:
     seed: int
     how: dict[str, Any]  # settings of the training
     measured: dict[str, Any]  # settings of `settings.robustness.MeasuredSettings`; empty where no robustness is measured
-    module: str  # dotted name; its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None, such
-    # as `CORRECT + measure` (bool [n]) and `IMAGE + measure` (int64 [n])
+    module: str
+    """Dotted name. Its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None, such as
+    `CORRECT + measure` (bool [n]) and `IMAGE + measure` (int64 [n])."""
     part: Part | None = None  # of the target's classes
 
     def __str__(self) -> str:

@@ -64,22 +64,24 @@ class Apgd(Settings):
     restarts: Count = 1
 
 
-class ApgdTargeted(Settings):
-    """APGD-T: the same towards each of several targets, on the targeted difference of logits ratio."""
+class Targeted(Settings):
+    """An attack towards each of several targets; the numbers are those of the standard AutoAttack."""
 
-    kind: Literal["apgd_targeted"]
     steps: Count = 100
     targets: Count = 9
     restarts: Count = 1
 
 
-class FabTargeted(Settings):
+class ApgdTargeted(Targeted):
+    """APGD-T: APGD towards a target, on the targeted difference of logits ratio."""
+
+    kind: Literal["apgd_targeted"]
+
+
+class FabTargeted(Targeted):
     """FAB-T: the smallest change that gives the label of a target (Croce & Hein 2020b)."""
 
     kind: Literal["fab_targeted"]
-    steps: Count = 100
-    targets: Count = 9
-    restarts: Count = 1
 
 
 class Square(Settings):

@@ -57,6 +57,8 @@ images; 0 where that is not known, and for what is no accuracy. A run whose trai
 `diverged` besides, with the value 1.
 """
 
+CORRECT, IMAGE = "correct/", "image/"  # before a measure's name, of the arrays of a run: which images were correct, and their places
+
 EXPERIMENT_IMAGES = {
     "source": "string", "target": "string", "method": "string", "setting": "float64", "seed": "int64", "measure": "string",
     "image": "int64", "correct": "bool",

@@ -30,7 +30,7 @@ Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 def descend(
     weights: Iterable[nn.Parameter], loss_of: Callable[[Tensor], Tensor], n: int, *, steps: int, batch_size: int, lr: float,
     drops: list[float], momentum: float, weight_decay: float, seed: int, first: int = 0, last: int | None = None,
-    replay: int = 1,
+    replay: int = 1, decays: Callable[[nn.Parameter], bool] = lambda weight: True,
 ) -> int:  # fmt: skip
     """SGD with momentum over batches in an order from the seed; returns the number of images that were trained on.
 
@@ -39,17 +39,22 @@ def descend(
         drops: fractions of the steps at which the rate falls to a tenth.
         first, last: which of the steps are taken, as one training may have several phases; all by default.
         replay: steps on each batch.
+        decays: whether `weight_decay` is of this weight, too.
 
     A loss that is no longer finite stops nothing: the weights are then no numbers, and are tested as they are.
     """
-    learner = Sgd(weights, momentum, weight_decay)
+    groups: dict[bool, list[nn.Parameter]] = {}
+    for weight in weights:
+        groups.setdefault(decays(weight), []).append(weight)
+    learners = [Sgd(group, momentum, weight_decay if decayed else 0.0) for decayed, group in groups.items()]
     torch.manual_seed((seed << 1) + 1)  # of dropout and attacks
     last, trained_on = steps if last is None else last, 0
     batches = (rows for rows in endless_batches(n, batch_size, seed) for _ in range(replay))
     for step, rows in islice(enumerate(batches), first, last):
         loss = loss_of(rows)
         loss.backward()  # which may also leave the gradient of the images
-        learner.step(learner.gradients(), lr * at_drops(step / steps, drops))
+        for learner in learners:
+            learner.step(learner.gradients(), lr * at_drops(step / steps, drops))
         trained_on += len(rows)
     return trained_on
 

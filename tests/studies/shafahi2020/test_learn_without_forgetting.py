@@ -17,6 +17,7 @@ from stages.lib.store import tables
 from stages.lib.training import descent
 from stages.lib.training.sgd import endless_batches
 from stages.studies.shafahi2020.experiments import learn_without_forgetting as forgetting
+from stages.studies.shafahi2020.experiments import train_heads
 
 OUT = tables.RESULTS / "learn_without_forgetting"
 
@@ -121,7 +122,8 @@ def test_of_the_head_the_matrix_alone_decays():
     head, kept, y = nn.Linear(3, 2), torch.zeros(8, 3), torch.tensor([0, 1] * 4)  # of such features the loss teaches the bias alone
     head.bias.data.zero_()
     weight = head.weight.detach().clone()
-    forgetting.train_head(head, kept, y, {"steps": 1, "batch_size": 8, "lr": 0.1, "drops": [], "momentum": 0.9, "weight_decay": 0.5}, 0, 1)
+    training = {"steps": 1, "batch_size": 8, "lr": 0.1, "drops": [], "momentum": 0.9, "weight_decay": 0.5}
+    train_heads.train_on_features(head, kept, y, training, 0, decays=forgetting.is_kernel)
     assert torch.allclose(head.weight, weight * (1 - 0.1 * 0.5))
     assert torch.allclose(head.bias, torch.zeros(2), atol=1e-7)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """In a worker: draw the images, train and test; `passes`: how many images the training sent forth and back through the network.
 
     They are counted as in the paper (Section 4.2): an image of a batch once for the step, and once for every step of an attack on it. A

@@ -6,7 +6,6 @@ of the paper (A.1) its scale and shift stay, too, and the distance is in L2; in 
 distance is in L1, and kernels and matrices decay.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from stages.lib.networks.devices import best_device
 from stages.lib.networks.inference import BATCH
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.training import descent
-from stages.studies.shafahi2020.experiments import penultimate
+from stages.studies.shafahi2020.experiments import penultimate, train_heads
 from stages.studies.shafahi2020.experiments.testing import tested
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 ORDER = {"l1": 1, "l2": 2}  # of the norms that features can be compared in
 
 
-def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """In a worker: train as the method says, and test."""
     if run.method == "distance":
         return distances(run, source)
@@ -45,20 +44,10 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
         kept, training = penultimate.stored(stored).to(device), descent.of_images(run.how["training"], len(y))
         warm = training["steps"] if run.method == "frozen" else round(run.how["warm_start"] * training["steps"])
         if warm:
-            train_head(network.head, kept, data.y, training, run.seed, warm)
+            train_heads.train_on_features(network.head, kept, data.y, training, run.seed, last=warm, decays=is_kernel)
         if warm < training["steps"]:
             train_without_forgetting(network, data, kept, run.setting, run.how | {"training": training}, run.seed, warm)
     return tested(network, (x, y), test, target.image_size, run.measured)
-
-
-def train_head(head: nn.Module, kept: Tensor, y: Tensor, training: dict, seed: int, last: int) -> None:
-    """Train the head alone, on the source's features, up to a step; kept: [n, width]."""
-    weights, loss_of_weights = descent.only_these_learn(head, [head]), training["weight_decay"]
-
-    def loss_of(rows: Tensor) -> Tensor:
-        return cross_entropy(head(kept[rows]), y[rows]).mean() + loss_of_weights * half_squares(weights)
-
-    descent.descend(weights, loss_of, len(y), seed=seed, last=last, **undecayed(training))
 
 
 def train_without_forgetting(
@@ -76,26 +65,21 @@ def train_without_forgetting(
     weights = descent.only_these_learn(network, [module for module in leaves if module not in norms])
     if how["batchnorm"] == "affine":  # in eval mode, so that the statistics stay
         weights += [weight for norm in norms for weight in norm.requires_grad_(True).parameters()]
-    order, loss_of_weights = ORDER[how["distance"]], how["training"]["weight_decay"]
+    order = ORDER[how["distance"]]
 
     def loss_of(rows: Tensor) -> Tensor:
         x, y = data[rows]
         z = body(x)
         distance = (z - kept[rows]).norm(p=order, dim=1)
-        return (cross_entropy(head(z), y) + lambda_d * distance).mean() + loss_of_weights * half_squares(weights)
+        return (cross_entropy(head(z), y) + lambda_d * distance).mean()
 
-    descent.descend(weights, loss_of, len(data), seed=seed, first=first, **undecayed(how["training"]))
+    descent.descend(weights, loss_of, len(data), seed=seed, first=first, decays=is_kernel, **descent.steps_of(how["training"]))
     network.eval()
 
 
-def half_squares(weights: Iterable[Tensor]) -> Tensor:
-    """Half the sum of the squares of kernels and matrices; the released code lets no bias and nothing of batch norm decay."""
-    return sum((weight**2).sum() for weight in weights if weight.ndim > 1) / 2
-
-
-def undecayed(training: dict) -> dict:
-    """What `descend` takes of the settings, without the decay of all weights alike."""
-    return descent.steps_of(training) | {"weight_decay": 0.0}
+def is_kernel(weight: nn.Parameter) -> bool:
+    """Whether a weight is a kernel or a matrix: the released code lets no bias and nothing of batch norm decay."""
+    return weight.ndim > 1
 
 
 def distances(run: "Run", source: Pretrained) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """In a worker: retrain and test; of k = 0 the source as it is."""
     size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load_part(run.target, split, run.part) for split in ("train", "test"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stages.lib.attacks import evaluation
 from stages.lib.datasets import pixels, sampling
 from stages.lib.networks.devices import device_of
-from stages.lib.store.tables import DIVERGED
+from stages.lib.store.tables import CORRECT, DIVERGED, IMAGE
 from stages.lib.training import finetuning
 
 SEED = 0  # of the random draws of attacks
@@ -45,8 +45,7 @@ def tested(
         correct |= {"clean": standing[0], name: standing[-1]}
     percent = {name: float(100 * stood.mean()) for name, stood in correct.items()}
     flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1.0}
-    arrays = {f"correct/{name}": stood for name, stood in correct.items()}  # names that `runs.experiments` knows
-    arrays |= {f"image/{name}": places for name in correct if name != "train"}
+    arrays = {CORRECT + name: stood for name, stood in correct.items()} | {IMAGE + name: places for name in correct if name != "train"}
     return percent | flags, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 

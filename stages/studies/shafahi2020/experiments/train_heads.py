@@ -1,7 +1,7 @@
 """Heads on a frozen source, with hidden layers as wide as its features (Shafahi et al. 2020, Sections 4 and 5)."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
 
 
-def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """In a worker: train the head and test; and the gradients of the first image of each class, where the run asks for them."""
     size, device = card_of(run.target).image_size, best_device()
     (x, y), test = (load(run.target, split) for split in ("train", "test"))
@@ -63,11 +63,13 @@ def perceptron(width: int, classes: int, hidden: int = 0, dropout: float = 0.0, 
     return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
-def train_on_features(head: nn.Module, z: Tensor, y: Tensor, how: dict, seed: int, last: int | None = None) -> int:
-    """Train a head on the features of images (z: [n, width]), up to a step."""
-    weights = descent.only_these_learn(head, [head])
-    loss_of = lambda rows: cross_entropy(head(z[rows]), y[rows]).mean()  # noqa: E731
-    return descent.descend(weights, loss_of, len(y), seed=seed, last=last, **descent.steps_of(how))
+def train_on_features(head: nn.Module, z: Tensor, y: Tensor, how: dict, seed: int, **phase: Any) -> int:
+    """Train a head on the features of images (z: [n, width]); `phase`: `last` and `decays`, as `descent.descend` takes them."""
+
+    def loss_of(rows: Tensor) -> Tensor:
+        return cross_entropy(head(z[rows]), y[rows]).mean()
+
+    return descent.descend(descent.only_these_learn(head, [head]), loss_of, len(y), seed=seed, **phase, **descent.steps_of(how))
 
 
 def log_odds(logits: Tensor, y: Tensor) -> Tensor:  # [batch, classes], [batch] -> [batch]
