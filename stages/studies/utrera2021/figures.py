@@ -86,7 +86,7 @@ def constraints(numbers: Numbers, sources: dict[str, Look], targets: dict[str, L
         _finish_panel(ax, numbers.table, f"(a) {name}" if i == 0 else name, ACCURACY if first else "", x=last)
     legend(parts[0], sources | LINES, [*above["series"], *above["whose"]])
     if pairs:
-        _differences(parts[1], below, pairs, targets, first="c")
+        _differences(parts[1], below, pairs, targets, first=below["panel"].iloc[0])
         legend(parts[1], targets, below["target"])
     return figure
 

@@ -120,6 +120,7 @@ def test_one_source_of_a_pair_and_one_target_are_drawn_too():
     for name in ("figure2", "figure5"):
         figure = paper_figures.draw(name, found[name], {}, ["digits"])
         assert figures.encode(figure, "png")
+    assert titles(figure)[-1] == "(d) l2 minus linf8", "the paper's letter, also without two radii of a norm"
 
 
 def test_published_differences_end_with_the_whole_training_set():
