@@ -18,31 +18,34 @@ from stages.lib.report import figures
 from stages.lib.runs import attacked, computing
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
-LONGEST = [
+FIRST = [
     "test_profiles_shafahi",
     "test_profiles",
-    "test_pipeline",
-    "test_kills",
-    "test_cluster",
     "test_source",
+    "test_slurm",  # makes the finished miniature, for which no other worker has to wait: the next files do without
+    "test_cluster",
+    "test_report_paper",
+    "test_report",
+    "test_download",
+    "test_independent_attacks",
+    "test_registry",
+    "test_pipeline",
     "test_experiment",
-    "test_slurm",
+    "test_kills",
     "test_plan",
     "test_track",
-    "test_registry",
-    "test_report",
 ]
-"""Files that are begun first, so that no worker is busy alone at the end; while one makes the finished miniature, others have the first two."""
+"""Files that are begun first, as they last longest, so that no worker is busy alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than there are cores: a third of the time a test waits for processes that it has started."""
-    return (os.cpu_count() or 1) + 1
+    """Two workers more than there are cores: a third of the time a test waits for processes that it has started."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

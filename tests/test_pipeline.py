@@ -170,7 +170,7 @@ def test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells(
     """One from DVC's queue, and meanwhile one in the workspace: both write into one store."""
     before = cells(copy)
     table = copy.text("reports/tables/runs.csv")
-    copy.dvc("exp", "run", "--queue", "-S", "blocks=0", "--name", "no-block")
+    copy.dvc("exp", "run", "--queue", "-S", "report.headline.blocks=0", "--name", "no-block")
     with processes.family() as environment:  # DVC's queue workers are daemons
         subprocess.run(
             ["dvc", "queue", "start"], cwd=copy.folder, env=copy.environment | environment, stdout=subprocess.DEVNULL, check=True
@@ -181,8 +181,10 @@ def test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells(
     assert cells(copy) == before
     listed = json.loads(copy.dvc("exp", "show", "--json").stdout)
     revisions = [revision for row in listed for experiment in row.get("experiments") or [] for revision in experiment["revs"]]
-    blocks = {revision["name"]: revision["data"]["params"]["params.yaml"]["data"]["blocks"] for revision in revisions}
-    assert blocks == {"no-block": 0, "one-block": 1}
+    settings = {revision["name"]: revision["data"]["params"]["params.yaml"]["data"] for revision in revisions}
+    assert {name: (of["blocks"], of["report"]["headline"]["blocks"]) for name, of in settings.items()} == {
+        "no-block": ([0, 1], 0), "one-block": (1, 1),
+    }  # fmt: skip
     script = "from stages.lib.store import tracking; s = tracking.Store('robust-transfer'); print(sum(1 for r in s.runs(\"tags.stage = 'experiment'\")))"
     assert copy.run("python", "-c", script).stdout.splitlines()[-1] == "3"
 

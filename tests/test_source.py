@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -98,25 +96,6 @@ def test_the_same_settings_train_once(glyphs, monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("trained again"))
     source.main("natural")
     assert (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes() == first
-
-
-def test_killed_in_the_middle_it_goes_on_to_the_same_weights(glyphs):
-    glyphs.edit("params.yaml", source__epochs=12)
-    source.main("l2_eps0_5")
-    undisturbed = (glyphs.folder / "models/sources/l2_eps0_5/0.safetensors").read_bytes()
-    for path in cells.folder("source").rglob("*.*"):
-        path.unlink()
-    running = subprocess.Popen([sys.executable, "-m", "stages.source", "l2_eps0_5"], cwd=glyphs.folder, start_new_session=True,
-                               env=glyphs.environment | {"DVC_ROOT": str(glyphs.folder)}, stderr=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(cells.folder("source").rglob("*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    assert list(cells.folder("source").rglob("*.checkpoint")), "killed between the first epoch and the last"
-    resumed = glyphs.stage("source", "l2_eps0_5", DVC_ROOT=str(glyphs.folder))
-    assert "goes on after epoch" in resumed.stderr
-    assert (glyphs.folder / "models/sources/l2_eps0_5/0.safetensors").read_bytes() == undisturbed
 
 
 def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs, capfd):
@@ -320,19 +299,6 @@ def test_the_card_says_how_the_images_were_perturbed(name, said, glyphs, monkeyp
     assert kind == ("gaussian" if said == "Gaussian" else "pgd")
     assert how["eps"] == pytest.approx(0.5)
     assert how.get("steps") == {"PGD(1)": 1, "PGD(3)": 3}.get(said)
-
-
-def test_a_source_is_trained_by_two_processes_to_the_weights_of_one(glyphs):
-    """Same global batches, batch norm over whole batches: the same loss of every epoch."""
-    glyphs.edit("params.yaml", source__epochs=3, source__batch_size=24, source__lr=0.01)
-    source.main("l2_eps0_5")
-    alone = kept_history()
-    shutil.rmtree(cells.folder("source"))
-    glyphs.edit("params.yaml", source__processes=2)
-    done = glyphs.stage("source", "l2_eps0_5", DVC_ROOT=str(glyphs.folder))
-    assert "3/3" in done.stderr
-    rounding = 2e-2  # of float32, which training magnifies; tests/lib/training/test_parallel.py compares in float64
-    assert [epoch["loss"] for epoch in kept_history()] == pytest.approx([epoch["loss"] for epoch in alone], rel=rounding)
 
 
 def kept_history() -> list[dict]:
