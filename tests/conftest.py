@@ -66,10 +66,10 @@ class ByFile(LoadFileScheduling):
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Makes a folder, once for all tests and workers; they take copies."""
     base = tmp_path_factory.getbasetemp()
-    above = base if worker_id == "master" else base.parent
+    above = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def made(name: str, make: Callable[[Path], None]) -> Path:
         folder = above / name
