@@ -3,14 +3,17 @@
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import processes
 import pytest
+import vl_convert
 import yaml
 from repository import Repository, current, ran
 
@@ -60,6 +63,21 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
     header = copy.text("reports/tables/runs.csv").splitlines()[0]
     assert header.startswith("source,target,blocks,n_images,seed,epoch,test_accuracy")
     assert copy.repro() == []
+
+
+def test_dvc_draws_a_line_for_each_source_and_its_page_asks_no_network(copy):
+    """What `dvc plots` fills into our template is drawn by the scripts that `make plots` puts beside it."""
+    copy.dvc("plots", "show")
+    page = copy.text("dvc_plots/index.html")
+    assert set(re.findall(r'src="(.*?)"', page)) == {"../.dvc/plots/vega.js"}
+    assert "\n.dvc/plots/vega.js:" in (code.ROOT / "Makefile").read_text()
+    plots = [json.loads(spec) for spec in re.findall(r"var spec = (.*);", page)]
+    assert [plot["title"] for plot in plots] == ["Test accuracy against the number of images", "Test accuracy while fine-tuning"]
+    for plot in plots:
+        drawn = vl_convert.vegalite_to_svg(plot)
+        assert "Infinity" not in drawn
+        lines = re.findall(r'aria-label="[^"]*source: (\w+)[^"]*" role="graphics-symbol" aria-roledescription="line mark"', drawn)
+        assert Counter(lines) == {"natural": 2, "l2_eps0_5": 2, "random": 1}  # blocks 0 and 1, and all
 
 
 def test_the_tracking_store_holds_every_stage_and_every_cell(copy):
