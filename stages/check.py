@@ -2,7 +2,8 @@
 
 Reads params.yaml, data/catalog.yaml, models/catalog.yaml, stages/. Writes data/checked/<stage>: the hash of the code of each stage
 and of each experiment, which depends on no setting. So a setting or a module that changed runs the stages that read it and no others.
-DVC deletes the results of a stage before it runs it; so settings are checked here, while the results are still in place.
+DVC deletes the results of a stage before it runs it; so settings are checked here, while the results are still in place, and finished
+runs among results that were pulled from elsewhere are taken into the cell store.
 """
 
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.norms.table import all_norms
+from stages.lib.progress import log
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Part, Random
 from stages.lib.settings.fields import OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
-from stages.lib.store import code, files
+from stages.lib.store import code, files, packed
 from stages.lib.store.journal import execution
+from stages.lib.store.tables import FINETUNED
 from stages.studies import registry
 from stages.studies.study import sections_on
 
@@ -34,6 +37,8 @@ def main() -> None:
             raise SettingsError("; ".join(wrong))
         for name, digest in digests().items():
             files.write_bytes(CHECKED / name, f"{digest}\n".encode())
+        if taken := sum(packed.unpack(folder, "finetune", log) for folder in sorted(FINETUNED.glob("*/"))):
+            log(f"check: {taken} fine-tuning runs that were computed elsewhere are in the store now")
 
 
 def digests() -> dict[str, str]:

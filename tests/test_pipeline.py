@@ -91,6 +91,21 @@ def test_the_tracking_store_holds_every_stage_and_every_cell(copy):
     assert {status for _, status, _, _ in runs} == {"FINISHED"}
 
 
+def test_a_clone_that_pulls_runs_nothing_and_computes_no_finished_run_again(copy, tmp_path):
+    copy.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    copy.commit("a remote")
+    copy.dvc("push")
+    copy.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone")
+    clone.dvc("pull")
+    assert clone.repro() == []
+    clone.edit("params.yaml", blocks=1)
+    done = clone.dvc("repro", "finetune@natural")
+    assert ran(done.stdout) == ["check", "finetune@natural"]
+    assert "finetune@natural: all 4 runs are in the store" in done.stdout + done.stderr
+    assert cells(clone) == cells(copy)
+
+
 PARAMETERS = {  # key of params.yaml, what it becomes, and the stages that read it beside `check` and `track`, which read all
     "finetune__epochs": (3, ["finetune", "report"]),
     "blocks": (1, ["finetune", "report"]),
