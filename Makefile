@@ -14,6 +14,7 @@ help: ## show this
 
 repro: $(READY) ## install, run the whole pipeline, print the path of the report
 	dvc repro
+	@changed="$$(git diff --name-only HEAD)"; test -z "$$changed" || echo "differs from the last commit:" $$changed "(docs/experiments.md)"
 	@echo "$(CURDIR)/reports/report.html"
 
 test: lint ## install, lint, run the suite
