@@ -2,8 +2,9 @@
 
 Reads data/images/<source dataset>/, models/catalog.yaml: <source>, params.yaml: source, download. Writes models/sources/<source>/:
 0.safetensors and its card 0.json, and where `source.n_models` asks for more models, trained from other seeds, 1.safetensors and so
-on. Training goes on from its last epoch after a kill; started by torchrun, it trains the models whose numbers are further arguments,
-or all, and keeps the weights in the cell store, where the next `dvc repro` finds them.
+on; of trained ones also cells.json, the trainings as cells, for machines that pull them. Training goes on from its last epoch after a
+kill; started by torchrun, it trains the models whose numbers are further arguments, or all, and keeps the weights in the cell store,
+where the next `dvc repro` finds them.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from stages.lib.runs import pretraining
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
-from stages.lib.store import files
+from stages.lib.store import cells, files, packed
 from stages.lib.store.fetch import fetch
 from stages.lib.store.journal import Journal, execution
 from stages.lib.training import parallel
@@ -55,7 +56,10 @@ def main(source: str, models: Sequence[str] = ()) -> None:
                 known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed,
                          "published_accuracy": entry.published_accuracy}  # fmt: skip
                 save(source, entry, settings, training.network(), journal, **known)
+            finished = {training.key: cells.load("source", training.key) for training in trainings}
+            packed.pack(sources.folder_of(source), finished, with_weights=finished)
         written = {path for number, _ in enumerate(entry.model_seeds(settings.n_models)) for path in sources.paths(source, number)}
+        written |= {sources.folder_of(source) / packed.NAME} if isinstance(entry, Trained) else set()
         for left in set(sources.folder_of(source).iterdir()) - written:
             left.unlink()  # by an earlier run without DVC, which begins with an empty folder
 

@@ -19,7 +19,7 @@ from stages.lib.settings import written
 from stages.studies import registry
 
 RUN = (  # in a copy of the repository; all others would compute, install, or need several machines
-    r"dvc dag", r"dvc exp show.*", r"dvc metrics show", r"dvc plots show", r"dvc queue status", r"git restore .*", r"make help",
+    r"dvc dag\b.*", r"dvc exp show.*", r"dvc (metrics|params) (show|diff)", r"dvc plots show", r"dvc queue status", r"git restore .*", r"make help",
     r"make (profile|profiles|diff)\b.*", r"python -m stages\.profile\b.*",
 )  # fmt: skip
 COMMANDS = [(place, command) for page in PAGES for place, command in page.commands]
@@ -74,7 +74,7 @@ def test_a_cheap_command_runs(here, command):
 def test_a_command_names_what_exists(here, place, command):
     words = words_of(command)
     if bare(command) not in CHEAP and not command.startswith("ray start"):
-        checks = {"make": make, "dvc": dvc, "python": python, "pip": pip, "rm": rm, "sbatch": sbatch, "torchrun": torchrun}
+        checks = {"make": make, "dvc": dvc, "python": python, "git": git, "pip": pip, "rm": rm, "sbatch": sbatch, "torchrun": torchrun}
         checks[words[0]](words, place)
 
 
@@ -89,8 +89,8 @@ def dvc(words: list[str], place: str) -> None:
     from dvc.cli import parse_args  # here, as it takes a second to import
 
     arguments = parse_args(words[1:])
-    if words[1:3] == ["exp", "apply"]:
-        assert any(f"--name {words[3]}" in other for page in PAGES for _, other in page.commands)
+    if words[1:3] in (["exp", "apply"], ["exp", "push"]):
+        assert any(f"--name {words[-1]}" in other for page in PAGES for _, other in page.commands)
     for target in getattr(arguments, "targets", None) or []:
         stage, _, item = target.partition("@")
         assert stage in STAGES
@@ -141,6 +141,10 @@ def python(words: list[str], place: str) -> None:
 def pip(words: list[str], place: str) -> None:
     extra = re.fullmatch(r"pip install -c constraints\.txt -e \.\[(\w+)\]", " ".join(words))
     assert re.search(rf"^{extra[1]} = \[$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def git(words: list[str], place: str) -> None:
+    assert words[1:] == ["push"]
 
 
 def rm(words: list[str], place: str) -> None:

@@ -121,7 +121,7 @@ def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs,
     assert source.accuracies(sources.load("natural", 2), "glyphs", None) == cards[2].accuracy
     glyphs.edit("params.yaml", source__n_models=1)
     source.main("natural")
-    assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json"}
+    assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json", "cells.json"}
 
 
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, capsys):
