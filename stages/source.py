@@ -22,8 +22,8 @@ from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import files
-from stages.lib.store.fetch import fetch
 from stages.lib.store.journal import Journal, execution
+from stages.lib.store.pinned import fetch_pinned
 from stages.lib.training import parallel
 
 FETCHED = Path("models/fetched")
@@ -119,19 +119,15 @@ def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.S
     """Published weights as a network, and the sha256 of their file, which stays in models/fetched/ and is not downloaded again."""
     path = files.state_folder() / FETCHED / entry.file.name
     with bar(title=name, unit="B") as progress:
-        sha256 = fetch(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,
+        sha256 = fetch_pinned(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,
                        progress=lambda done, total: (setattr(progress, "total", total), progress.update(done - progress.n)))  # fmt: skip
     weights = checkpoints.read(path)
     mean, std = weights.mean or entry.mean, weights.std or entry.std
-    tensors = units.with_unit_names(entry.architecture, weights.tensors)
     if mean is None or std is None:
-        of_file = [tensors.get(f"normalise.{part}") for part in ("mean", "std")]
-        if None in of_file:
-            raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
-        mean, std = (part.flatten().tolist() for part in of_file)
+        raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
     network = units.build(entry.architecture, entry.classes, mean, std)
     try:
-        units.load(network, {"normalise.mean": network.normalise.mean, "normalise.std": network.normalise.std} | tensors)
+        units.load(network, units.with_unit_names(entry.architecture, weights.tensors), but="normalise.")
     except RunError as error:
         mismatch = f"{entry.file.name} is no {entry.architecture} with {entry.classes} classes"
         raise RunError(f"{params.MODEL_CATALOG}: {name}: {mismatch}: {error}") from None
