@@ -38,7 +38,7 @@ def main(source: str, models: Sequence[str] = ()) -> None:
             pretraining.train_together([each for each in trainings if not models or str(each.number) in models])
         return
     shown = settings.model_dump() | {source: entry.model_dump()}
-    inputs = [] if isinstance(entry, Random) else [IMAGES / settings.dataset]
+    inputs = [IMAGES / settings.dataset] if getattr(entry, "dataset", None) == settings.dataset else []
     with execution("source", source, settings=shown, inputs=inputs, outputs=[sources.folder_of(source)]) as journal:
         if isinstance(entry, Random):
             sources.save(card(source, entry, settings, origin="weights drawn from each run's seed"), {})
@@ -62,7 +62,11 @@ def main(source: str, models: Sequence[str] = ()) -> None:
 
 def save(source: str, entry: Trained | Fetched, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
     """Measure a model on its own data, and write its weights and its card."""
-    accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
+    accuracy = {}
+    if entry.dataset == settings.dataset:  # DVC brings the images of no other set before this stage
+        accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
+    else:
+        log(f"source@{source}: its accuracy on {entry.dataset} is not measured, as source.dataset is {settings.dataset}")
     compare(source, entry, accuracy)
     journal.metrics({f"{split}_accuracy": value for split, value in accuracy.items()}, known.get("number", 0))
     sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())

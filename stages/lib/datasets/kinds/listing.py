@@ -28,11 +28,15 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     """The images of each split; none of an optional set, or of an optional split, that is not there.
 
     Raises:
-        RunError: for a folder without classes, a class without images, or other classes in `test` than in `train`.
+        RunError: for a folder without classes, a class without images, other classes in `test` than in `train`, and a folder that is
+            divided and is to be divided.
     """
     if not root.is_dir():
         return _absent(f"{root}: no such folder; put the images of {name} there, or correct {name}.path", name, entry)
     if entry.test_fraction is not None:
+        if all((root / folder).is_dir() for folder in entry.splits.values()):
+            folders = " and ".join(entry.splits.values())
+            raise RunError(f"{root}: is divided already, into {folders}; remove {name}.test_fraction, which would take them for classes")
         return _split(root, entry, _classes(root, ""))
     classes = {}
     for split, folder in entry.splits.items():

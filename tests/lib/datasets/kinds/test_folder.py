@@ -90,7 +90,8 @@ BAD = {
     "one class": (lambda root: put(root, {"one/a/a.png": b"x"}), {"splits": {"train": "one", "test": "test"}}, "one: holds 1 class folders"),
     "empty class": (lambda root: (root / "train/class_9").mkdir(), {}, "train/class_9: a class without an image"),
     "other classes": (lambda root: put(root, {"test/class_7/a.png": b"x"}), {}, "images: the splits have different classes (class_7 are in one of them alone)"),
-    "too few to split": (lambda root: None, {"test_fraction": 0.01}, "cannot be split by test_fraction"),
+    "too few to split": (lambda root: (root / "test").rename(root / "val"), {"test_fraction": 0.01}, "cannot be split by test_fraction"),
+    "split already": (lambda root: None, {"test_fraction": 0.2}, "images: is divided already, into train and test; remove it.test_fraction, which would take them for classes"),
 }  # fmt: skip
 
 
