@@ -19,7 +19,7 @@ from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnySource, Part, Random
+from stages.lib.settings.catalog import AnySource, Part, Random, Trained
 from stages.lib.settings.fields import OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
@@ -118,7 +118,7 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
         for blocks in settings.blocks
         if blocks != "all" and blocks > most
     ]
-    if source.dataset != settings.source.dataset:
+    if isinstance(source, Trained) and source.dataset != settings.source.dataset:  # others may have learnt anything
         allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
         wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")
     return wrong

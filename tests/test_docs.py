@@ -55,13 +55,14 @@ def here(tree, monkeypatch):
 
 
 def add_entries(blocks: list[Block]) -> int:
-    """Put the entries that blocks show below those of the catalogs of the current folder; how many there are."""
+    """Put the entries that blocks show below those of the catalogs of the current folder, or in their place; how many there are."""
     shown = {name: entry for block in blocks for name, entry in yaml.safe_load(block.text).items() if "kind" in entry}
     assert {entry["kind"] for entry in shown.values()} <= {kind for kinds in CATALOGS.values() for kind in kinds}
     for catalog, kinds in CATALOGS.items():
         entries = {name: entry for name, entry in shown.items() if entry["kind"] in kinds}
         if entries:
-            Path(catalog).write_text(f"{Path(catalog).read_text()}\n{yaml.safe_dump(entries)}")
+            others = re.sub(rf"^({'|'.join(entries)}):.*\n([ #].*\n)*", "", Path(catalog).read_text(), flags=re.MULTILINE)
+            Path(catalog).write_text(f"{others}\n{yaml.safe_dump(entries)}")
     return len(shown)
 
 
