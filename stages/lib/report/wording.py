@@ -15,6 +15,11 @@ def block_text(blocks: str) -> str:
     return {"all": "all blocks", "1": "1 block"}.get(blocks, f"{blocks} blocks")
 
 
+def number(value: float, digits: int = 1) -> str:
+    """A number with a true minus."""
+    return f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")  # + 0, as -0 is 0
+
+
 def signed(value: float, digits: int = 1) -> str:
     """A difference with its sign, and a true minus; zero has no sign."""
     text = f"{value:+.{digits}f}".replace("-", "−")
