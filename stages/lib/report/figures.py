@@ -16,11 +16,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from stages.lib.report.looks import Look
+from stages.lib.report.looks import INK, Look
 from stages.lib.report.web import svg
 from stages.lib.report.wording import images, number, size_order
 
-INK, MUTED, GRID, PAPER, WRONG = "#1d2733", "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
+MUTED, GRID, PAPER, WRONG = "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
 WIDTH = 9.6  # inches, of every figure
 THIN = "PX*"  # markers that look smaller than the others
 PLACES = {"size": images, "epoch": "epoch {:g}".format, "eps": "eps {:.3g}".format, "setting": "{:g}".format}  # what a column of x says

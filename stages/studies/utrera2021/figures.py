@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from stages.lib.report.figures import INK, MUTED, canvas, drawing, facets, grid, legend, lines, size_axis, size_places, zero_line
+from stages.lib.report.figures import MUTED, canvas, drawing, facets, grid, legend, lines, size_axis, size_places, zero_line
 from stages.lib.report.looks import Look, looks_in_order, looks_of_targets
 from stages.lib.report.wording import images
 from stages.studies.utrera2021.numbers import AUTHORS, MINUS_NATURAL, OURS, Numbers, subsets
 
 LINES = {  # whatever their colour
-    "robust": Look("robust", INK, "o"), "natural": Look("natural", INK, "o", (1, 1.4), hollow=True),
-    AUTHORS: Look("published", INK, "", (4, 2), thin=True),
+    "robust": Look("robust", MUTED, "o"), "natural": Look("natural", MUTED, "o", (1, 1.4), hollow=True),
+    AUTHORS: Look("published", MUTED, "", (4, 2), thin=True),
 }  # fmt: skip
 ACCURACY, POINTS, IMAGES, EPOCH = "test accuracy (%)", "points", "training images of the target", "epoch of fine-tuning"
 

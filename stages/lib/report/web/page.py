@@ -58,7 +58,8 @@ def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str
     environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
     environment.globals |= {
         "eps_text": eps_text, "results": results, "conditional": conditional(results), "settings": settings, "cards": results.cards,
-        "labels": {name: look.label for name, look in looks.items()}, "colours": {name: look.colour for name, look in looks.items()},
+        "labels": {name: look.label for name, look in looks.items()},
+        "colours": {name: COLOURS.get(look.colour, look.colour) for name, look in looks.items()},
         "figures": shown, "letters": letters,
     }  # fmt: skip
     return environment
