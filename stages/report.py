@@ -48,6 +48,8 @@ def main() -> None:
         svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures", drawers)
         html = page.render(results, sections, looks=looks, svgs=svgs, settings=settings)
         files.write_bytes(REPORTS / "report.html", html.encode())
+    for line in [line for section in sections for line in section.words]:
+        print(line)
     print(f"report: {REPORTS / 'report.html'}")
 
 

@@ -15,7 +15,7 @@ from stages.lib.report.section import Drawing, Section
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
 from stages.lib.settings.fields import by_source
-from stages.studies.question import figures, tables, under_attack
+from stages.studies.question import costs, figures, tables, under_attack, words
 from stages.studies.question.answers import answers, better_of_natural_and_robust
 
 FOLDER = Path(__file__).parent
@@ -45,7 +45,9 @@ def section(
             "by_target": tables.rows_by_target(results, made["summary"]),
             "diverged": [row | {"lr": by_source(settings["finetune"].lr, row["source"])} for row in results.diverged.to_dict("records")],
             "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N,
+            "costs": costs.costs_of(results, settings), "finetuning": costs.passes_of_fine_tuning(results),
         },
+        words=words.in_words(results, given),
         tables=made,
         drawings=drawings,
         metrics=tables.metrics_of(results, made),

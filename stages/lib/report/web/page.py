@@ -17,8 +17,8 @@ from stages.lib.report.cards import threat_text
 from stages.lib.report.looks import Look
 from stages.lib.report.results import Results
 from stages.lib.report.section import Section
-from stages.lib.report.web import svg
-from stages.lib.report.wording import block_text, eps_text, images, signed
+from stages.lib.report.web import forest, svg
+from stages.lib.report.wording import block_text, counted, eps_text, images, number, signed
 
 FRAME = Path(__file__).with_name("page.html.j2")
 MACROS = Path(__file__).with_name("macros.html.j2")
@@ -55,7 +55,15 @@ def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str
     """The environment of all templates, with the filters and the values that each of them may use."""
     shown, letters = svg.inlined(svgs, COLOURS)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
+    environment.filters |= {
+        "signed": signed,
+        "images": images,
+        "block_text": block_text,
+        "known": pd.notna,
+        "number": number,
+        "counted": counted,
+    }
+    environment.filters |= {"ticks": forest.ticks, "place": forest.place}
     environment.globals |= {
         "eps_text": eps_text, "results": results, "conditional": conditional(results), "settings": settings, "cards": results.cards,
         "labels": {name: look.label for name, look in looks.items()},

@@ -82,7 +82,8 @@ def _say(element: ElementTree.Element) -> None:
     gid = element.attrib.pop("id", "")
     if gid.startswith(POINTS):
         texts = json.loads(gid.removeprefix(POINTS))
-        for marker, text in zip(element.iter(f"{{{SVG}}}use"), texts, strict=True):
+        markers = list(element.iter(f"{{{SVG}}}use")) or element.findall(f"{{{SVG}}}path")  # few of a kind are written out
+        for marker, text in zip(markers, texts, strict=True):
             ElementTree.SubElement(marker, f"{{{SVG}}}title").text = text
 
 
