@@ -16,7 +16,8 @@ repro: $(READY) ## install, run the whole pipeline, print the path of the report
 	@echo "$(CURDIR)/reports/report.html"
 
 test: lint ## install, lint, run the suite
-	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10
+	@# bytecode is kept, whatever the environment says: the suite starts a process more than two hundred times
+	PYTHONDONTWRITEBYTECODE= python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(READY) ## ruff: style and format
 	ruff check

@@ -59,6 +59,8 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
         assert (copy.folder / path).is_file()
     header = copy.text("reports/tables/runs.csv").splitlines()[0]
     assert header.startswith("source,target,blocks,n_images,seed,epoch,test_accuracy")
+    assert "Adversarially Robust Transfer Learning" not in copy.text("reports/report.html"), "its experiments are off"
+    assert not list((copy.folder / "reports/figures").glob("shafahi*"))
     assert copy.repro() == []
 
 
