@@ -25,7 +25,7 @@ BEYOND = """[...document.body.querySelectorAll('*')].filter(e => {
     if (hidden && p !== e) return false
   }
   const box = e.getBoundingClientRect()
-  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1) || e.clientWidth && e.scrollWidth > e.clientWidth + 1
+  return box.width > 0 && (box.right > document.documentElement.clientWidth + 1 || box.left < -1) || e.clientWidth && e.scrollWidth > e.clientWidth + 1
     && getComputedStyle(e).overflowX === 'hidden'
 }).map(e => `${e.tagName.toLowerCase()}.${e.getAttribute('class') || ''}: ${(e.textContent || '').trim().slice(0, 40)}`)"""
 
@@ -34,7 +34,8 @@ class Browser:
     """One page of a Chromium that runs."""
 
     def __init__(self, asks: int, answers: int) -> None:
-        self._asks, self._answers = os.fdopen(asks, "wb", buffering=0), os.fdopen(answers, "rb")
+        """`asks` and `answers` are the ends of the pipes: to write to, and to read from."""
+        self._asks, self._answers = asks, answers
         self._session: str | None = None
         self._n = 0
         self._read = b""
@@ -46,7 +47,7 @@ class Browser:
         """Call a method of the protocol and wait for its result; events on the way are passed over."""
         self._n += 1
         message = {"id": self._n, "method": method, "params": params} | ({"sessionId": self._session} if self._session else {})
-        self._asks.write(json.dumps(message).encode() + b"\0")
+        os.write(self._asks, json.dumps(message).encode() + b"\0")
         answer = self._until(lambda message: message.get("id") == self._n)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
@@ -76,7 +77,7 @@ class Browser:
     def _until(self, wanted: Any) -> dict[str, Any]:
         while True:
             while b"\0" not in self._read:
-                if not (more := os.read(self._answers.fileno(), 1 << 20)):
+                if not (more := os.read(self._answers, 1 << 20)):
                     raise RuntimeError("Chromium has ended")
                 self._read += more
             line, _, self._read = self._read.partition(b"\0")
@@ -89,7 +90,7 @@ def browser() -> Iterator[Browser]:
     """A Chromium that ends with the block, and leaves no file."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         (asked, asks), (answers, answered) = os.pipe(), os.pipe()
-        command = ["sh", "-c", f'exec "$0" "$@" 3<&{asked} 4>&{answered}', CHROMIUM, *FLAGS, f"--user-data-dir={folder}"]
+        command = ["bash", "-c", f'exec "$0" "$@" 3<&{asked} 4>&{answered}', CHROMIUM, *FLAGS, f"--user-data-dir={folder}"]
         process = subprocess.Popen(command, pass_fds=(asked, answered), stderr=subprocess.DEVNULL, start_new_session=True)
         os.close(asked)
         os.close(answered)
@@ -99,6 +100,8 @@ def browser() -> Iterator[Browser]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            os.close(asks)
+            os.close(answers)
 
 
 def look(page: Path, folder: Path) -> int:
