@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DELETE_ON_ERROR:
-.PHONY: help repro test lint ui plots profile profiles diff plan bench growth peer forget-activations
+.PHONY: help repro test lint look ui plots profile profiles diff plan bench growth peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -24,6 +24,9 @@ test: lint ## install, lint, run the suite
 lint: $(READY) ## ruff: style and format
 	ruff check
 	ruff format --check
+
+look: $(READY) ## pictures of the report in .look/, as a desk and a phone show it, light and dark; needs the system's Chromium
+	python tests/browser.py reports/report.html .look
 
 ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
 	python -m stages.track

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from stages.lib.report import statistics
+from stages.lib.report.evidence import surely_best
 from stages.lib.report.results import Results, at
 
 MEANS = ["source", "target", "blocks", "n_images", "size"]
@@ -43,13 +44,13 @@ def metrics_of(results: Results, tables: dict[str, pd.DataFrame]) -> dict[str, A
 
 
 def rows_by_target(results: Results, summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per target, a row for each blocks and n_images, with the summary's row of each source, and the highest mean."""
+    """Per target, a row for each blocks and n_images, with the summary's row of each source, and the source that is surely the best."""
     by_target = []
     for target in results.targets:
         rows = []
         for (blocks, n), group in at(summary, target=target).groupby(["blocks", "n_images"], sort=False):
             cells = {r["source"]: r for r in group.to_dict("records")}
-            top = max(cells, key=lambda s: cells[s]["mean"]) if len(cells) > 1 else None
+            top = surely_best(at(results.last, target=target, blocks=blocks, n_images=n))
             rows.append({"blocks": blocks, "n_images": n, "cells": cells, "top": top})
         by_target.append({"target": target, "rows": rows})
     return by_target
