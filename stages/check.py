@@ -19,7 +19,7 @@ from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnySource, Part, Random, Trained
+from stages.lib.settings.catalog import AnySource, Fetched, File, Part, Random, Trained
 from stages.lib.settings.fields import OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
@@ -89,6 +89,7 @@ def problems(settings: Params) -> list[str]:
     used = {name: sources[name] for name in settings.models if name in sources}
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
+    wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Fetched)})
     for name in settings.targets:
         if name in datasets:
             wrong += _subset_problems(name, datasets[name], settings)
@@ -122,6 +123,16 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
         allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
         wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")
     return wrong
+
+
+def _file_problems(named: dict[str, File]) -> list[str]:
+    """Different files of one name, of which one would be taken for the other in models/fetched/."""
+    first = {file.name: name for name, file in reversed(named.items())}
+    return [
+        f"{MODEL_CATALOG}: {name}.file.name is {file.name!r}, as that of {first[file.name]}, which is another file; allowed: another name"
+        for name, file in named.items()
+        if file != named[first[file.name]]
+    ]
 
 
 def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -> list[str]:

@@ -6,6 +6,7 @@ from experiments import SECTIONS, turn_on
 from stages import check
 from stages.lib.errors import RunError
 
+BROUGHT = {"kind": "fetched", "architecture": "small_resnet", "dataset": "glyphs", "threat": None, "classes": 4}
 BAD = {
     "misspelt key": ("params.yaml", {"finetune__epoch": 3}, ["params.yaml", "finetune.epoch", "epochs"]),
     "unknown section": ("params.yaml", {"finetun": {}}, ["params.yaml", "finetun", "finetune"]),
@@ -45,6 +46,7 @@ BAD = {
     "unknown norm": ("models/catalog.yaml", {"l2_eps0_5__threat__norm": "l1"}, ["models/catalog.yaml", "threat.norm", "'l1'", "'l2' or 'linf'"]),
     "unknown architecture": ("models/catalog.yaml", {"natural__architecture": "resnet51"}, ["models/catalog.yaml", "'resnet51'", "resnet50"]),
     "a source to be retrained on data that are not brought here": ("params.yaml", {"models": ["natural", "l2_eps0_5", "random", "torchvision_resnet18"], "retrain__sources": ["torchvision_resnet18"]}, ["retrain.sources", "torchvision_resnet18 has learnt imagenet", "params.yaml: datasets"]),
+    "two files of one name": ("models/catalog.yaml", {"natural": BROUGHT | {"file": {"name": "w.pt", "mirrors": ["a"]}}, "l2_eps0_5": BROUGHT | {"file": {"name": "w.pt", "mirrors": ["b"]}}}, ["l2_eps0_5.file.name is 'w.pt', as that of natural, which is another file"]),
     "other source data": ("models/catalog.yaml", {"natural__dataset": "imagenet"}, ["models/catalog.yaml", "natural.dataset", "'imagenet'", "'glyphs'"]),
     "seeds from too many images on": ("params.yaml", {"draw_subsets__n_seeds": {"from_30": 2}}, ["params.yaml", "draw_subsets.n_seeds", "30", "20 or fewer"]),
     "epochs from too many images on": ("params.yaml", {"finetune__epochs": {"from_100": 2, "all": 1}}, ["params.yaml", "finetune.epochs", "100"]),

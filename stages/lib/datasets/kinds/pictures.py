@@ -2,13 +2,20 @@
 
 import hashlib
 import io
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 from stages.lib.errors import RunError
+
+TURNS = {  # by the orientation that a camera notes
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 class Pictures:
@@ -50,11 +57,20 @@ class Pictures:
             with Image.open(io.BytesIO(content)) as image:
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
-                ImageOps.exif_transpose(image, in_place=True)  # as the camera was held
-                return square(image.convert("RGB" if self.shape[-1] == 3 else "L"), self.shape[1], self._crop)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                return square(upright(image).convert("RGB" if self.shape[-1] == 3 else "L"), self.shape[1], self._crop)
+        except (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError) as error:
             why = "no known format" if isinstance(error, UnidentifiedImageError) else error
             raise RunError(f"{shown}: not an image that can be read ({why}); replace or remove it") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its camera was held.
+
+    Pillow's `exif_transpose` does the same, but then writes all that the camera noted anew, and fails where any of it is damaged.
+    """
+    image.load()  # in which Pillow turns a TIFF itself
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return image if turn is None else image.transpose(turn)
 
 
 def square(image: Image.Image, size: int, crop: float) -> np.ndarray:

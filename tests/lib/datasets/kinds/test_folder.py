@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import served
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from stages.lib.datasets import sets
@@ -135,11 +135,16 @@ def test_every_kind_of_image_becomes_one_of_the_channels_of_the_set(tmp_path, mo
     assert np.array_equal(found, np.repeat(grey[..., None], channels, axis=-1))
 
 
-def test_an_image_is_turned_as_the_camera_was_held(tmp_path):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # its first row is on the right
-    assert np.array_equal(decoded(image, 16, 1.0, 3, tmp_path, exif=exif), np.rot90(image, -1))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_an_image_is_turned_as_the_camera_was_held(tmp_path, kind):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.{kind.lower()}"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(path, kind, exif=exif)
+        with Image.open(path) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image))
+        assert np.array_equal(Pictures(tmp_path, [path.name], 16, 1.0, 3, None)[0:1][0], expected)
 
 
 def test_of_an_animation_the_first_picture_is_taken(root):
