@@ -28,6 +28,7 @@ STAGES = {
     "finetune": [f"finetune@{s}" for s in SOURCES],
     "evaluate_robustness": [f"evaluate_robustness@{s}" for s in SOURCES],
     "report": ["report"],
+    "export": ["export"],
     "track": ["track"],
 }
 
@@ -60,6 +61,9 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
     header = copy.text("reports/tables/runs.csv").splitlines()[0]
     assert header.startswith("source,target,blocks,n_images,seed,epoch,test_accuracy")
     assert copy.repro() == []
+    copy.run("git", "tag", "-a", "best@v1.0.0", "-m", "as `gto register best` does")
+    copy.dvc("artifacts", "get", ".", "best", "-o", "home")
+    assert {path.name for path in (copy.folder / "home/digits").iterdir()} == {"card.json", "weights.safetensors"}
 
 
 def test_the_tracking_store_holds_every_stage_and_every_cell(copy):

@@ -118,7 +118,8 @@ def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
         deciding.modules_of_attack(perturbation.model_dump()) if perturbation else (),
     )  # fmt: skip
     return files.digest_of(made_by | {
-        "data": data.model_dump(exclude={"name", "splits", "label_is_texture"}), "images": data.splits["train"].sha256,
+        "data": data.model_dump(exclude={"name", "splits", "label_is_texture", "class_names", "crop"}),
+        "images": data.splits["train"].sha256,
         "settings": settings.model_dump(exclude={"processes", "n_models"}),
         "entry": entry.model_dump(exclude={"seeds", "published_accuracy"}), "seed": seed,
     })  # fmt: skip

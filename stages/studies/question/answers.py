@@ -44,15 +44,12 @@ def answers(results: Results) -> list[Answer]:
 
 
 def answer_of(results: Results, target: str) -> Answer | None:
-    rows = at(results.last, target=target, size=results.size)
-    rows = rows[(rows["blocks"] == results.blocks) | (rows["source"] == results.random)]
+    rows = runs_at_setting(results, target)
     if rows.empty:
         return None
     choosing, measuring = halves(rows)
     n = measuring["seed"].nunique()
-    means = (
-        choosing.groupby("source")["test_accuracy"].mean().reindex(list(results.cards)).dropna().sort_values(ascending=False, kind="stable")
-    )
+    means = by_mean(results, choosing)
     if n < MIN_N or means.empty:
         return Answer(target, n)
     best, *others = map(str, means.index)
@@ -61,6 +58,29 @@ def answer_of(results: Results, target: str) -> Answer | None:
     accuracy = statistics.interval(ours["test_accuracy"].to_numpy(), ours["source_model"].to_numpy(), statistics.ACCURACY)
     differences = dict(zip(others, corrected(compared), strict=True))
     return Answer(target, n, best, accuracy, others[0] if others else None, differences)
+
+
+def runs_at_setting(results: Results, target: str) -> pd.DataFrame:
+    """The runs on a target that sources are compared by, at their last epoch."""
+    rows = at(results.last, target=target, size=results.size)
+    return rows[(rows["blocks"] == results.blocks) | (rows["source"] == results.random)]
+
+
+def by_mean(results: Results, rows: pd.DataFrame) -> pd.Series:
+    """Mean accuracy of each source, the best first."""
+    means = rows.groupby("source")["test_accuracy"].mean().reindex(list(results.cards)).dropna()
+    return means.sort_values(ascending=False, kind="stable")
+
+
+def ranking(results: Results) -> pd.DataFrame:
+    """The order in which the choosing half of the subsets puts the sources of each target, or its only subset: target, source, mean."""
+    tables = [pd.DataFrame(columns=["target", "source", "mean"])]
+    for target in results.targets:
+        rows = runs_at_setting(results, target)
+        choosing, _ = halves(rows)
+        means = by_mean(results, rows if choosing.empty else choosing)
+        tables.append(means.rename("mean").rename_axis("source").reset_index().assign(target=target)[list(tables[0])])
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

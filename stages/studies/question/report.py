@@ -16,7 +16,7 @@ from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
 from stages.lib.settings.fields import by_source
 from stages.studies.question import figures, tables, under_attack
-from stages.studies.question.answers import answers, better_of_natural_and_robust
+from stages.studies.question.answers import answers, better_of_natural_and_robust, ranking
 
 FOLDER = Path(__file__).parent
 
@@ -46,7 +46,7 @@ def section(
             "diverged": [row | {"lr": by_source(settings["finetune"].lr, row["source"])} for row in results.diverged.to_dict("records")],
             "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N,
         },
-        tables=made,
+        tables=made | {"ranking": ranking(results)},
         drawings=drawings,
         metrics=tables.metrics_of(results, made),
         plots=tables.plots_of(made),

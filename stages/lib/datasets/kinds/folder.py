@@ -74,6 +74,11 @@ class Folder(Dataset):
                 root = root_within(folder, self)
                 yield from pictures(root, find(name, root, self), self, image_size)
 
+    def names_of_classes(self, split: str, x: Pictures, y: np.ndarray) -> list[str]:
+        """The names of their folders."""
+        above = 0 if self.test_fraction is not None else len(Path(self.splits[split]).parts)
+        return [Path(x.paths[first]).parts[above] for first in np.unique(y, return_index=True)[1]]
+
     def native_size(self, image_size: int) -> int:
         return image_size  # as images differ in size, they are decoded to the one that is asked for
 
