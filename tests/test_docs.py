@@ -81,8 +81,8 @@ def test_a_command_names_what_exists(here, place, command):
 def make(words: list[str], place: str) -> None:
     subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, check=True)
     for name, value in (word.split("=") for word in words if "=" in word):
-        assert name in ("NAME", "PROFILE")
-        assert set(value.split()) <= set(PROFILES)
+        assert name in ("NAME", "PROFILE", "PORT")
+        assert value.isdecimal() if name == "PORT" else set(value.split()) <= set(PROFILES)
 
 
 def dvc(words: list[str], place: str) -> None:

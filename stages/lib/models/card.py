@@ -35,6 +35,7 @@ class Card:
     blocks: str | None  # that were fine-tuned besides the head
     n_images: int | None  # of the target that it was fine-tuned on
     seed: int | None
+    epochs: int | None  # of the fine-tuning
     training: dict[str, Any] | None  # settings of the fine-tuning
     test_accuracy: float | None  # percent of the test images of the dataset
     n_test: int | None  # of these

@@ -89,24 +89,41 @@ def source_model(source: str) -> tuple[Card, dict[str, np.ndarray]]:
     at_hand = (sets.IMAGES / card.dataset / "card.json").is_file()
     images = sets.card_of(card.dataset) if at_hand else None
     described = _described(card, images, card.dataset, card.classes)
-    return replace(described, kind="source", test_accuracy=card.accuracy.get("test", card.published_accuracy)), _weights_of(card)
+    return replace(described, kind="source", test_accuracy=card.accuracy.get("test", card.published_accuracy)), files.read_arrays(
+        _path_of(card)
+    )
 
 
 def tuned_model(kept: Kept) -> tuple[Card, dict[str, np.ndarray]]:
-    """A fine-tuned model: the source's weights, with those that the run changed in their place."""
+    """A fine-tuned model: its card, and the weights of its whole network."""
+    card, paths = tuned_parts(kept)
+    return card, merged(paths)
+
+
+def merged(paths: list[Path]) -> dict[str, np.ndarray]:
+    """The source's weights, where there are any, with those that the run changed in their place; the last file holds these."""
+    *source, run = map(files.read_arrays, paths)
+    of_source = {name: array for weights in source for name, array in weights.items() if not name.startswith("head.")}
+    return of_source | run
+
+
+def tuned_parts(kept: Kept) -> tuple[Card, list[Path]]:
+    """The card of a fine-tuned model, and the files that `merged` makes its weights of."""
     source, images = sources.card_of(kept.source), sets.card_of(kept.target)
+    paths = [*([_path_of(source)] if source.classes is not None else []), kept.path]
     weights = files.read_arrays(kept.path)
-    if source.classes is not None:
-        weights = {name: array for name, array in _weights_of(source).items() if not name.startswith("head.")} | weights
-    mean, std = (weights[f"normalise.{name}"].ravel().tolist() if f"normalise.{name}" in weights else getattr(source, name)
-                 for name in ("mean", "std"))  # fmt: skip
+    mean, std = (
+        weights[f"normalise.{name}"].ravel().tolist() if f"normalise.{name}" in weights else getattr(source, name)
+        for name in ("mean", "std")
+    )
     settings, run = files.read_json(kept_weights(kept.source) / "settings.json"), _last_epoch(kept)
     card = replace(
         _described(source, images, kept.target, images.classes), kind="finetuned", resolution=settings["resolution"], mean=mean, std=std,
-        blocks=kept.blocks, n_images=kept.n_images, seed=kept.seed, test_accuracy=float(run["test_accuracy"]), cell=str(run["cell"]),
-        training={name: value for name, value in settings.items() if name != "keep"}, code=code.digest("stages.lib.runs.work.finetune"),
+        blocks=kept.blocks, n_images=kept.n_images, seed=kept.seed, epochs=int(run["epoch"]),
+        training={name: value for name, value in settings.items() if name != "keep"},
+        test_accuracy=float(run["test_accuracy"]), cell=str(run["cell"]), code=code.digest("stages.lib.runs.work.finetune"),
     )  # fmt: skip
-    return card, weights
+    return card, paths
 
 
 def mean_accuracies(source: str, target: str) -> pd.Series:
@@ -134,18 +151,20 @@ def _described(source: SourceCard, images: sets.DatasetCard | None, dataset: str
         kind="source", source=source.name, dataset=dataset, architecture=source.architecture,
         classes=named or [str(i) for i in range(classes)], image_size=images.image_size if images else 224,
         channels=images.channels if images else 3, crop=images.crop if images else 1.0, resolution=None, mean=source.mean, std=source.std,
-        threat=source.threat and source.threat.model_dump(), origin=source.origin, blocks=None, n_images=None, seed=source.seed,
-        training=None, test_accuracy=None, n_test=images.splits["test"].n if images and "test" in images.splits else None,
+        threat=source.threat and source.threat.model_dump(), origin=source.origin,
+        blocks=None, n_images=None, seed=source.seed, epochs=None, training=None,
+        test_accuracy=None, n_test=images.splits["test"].n if images and "test" in images.splits else None,
         images_sha256={name: split.sha256 for name, split in images.splits.items()} if images else {},
         cell=None, code=None, torch=code.torch_version(), sha256=source.sha256,
     )  # fmt: skip
 
 
-def _weights_of(card: SourceCard) -> dict[str, np.ndarray]:
+def _path_of(card: SourceCard) -> Path:
+    """The file of a source's weights; raises RunError where they are not those of its card."""
     path = sources.paths(card.name, card.number)[0]
     if not path.is_file() or files.sha256_of(path) != card.sha256:
         raise RunError(f"{path}: its sha256 is not that of its card; run `dvc repro source@{card.name}` to make it again")
-    return files.read_arrays(path)
+    return path
 
 
 def _runs(source: str) -> pd.DataFrame:

@@ -99,7 +99,7 @@ def _train_hidden(training: Training) -> None:
 
 def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:
     """Write loss and accuracy of an epoch down, of each model under names of its own."""
-    of_model = f"model{training.number}_" if training.number else ""
+    of_model = f"model{training.number}/" if training.number else ""
     journal.metrics({f"{of_model}{name}": value for name, value in values.items()}, epoch)
 
 
