@@ -74,7 +74,18 @@ def test_a_cheap_command_runs(here, command):
 def test_a_command_names_what_exists(here, place, command):
     words = words_of(command)
     if bare(command) not in CHEAP and not command.startswith("ray start"):
-        checks = {"make": make, "dvc": dvc, "python": python, "pip": pip, "rm": rm, "sbatch": sbatch, "torchrun": torchrun}
+        checks = {
+            "make": make,
+            "dvc": dvc,
+            "git": git,
+            "gto": gto,
+            "mlflow": mlflow,
+            "python": python,
+            "pip": pip,
+            "rm": rm,
+            "sbatch": sbatch,
+            "torchrun": torchrun,
+        }
         checks[words[0]](words, place)
 
 
@@ -135,7 +146,21 @@ def python(words: list[str], place: str) -> None:
     assert words[1] == "-m"
     assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").is_file()
     if words[2].startswith("stages."):
-        assert set(words[3:]) <= set(DATASETS | SOURCES)
+        assert set(words[3:4] if words[2] == "stages.predict" else words[3:]) <= set(DATASETS | SOURCES)
+
+
+def git(words: list[str], place: str) -> None:
+    assert words[1:3] == ["push", "origin"]
+    gto(["gto", "register", words[3].partition("@")[0]], place)
+
+
+def gto(words: list[str], place: str) -> None:
+    assert words[1] == "register"
+    assert words[2] in yaml.safe_load((ROOT / "dvc.yaml").read_text())["artifacts"]
+
+
+def mlflow(words: list[str], place: str) -> None:
+    assert words[1:3] == ["models", "serve"]
 
 
 def pip(words: list[str], place: str) -> None:
