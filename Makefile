@@ -6,25 +6,37 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test lint ui profile profiles diff plan bench growth peer forget-activations
+.DELETE_ON_ERROR:
+.PHONY: help repro test lint look ui plots profile profiles diff plan bench growth peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
 
 repro: $(READY) ## install, run the whole pipeline, print the path of the report
 	dvc repro
+	@changed="$$(git diff --name-only HEAD)"; test -z "$$changed" || echo "differs from the last commit:" $$changed "(docs/experiments.md)"
 	@echo "$(CURDIR)/reports/report.html"
 
 test: lint ## install, lint, run the suite
-	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10
+	@# bytecode is kept, whatever the environment says: the suite starts a process more than two hundred times
+	PYTHONDONTWRITEBYTECODE= python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(READY) ## ruff: style and format
 	ruff check
 	ruff format --check
 
+look: $(READY) ## pictures of the report in .look/, as a desk and a phone show it, light and dark; needs the system's Chromium
+	python tests/browser.py reports/report.html .look
+
 ui: $(READY) ## open the table of experiments in the MLflow UI; on another port: make ui PORT=5001
 	python -m stages.track
 	python -m stages.ui $(or $(PORT),5000)
+
+plots: $(READY) .dvc/plots/vega.js ## draw the curves of the report in DVC's page, which needs no network
+	dvc plots show
+
+.dvc/plots/vega.js: | $(READY)
+	$(BIN)/python -c "import vl_convert; print(vl_convert.javascript_bundle())" > $@
 
 profiles: $(READY) ## the profiles that there are, with what each is for
 	@python -m stages.profile

@@ -1,9 +1,9 @@
 """The best fine-tuned model of each target becomes a folder to take home: its weights, and a card that says all about it.
 
 Reads reports/tables/ranking.csv, models/sources/, models/finetuned/, data/images/<target>/card.json, params.yaml: targets. Writes
-models/best/<target>/: weights.safetensors and card.json. The best source is the one that the report's answer chooses, on the half of
-the subsets that choose; where it has kept no weights, the next one. Of its kept models, it is the one whose number of blocks and of
-images has the highest mean accuracy, from the first seed: a single run is not chosen for its luck on the test images.
+models/best/<target>/: weights.safetensors and card.json. Source and number of blocks are those that the half of the subsets chooses
+by which the report's answer chooses, too; where these have kept no weights, the next ones. Of several kept models it is the one of most
+images, from the first seed: a single run is not chosen for its luck on the test images.
 """
 
 import shutil
@@ -23,15 +23,16 @@ RANKING = Path("reports/tables/ranking.csv")
 
 
 def main() -> None:
-    targets, ranking = params.section("targets"), read_table(RANKING, ["target", "source"])
-    ranked = dict.fromkeys(ranking["source"])
-    inputs = [RANKING, *map(sources.folder_of, ranked), *map(tables.kept_weights, ranked), *(IMAGES / name for name in targets)]
+    targets, ranking = params.section("targets"), read_table(RANKING, ["target", "source", "blocks"])
+    compared = dict.fromkeys(ranking["source"])
+    inputs = [RANKING, *map(sources.folder_of, compared), *map(tables.kept_weights, compared), *(IMAGES / name for name in targets)]
     with execution("export", settings={"targets": targets}, inputs=inputs, outputs=[kept.BEST]) as journal:
         kept.BEST.mkdir(parents=True, exist_ok=True)
         for left in set(kept.BEST.iterdir()) - {kept.BEST / target for target in targets}:
             shutil.rmtree(left)  # by an earlier run without DVC, which begins with an empty folder
         for target in targets:
-            chosen = best_of(target, list(ranking.loc[ranking["target"] == target, "source"]))
+            ranked = ranking.loc[ranking["target"] == target, ["source", "blocks"]].astype(str)
+            chosen = best_of(target, list(ranked.itertuples(index=False, name=None)))
             if chosen is None:
                 log(f"export: {target}: no run has kept its weights, so there is no model to take home; finetune.keep says which do")
                 shutil.rmtree(kept.BEST / target, ignore_errors=True)
@@ -42,12 +43,11 @@ def main() -> None:
             log(f"export: {kept.BEST / target}: {card.title}: {card.test_accuracy:.1f} % of {card.n_test:,} test images")
 
 
-def best_of(target: str, ranked: list[str]) -> kept.Kept | None:
-    """The kept model of the first source that has kept any."""
-    for source in ranked:
-        if models := kept.kept_of(source, target):
-            means = kept.mean_accuracies(source, target)
-            return max(models, key=lambda model: (means[model.blocks, model.n_images], -model.seed))
+def best_of(target: str, ranked: list[tuple[str, str]]) -> kept.Kept | None:
+    """The kept model of the first source and number of blocks that has any: of most images, from the first seed."""
+    for source, blocks in ranked:
+        if models := [model for model in kept.kept_of(source, target) if model.blocks == blocks]:
+            return max(models, key=lambda model: (model.n_images, -model.seed))
     return None
 
 

@@ -15,10 +15,11 @@ import pandas as pd
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES
 from stages.lib.networks.sources import folder_of
-from stages.lib.report import drawings, evidence, page, reading
+from stages.lib.report import drawings, evidence, reading
 from stages.lib.report.looks import looks_of_all
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.section import Section
+from stages.lib.report.web import page
 from stages.lib.settings import params
 from stages.lib.store import files
 from stages.lib.store.journal import execution
@@ -47,6 +48,8 @@ def main() -> None:
         svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures", drawers)
         html = page.render(results, sections, looks=looks, svgs=svgs, settings=settings)
         files.write_bytes(REPORTS / "report.html", html.encode())
+    for line in [line for section in sections for line in section.words]:
+        print(line)
     print(f"report: {REPORTS / 'report.html'}")
 
 

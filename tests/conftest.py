@@ -4,6 +4,7 @@ import fcntl
 import multiprocessing
 import os
 import shutil
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -65,21 +66,35 @@ class ByFile(LoadFileScheduling):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id) -> Repository:
-    """A miniature that has run to its end, once for all tests and workers; they take copies."""
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder, once for all tests and workers; they take copies."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "finished"
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.with_suffix(".done").exists():
-            return Repository(folder)
-        shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+    above = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = above / name
+        with open(folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.with_suffix(".done").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                make(folder)
+                folder.with_suffix(".done").touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def finished(once) -> Repository:
+    """A miniature that has run to its end."""
+
+    def run(folder: Path) -> None:
         folder.mkdir()
         repository = new_repository(folder)
         repository.dvc("repro")
         repository.commit("results")
-        folder.with_suffix(".done").touch()
-    return repository
+
+    return Repository(once("finished", run))
 
 
 @pytest.fixture
@@ -116,40 +131,46 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory) -> Path:
-    """A folder with the shrunk settings, the images of glyphs and digits and the subsets of digits; tests take copies."""
-    folder = tmp_path_factory.mktemp("prepared")
-    write_settings(folder)
-    with current(folder):
-        for dataset in ("glyphs", "digits"):
-            download.main(dataset)
-            upscale.main(dataset)
-        draw_subsets.main("digits")
-    return folder
+def prepared(once) -> Path:
+    """A folder with the shrunk settings, the images of glyphs and digits and the subsets of digits."""
+
+    def prepare(folder: Path) -> None:
+        write_settings(folder)
+        with current(folder):
+            for dataset in ("glyphs", "digits"):
+                download.main(dataset)
+                upscale.main(dataset)
+            draw_subsets.main("digits")
+
+    return once("prepared", prepare)
 
 
 @pytest.fixture(scope="session")
-def trained(prepared, tmp_path_factory) -> Path:
+def trained(once, prepared) -> Path:
     """... with the sources natural, l2_eps0_5 and random."""
-    folder = tmp_path_factory.mktemp("trained") / "copy"
-    shutil.copytree(prepared, folder)
-    with current(folder):
-        torch.set_num_threads(1)
-        for name in ("natural", "l2_eps0_5", "random"):
-            source.main(name)
-    return folder
+
+    def train(folder: Path) -> None:
+        shutil.copytree(prepared, folder)
+        with current(folder):
+            torch.set_num_threads(1)
+            for name in ("natural", "l2_eps0_5", "random"):
+                source.main(name)
+
+    return once("trained", train)
 
 
 @pytest.fixture(scope="session")
-def tuned(trained, tmp_path_factory) -> Path:
+def tuned(once, trained) -> Path:
     """... with the runs of natural and of l2_eps0_5, and with the robustness of l2_eps0_5."""
-    folder = tmp_path_factory.mktemp("tuned") / "copy"
-    shutil.copytree(trained, folder)
-    with current(folder):
-        finetune.main("natural")
-        finetune.main("l2_eps0_5")
-        evaluate_robustness.main("l2_eps0_5")
-    return folder
+
+    def tune(folder: Path) -> None:
+        shutil.copytree(trained, folder)
+        with current(folder):
+            finetune.main("natural")
+            finetune.main("l2_eps0_5")
+            evaluate_robustness.main("l2_eps0_5")
+
+    return once("tuned", tune)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from stages import report
 from stages.lib.datasets import sets
@@ -96,6 +97,14 @@ def card(source: str, kind: str, threat: dict | None, accuracy: dict[str, float]
     return found | more
 
 
+def write_source(folder: Path, content: dict) -> None:
+    """The card of a source, and weights of 12 parameters with the statistics of a batch norm; none of a random one."""
+    folder = folder / "models/sources" / content["name"]
+    write_json(folder / "0.json", content)
+    weights = {"weight": np.zeros((4, 3), np.float32), "norm.running_mean": np.zeros(4, np.float32)}
+    save_file({} if content["kind"] == "random" else weights, folder / "0.safetensors")
+
+
 def write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
@@ -156,7 +165,7 @@ def paper(folder: Path) -> None:
     for source, threat in THREATS.items():
         kind = "random" if source == "random_resnet50" else "fetched"
         content = card(source, kind, threat, architecture="resnet50", published_accuracy=PUBLISHED_TOP1.get(source))
-        write_json(folder / f"models/sources/{source}/0.json", content)
+        write_source(folder, content)
 
 
 def paper_settings() -> dict:

@@ -13,7 +13,12 @@ from stages.lib.settings import overlays
 from stages.studies import registry
 
 SETTINGS = [overlays.merged([name], ROOT / "profiles") for name in PROFILES]
-RELATIVE = {"natural/digits/1_100_20000000", "train/<class>/", "val/<class>/", "published/"}  # a model; to a folder of images, and to that of a study
+RELATIVE = {
+    "natural/digits/1_100_20000000",
+    "train/<class>/",
+    "val/<class>/",
+    "published/",
+}  # a model; to a folder of images, and to that of a study
 MOST_LINES = {"README.md": 149}
 
 

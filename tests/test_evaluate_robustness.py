@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_every_model_norm_and_radius_has_a_row(ready):
         for eps in (0.0, radius)
     ]
     assert (table.n_test == 16).all()
+
+
+def test_of_models_that_differ_by_their_subset_alone_the_first_is_checked(ready):
+    settings, [source, tuned] = params.section("evaluate_robustness"), attacked.networks_of("l2_eps0_5")
+    networks = [source, tuned, replace(tuned, seed=1), replace(tuned, blocks="all"), replace(tuned, n_images=20)]
+    asked = attacked.evaluations_of(networks, ["l2"], settings, ["natural"])
+    assert [one.network for one in asked if one.name == "apgd_ce_t_pgd"] == networks
+    assert [one.network for one in asked if one.name == attacked.CHECKING] == [*networks[:2], *networks[3:]]
 
 
 def test_accuracy_is_the_mean_over_images_and_the_worst_case_that_over_attacks(ready):

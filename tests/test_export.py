@@ -19,15 +19,15 @@ from stages.lib.runs.work.attacked import network_of
 from stages.lib.store import tables
 
 
-def rank(*sources: str) -> None:
+def rank(*settings: tuple[str, str]) -> None:
     export.RANKING.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({"target": "digits", "source": sources, "mean": 50.0}).to_csv(export.RANKING, index=False)
+    pd.DataFrame(settings, columns=["source", "blocks"]).assign(target="digits").to_csv(export.RANKING, index=False)
 
 
 @pytest.fixture
 def exported(runs_ready):
-    """With the best model; `random`, which is ranked first, has kept no weights here."""
-    rank("random", "l2_eps0_5", "natural")
+    """With the best model; what is ranked before it has kept no weights here."""
+    rank(("random", "all"), ("l2_eps0_5", "0"), ("l2_eps0_5", "1"), ("natural", "1"))
     export.main()
     return runs_ready
 
@@ -107,19 +107,21 @@ def test_what_cannot_be_predicted_is_one_line(exported):
         classifier.load(kept.BEST / "digits").labels(x)
 
 
-def test_of_the_kept_models_that_of_the_best_blocks_is_chosen_from_its_first_seed(exported):
+def test_the_first_setting_with_a_kept_model_is_chosen_from_most_images_and_the_first_seed(exported):
     [model] = kept.kept_of("natural", "digits")
-    other = model.path.with_name("0_40_20100000.safetensors")
-    for path in (other, other.with_name("0_40_20000000.safetensors")):
-        shutil.copy(model.path, path)
-    means = kept.mean_accuracies("natural", "digits")
-    best = max("01", key=lambda blocks: means[blocks, 40])
-    assert export.best_of("digits", ["natural"]) == kept.Kept("natural", "digits", best, 40, 20000000)
+    for name in ("0_40_20000000", "1_20_20000000", "1_40_20100000", "all_40_20000000"):
+        shutil.copy(model.path, model.path.with_name(f"{name}.safetensors"))
+    for settings, best in (
+        ([("natural", "3"), ("natural", "1"), ("natural", "0")], model),
+        ([("random", "all"), ("natural", "all"), ("natural", "1")], kept.Kept("natural", "digits", "all", 40, 20000000)),
+        ([("random", "all")], None),
+    ):
+        assert export.best_of("digits", settings) == best
 
 
 def test_without_kept_weights_there_is_a_line_and_no_model(exported, capsys):
     (kept.BEST / "gone").mkdir()
-    rank("random")
+    rank(("random", "all"))
     export.main()
     assert "export: digits: no run has kept its weights" in capsys.readouterr().err
     assert list(kept.BEST.iterdir()) == []

@@ -1,6 +1,7 @@
 """The report from synthetic results whose means are known: its files, its words, its bytes, and what it refuses."""
 
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from browser import CHROMIUM, WIDTHS, browser
 from made import PIXELS
 
 from stages import report
@@ -66,7 +68,7 @@ def make(folder: Path) -> None:
     for source in BASE:
         accuracy = dict(zip(("test", "test_decorrelated"), ON_SOURCE[source], strict=True)) if ON_SOURCE[source] else {}
         card = made.card(source, "random" if source == "random" else "trained", THREATS.get(source), accuracy)
-        made.write_json(folder / "models/sources" / source / "0.json", card)
+        made.write_source(folder, card)
         rows = [row for index, target in enumerate(settings["targets"]) for row in rows_of(source, target, BASE[source][index])]
         made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
         make_robustness(folder / tables.robustness(source), source, settings["targets"])
@@ -184,9 +186,28 @@ def test_the_page_is_self_contained(finished):
     page = (finished / "report.html").read_text()
     for outside in ("http://", "https://", "<script", "<link", "@import", "src=", "<?xml", "xmlns"):
         assert outside not in page
-    assert page.count("<svg") == len(list((finished / "figures").glob("*.svg")))
+    assert page.count("<svg") == 1 + len(list((finished / "figures").glob("*.svg"))), "figures, and the letters that they share"
     for text in ("8/255", "Table 7", "abcdef012345", "L2 0.5"):
         assert text in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is a package of the system, and this one has none")
+def test_nothing_reaches_beyond_the_screen_of_a_phone_or_a_desk(finished, tmp_path):
+    with browser() as chromium:
+        for width in WIDTHS:
+            chromium.open(finished / "report.html", width)
+            assert chromium.beyond() == []
+        broken = tmp_path / "broken.html"
+        broken.write_text((finished / "report.html").read_text().replace("<h2>Each target", '<h2 style="width: 500px">Each target', 1))
+        chromium.open(broken, 390)
+        assert [element.split(":")[0] for element in chromium.beyond()] == ["h2."]
+
+
+def test_every_table_that_the_page_leads_to_is_there(finished):
+    page = (finished / "report.html").read_text()
+    linked = set(re.findall(r'href="(tables/[^"]+)"', page))
+    assert {"tables/summary.csv", "tables/differences.csv", "tables/claims.csv", "tables/figure2.csv"} <= linked
+    assert [name for name in linked if not (finished / name).is_file()] == []
 
 
 def test_every_figure_is_saved_as_svg_and_png(finished):
@@ -215,13 +236,12 @@ def test_the_numbers_of_each_figure_are_a_table(finished):
     assert found.loc[("robust minus natural", "textures", 200), "mean"] == -9.0
 
 
-def test_metrics_have_no_dots_in_their_keys_and_the_robust_differences(finished):
+def test_metrics_are_the_best_source_of_each_target_and_the_best_robust_one_above_natural(finished):
+    """At 100 images and one block: L2 0.5 is the best on digits, natural on textures; random takes part with its whole network."""
     metrics = json.loads((finished / "metrics.json").read_text())
-    entry = metrics["digits"]["blocks_1"]
-    assert entry["minus_natural"]["l2_eps0_5"] == {"mean": 7.5, "low": 7.5, "high": 7.5}
-    assert entry["accuracy"] == {"natural": 75.5, "l2_eps0_5": 83.0, "linf_eps8_255": 81.5}
-    assert metrics["digits"]["blocks_all"]["accuracy"] == {"random": pytest.approx(52.5, abs=8)}
-    assert metrics["source_data"]["natural"] == {"test": 99.0, "test_decorrelated": 80.0}
+    assert metrics == {
+        "digits": {"best": 83.0, "gain": 7.5}, "textures": {"best": 81.5, "gain": -13.5}, "diverged_runs": 2,
+    }  # fmt: skip
     assert not any("." in key for key in keys_of(metrics))
 
 
@@ -263,7 +283,7 @@ def test_results_of_a_source_that_is_no_longer_configured_are_not_read(workspace
     assert (claims.loc[[14], "note"] == "not in this configuration").all()
 
 
-def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
+def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace, capsys):
     settings = yaml.safe_load(Path("params.yaml").read_text())
     settings |= {"sources": ["natural"], "targets": ["digits"], "blocks": 0}
     settings["draw_subsets"]["n_images"] = 50
@@ -273,7 +293,12 @@ def test_natural_alone_gives_a_page_that_leaves_everything_open(workspace):
     runs[(runs["blocks"] == "0") & (runs["n_images"] == 50) & (runs["seed"] == SEEDS[0])].to_parquet(path)
     report.main()
     assert set(pd.read_csv("reports/tables/claims.csv")["verdict"]) == {"not run"}
-    assert "digits has too few subsets for an answer" in Path("reports/report.html").read_text()
+    page = Path("reports/report.html").read_text()
+    assert "for digits there are too few subsets for an answer" in page
+    assert "0 of 0" not in page
+    assert '<article class="claim">' not in page, "none is tested: all are folded away"
+    assert {name for name in ("epochs", "blocks", "constraints", "perturbations") if f'<section id="{name}"' in page} == set()
+    assert capsys.readouterr().out.splitlines()[-2:] == ["  digits: too few subsets for an answer", "report: reports/report.html"]
 
 
 def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
@@ -291,7 +316,7 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
 @pytest.mark.parametrize(
     "missing",
     [tables.finetuned("natural") / "runs.parquet", tables.robustness("random") / "robustness.parquet",
-     tables.robustness("natural") / "examples.npz", Path("models/sources/natural/0.json"), Path("data/images/glyphs/card.json")],
+     tables.robustness("natural") / "examples.npz", Path("models/sources/natural/0.json"), Path("models/sources/natural/0.safetensors"), Path("data/images/glyphs/card.json")],
     ids=str,
 )  # fmt: skip
 def test_a_missing_file_is_named_in_one_line(workspace, missing):

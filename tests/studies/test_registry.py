@@ -144,8 +144,7 @@ def results_of(folder: Path) -> None:
     for name in ("glyphs", "digits"):
         made.images(folder / "data/images" / name, name, splits={"train": 20, "test": 20})
     for source, threat, above in (("natural", None, 0.0), ("l2_eps0_5", {"norm": "l2", "eps": 0.5}, 5.0)):
-        made.write_json(folder / f"models/sources/{source}/0.json", made.card(source, "trained", threat))
-        (folder / f"models/sources/{source}/0.safetensors").write_bytes(b"")
+        made.write_source(folder, made.card(source, "trained", threat))
         rows = [(source, "digits", "1", 50, seed, epoch, 60.0 + above) for seed in range(5) for epoch in (1, 20)]
         made.runs(rows, folder / tables.finetuned(source) / "runs.parquet")
         made.no_attacks(folder / tables.robustness(source))

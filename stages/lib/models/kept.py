@@ -126,13 +126,6 @@ def tuned_parts(kept: Kept) -> tuple[Card, list[Path]]:
     return card, paths
 
 
-def mean_accuracies(source: str, target: str) -> pd.Series:
-    """Mean test accuracy over subsets at the last epoch, by blocks and n_images."""
-    runs = _runs(source)
-    last = runs[runs["target"] == target].sort_values("epoch").groupby(["blocks", "n_images", "source_model", "seed"]).last()
-    return last["test_accuracy"].groupby(["blocks", "n_images"]).mean()
-
-
 def save(folder: Path, card: Card, weights: dict[str, np.ndarray]) -> None:
     """Write a model to take home."""
     from safetensors.numpy import save as as_bytes  # here, beside `files.read_arrays`

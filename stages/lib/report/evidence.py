@@ -97,6 +97,22 @@ def over_seeds(comparison: str, differences: pd.DataFrame, expected: int = 1, no
     return replace(found, of=f"{found.of}, {diverged} with a run that diverged") if diverged else found
 
 
+def surely_best(runs: pd.DataFrame) -> str | None:
+    """The source that is better than each of the others on the same subsets, corrected over them; None where one is not told from it.
+
+    Args:
+        runs: of one target, number of blocks and of images: source, seed, test_accuracy, source_model.
+    """
+    means = runs.groupby("source", sort=False)["test_accuracy"].mean()
+    if len(means) < 2:
+        return None
+    best = str(means.idxmax())
+    pairs = [
+        statistics.paired(runs[runs["source"] == best], runs[runs["source"] == other], ["seed"]) for other in means.index if other != best
+    ]
+    return best if all(e.verdict == SUPPORTS for e in corrected([over_seeds("", pair) for pair in pairs])) else None
+
+
 def over_models(comparison: str, differences: Sequence[float], expected: int = 1) -> Evidence:
     """Evidence about the sources themselves: one difference for each pair of source models, in percentage points."""
     return _over(comparison, np.array(differences), np.arange(len(differences)), "source models", expected)

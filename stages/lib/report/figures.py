@@ -16,12 +16,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from stages.lib.report.looks import Look
-from stages.lib.report.wording import size_order
+from stages.lib.report.looks import INK, Look
+from stages.lib.report.web import svg
+from stages.lib.report.wording import images, number, size_order
 
-INK, MUTED, GRID, PAPER, WRONG = "#1d2733", "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
+MUTED, GRID, PAPER, WRONG = "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
 WIDTH = 9.6  # inches, of every figure
 THIN = "PX*"  # markers that look smaller than the others
+PLACES = {"size": images, "epoch": "epoch {:g}".format, "eps": "eps {:.3g}".format, "setting": "{:g}".format}  # what a column of x says
 RC = {
     **sns.axes_style("ticks"), "svg.hashsalt": "robust-transfer", "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
@@ -46,12 +48,12 @@ def drawing(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def encode(figure: Figure, kind: str) -> bytes:
     """The figure as `svg` or `png`: the same bytes for the same figure, with no date and no version inside."""
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    metadata = {} if kind == "svg" else {"Software": None}
     buffer = io.BytesIO()
     with matplotlib.rc_context(RC):
         figure.savefig(buffer, format=kind, metadata=metadata, dpi=160)
     figure.set_layout_engine("none")  # it is laid out: the next file needs not do it again
-    return buffer.getvalue()
+    return svg.tidy(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
 
 
 def facets(count: int, title: str, columns: int = 4, sharey: bool = True, height: float = 3.0) -> tuple[Figure, list[Axes]]:
@@ -88,7 +90,9 @@ def lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look], key: str
     for i, name in enumerate(shown):
         look, line = looks[name], rows[rows[key] == name].sort_values(x)
         at = line[x] * 1.04 ** (i - (len(shown) - 1) / 2) if alone else line[x]
-        ax.plot(at, line["mean"], **style(look))
+        [drawn] = ax.plot(at, line["mean"], **style(look))
+        if look.marker:
+            drawn.set_gid(svg.points([point_text(look, row) for row in line[line["mean"].notna()].to_dict("records")]))
         if "low" not in line or line["low"].isna().all():
             continue
         if alone:
@@ -96,6 +100,14 @@ def lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look], key: str
                 at, line["mean"], [line["mean"] - line["low"], line["high"] - line["mean"]], color=look.colour, capsize=4, fmt="none"
             )
         ax.fill_between(at, line["low"], line["high"], color=look.colour, alpha=0.16, linewidth=0)
+
+
+def point_text(look: Look, row: dict[str, Any]) -> str:
+    """What a point says where a pointer rests on it: `L2 0.5, 100 images: 81.7 (80.1 to 83.2), n = 20`."""
+    where = ", ".join([look.label, *(say(row[column]) for column, say in PLACES.items() if column in row)])
+    has_interval = "low" in row and pd.notna(row["low"])
+    interval = f" ({number(row['low'])} to {number(row['high'])})" if has_interval else ""
+    return f"{where}: {number(row['mean'])}{interval}" + (f", n = {row['n']}" if "n" in row else "")
 
 
 def style(look: Look) -> dict[str, Any]:

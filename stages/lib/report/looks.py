@@ -1,4 +1,8 @@
-"""How sources, targets and numbers of blocks look in all figures: a colour, marker and dash each, and what they are called."""
+"""How sources, targets and numbers of blocks look in all figures: a colour, marker and dash each, and what they are called.
+
+A colour has one meaning in the whole report. Those of families of sources are apart for people who see no red, no green or no blue, too;
+so are those of the first four targets. tests/lib/report/test_looks.py measures that.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +14,10 @@ from stages.lib.report.cards import Card, family_of, label_in_experiments, threa
 from stages.lib.report.results import Results
 
 MARKERS = "osD^vPX*"
-TARGETS = ["#2a7fc1", "#d9601a", "#0f9f78", "#c86fa9", "#dba200", "#56b4e9", "#8a6f5c", "#7f8b99"]  # apart for the colour-blind, too
-ORDERED = ["#f2b134", "#ee7a4f", "#c9508f", "#7a5bd6"]  # falls in brightness: for what has an order
+INK = "#1d2733"  # of text; on a dark page it is light
+TARGETS = ["#3da644", "#c2259a", "#2b50e0", "#f08cab", "#145c3a", "#6b7d2a"]
+ORDERED = ["#e6cf6b", "#c9a03a", "#9c7428", "#74521f"]  # falls in brightness: for what has an order
+OTHERS = ["#6f5b8f", "#b7d13f", "#a98f80"]  # of what is neither a source, a target nor a number of blocks
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,11 @@ class Look:
 
 
 FAMILIES = {  # of sources: colours at the smallest and the largest eps, marker, dash
-    "natural": ("#7a8594", "#a5adb8", "o", ()),
+    "natural": (INK, "#8b96a3", "o", ()),
     **{norm.name: (*norm.colours, norm.marker, ()) for norm in all_norms()},
-    "pgd1": ("#d6336c", "#e599b4", "^", (5, 1.5)),
-    "gaussian": ("#3b78d8", "#8fb3ee", "v", (1.5, 1.2)),
-    "random": ("#9775fa", "#b197fc", "X", (3, 1.6)),
+    "pgd1": ("#a03a3a", "#d08a8a", "^", (5, 1.5)),
+    "gaussian": ("#9aa5ff", "#c3c9ff", "v", (1.5, 1.2)),
+    "random": ("#8f3fd1", "#b98be3", "X", (3, 1.6)),
 }
 
 

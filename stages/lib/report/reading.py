@@ -1,5 +1,6 @@
 """What the stages before have written, read for the report: of the configured sources and targets, never what else lies there."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
@@ -29,6 +31,7 @@ from stages.lib.store.tables import (
 )
 
 SAMPLES = 12  # pictures of a split
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of a batch norm
 SHOWN = 96  # pixels a side of a picture on the page, at most
 
 
@@ -94,6 +97,23 @@ def load_results(settings: dict[str, Any]) -> Results:
     )
 
 
+def size_of(source: str) -> tuple[int, int]:
+    """Parameters of a model of a source, without the statistics of its batch norms; and bytes of the file of its weights.
+
+    Raises:
+        RunError: names the file, when it is missing or unreadable.
+    """
+    path = paths(source)[0]
+    try:
+        with safe_open(path, framework="numpy") as weights:
+            counts = [math.prod(weights.get_slice(name).get_shape()) for name in weights.keys() if not name.endswith(STATISTICS)]  # noqa: SIM118  no mapping
+        return sum(counts), path.stat().st_size
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); run `dvc repro` to make it again") from None
+
+
 def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below one another."""
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
@@ -132,6 +152,11 @@ def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         first = np.unique(y, return_index=True)[1][:SAMPLES]
         splits[split] = (reduced(np.asarray(x[first])), y[first])
     return splits
+
+
+def class_names(name: str) -> list[str] | None:
+    """The names of the classes of an image set, by label, where its card has them."""
+    return sets.card_of(name).model_dump().get("class_names")
 
 
 def reduced(x: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ class Section:
     anchors: dict[str, str] = field(default_factory=dict)  # the navigation's text by the id of what it leads to
     opening: Path | None = None  # template of the head of the page, of the one study that answers the user's question
     context: dict[str, Any] = field(default_factory=dict)  # what the templates need
+    words: list[str] = field(default_factory=list)  # the answer for a terminal, a line each, of that same study
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # by the name of their CSV files
     drawings: list[Drawing] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)

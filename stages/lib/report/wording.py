@@ -7,12 +7,22 @@ ALL = 1_000_000_000  # `all`, where numbers of blocks or of images are put in or
 
 def images(n: int | str) -> str:
     """A number of images as it is written: `1,600 images`, or `all images` for the size `all`."""
-    return "all images" if n == "all" else f"{int(n):,} images"
+    return "all images" if n == "all" else counted(int(n), "image")
 
 
 def block_text(blocks: str) -> str:
     """A number of blocks as it is written: `3 blocks`, `1 block`, `all blocks`."""
-    return {"all": "all blocks", "1": "1 block"}.get(blocks, f"{blocks} blocks")
+    return "all blocks" if blocks == "all" else counted(int(blocks), "block")
+
+
+def number(value: float, digits: int = 1) -> str:
+    """A number with a true minus."""
+    return f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")  # + 0, as -0 is 0
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """So many of something: `1 run`, `2,000 runs`."""
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def signed(value: float, digits: int = 1) -> str:

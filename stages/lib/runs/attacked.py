@@ -121,15 +121,19 @@ def evaluations_of(
 ) -> list[Evaluation]:
     """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too.
 
+    Of networks that differ by the seed of their subset alone the first is checked.
+
     Args:
         compared: the sources among which the checks look for another network.
     """
     attacks = {name: [attack.model_dump()] for name, attack in settings.attacks.items()}
     radii = {norm: sorted({0.0, *settings.radii(norm)}) for norm in norms}
-    evaluations = []
+    evaluations, checked = [], set()
     for network in networks:
         asked = {name: (of_name, None) for name, of_name in attacks.items()}
-        if settings.check_images:
+        kind = (network.dataset, network.blocks, network.n_images)
+        if settings.check_images and kind not in checked:
+            checked.add(kind)
             asked[CHECKING] = [attack for [attack] in attacks.values()], other_of(network, compared)
         evaluations += [
             Evaluation(network, norm, name, of_name, radii[norm], settings.max_images, settings.check_images, other)

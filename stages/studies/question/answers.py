@@ -1,5 +1,7 @@
 """The answer to the question that the report opens with: the best source of each target, and which others cannot be told from it.
 
+The same is asked once more with the number of blocks left open: which source, with how many blocks.
+
 Half of the subsets choose the best source, and the other half measure how far it is from the others: a source that is chosen and
 measured on the same runs looks better than it is.
 """
@@ -12,6 +14,19 @@ from stages.lib.report import statistics
 from stages.lib.report.evidence import SUPPORTS, Evidence, corrected, over_seeds
 from stages.lib.report.results import Results, at
 from stages.lib.report.statistics import MIN_N
+from stages.lib.report.wording import block_order
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A source with a number of fine-tuned blocks: the one that half of the subsets choose of all, measured on the other half."""
+
+    source: str
+    blocks: str
+    accuracy: tuple[float, float, float]  # mean, low, high, in percent
+    gain: Evidence | None  # over the best source at the compared number of blocks; None where it is that
+    tied: int  # settings that cannot be told from it, or are better on the half that measures ...
+    others: int  # ... of so many
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,7 @@ class Answer:
     accuracy: tuple[float, float, float] | None = None  # mean, low, high, in percent
     runner_up: str | None = None  # the second on the half that chooses
     differences: dict[str, Evidence] = field(default_factory=dict)  # best minus each other source, corrected over all of them
+    any_blocks: Setting | None = None  # the best of all numbers of blocks; None where there is one alone
 
     @property
     def tied(self) -> list[str]:
@@ -44,43 +60,63 @@ def answers(results: Results) -> list[Answer]:
 
 
 def answer_of(results: Results, target: str) -> Answer | None:
-    rows = runs_at_setting(results, target)
+    """None where the target has no runs at the compared blocks and size."""
+    of_size = at(results.last, target=target, size=results.size)
+    rows = of_size[(of_size["blocks"] == results.blocks) | (of_size["source"] == results.random)]
     if rows.empty:
         return None
     choosing, measuring = halves(rows)
-    n = measuring["seed"].nunique()
-    means = by_mean(results, choosing)
-    if n < MIN_N or means.empty:
+    n, ranked = measuring["seed"].nunique(), _ranked(choosing, results)
+    if n < MIN_N or not ranked:
         return Answer(target, n)
-    best, *others = map(str, means.index)
+    best, *others = (source for source, _ in ranked)
     ours = at(measuring, source=best)
-    compared = [over_seeds(*_gap(results, ours, measuring, name)) for name in others]
-    accuracy = statistics.interval(ours["test_accuracy"].to_numpy(), ours["source_model"].to_numpy(), statistics.ACCURACY)
+    compared = [_gap(f"{results.labels[best]} minus {results.labels[name]}", ours, at(measuring, source=name)) for name in others]
     differences = dict(zip(others, corrected(compared), strict=True))
-    return Answer(target, n, best, accuracy, others[0] if others else None, differences)
+    return Answer(target, n, best, _mean(ours), others[0] if others else None, differences, _any_blocks(results, of_size, ranked[0]))
 
 
-def runs_at_setting(results: Results, target: str) -> pd.DataFrame:
-    """The runs on a target that sources are compared by, at their last epoch."""
-    rows = at(results.last, target=target, size=results.size)
-    return rows[(rows["blocks"] == results.blocks) | (rows["source"] == results.random)]
+def _any_blocks(results: Results, rows: pd.DataFrame, compared: tuple[str, str]) -> Setting | None:
+    """The best of all settings of a target and size; `compared` is the best one at the compared number of blocks."""
+    choosing, measuring = halves(rows)
+    best, *others = _ranked(choosing, results)
+    if rows.loc[rows["source"] != results.random, "blocks"].nunique() < 2:
+        return None
+    ours = _of(measuring, best)
+    gaps = corrected([_gap(f"{best} minus {other}", ours, _of(measuring, other)) for other in others])
+    gain = None if best == compared else _gap("", ours, _of(measuring, compared))
+    tied = sum(gap.verdict != SUPPORTS for gap in gaps)
+    return Setting(*best, _mean(ours), gain and corrected([gain])[0], tied, len(others))
 
 
-def by_mean(results: Results, rows: pd.DataFrame) -> pd.Series:
-    """Mean accuracy of each source, the best first."""
-    means = rows.groupby("source")["test_accuracy"].mean().reindex(list(results.cards)).dropna()
-    return means.sort_values(ascending=False, kind="stable")
+def _ranked(rows: pd.DataFrame, results: Results) -> list[tuple[str, str]]:
+    """Each source and number of blocks, the highest mean first; of equals the source that params.yaml names first."""
+    means = rows.groupby(["source", "blocks"])["test_accuracy"].mean()
+    order = sorted(means.index, key=lambda key: (-means[key], list(results.cards).index(key[0]), block_order(key[1])))
+    return [(str(source), str(blocks)) for source, blocks in order]
+
+
+def _of(rows: pd.DataFrame, setting: tuple[str, str]) -> pd.DataFrame:
+    return at(rows, source=setting[0], blocks=setting[1])
+
+
+def _mean(rows: pd.DataFrame) -> tuple[float, float, float]:
+    return statistics.interval(rows["test_accuracy"].to_numpy(), rows["source_model"].to_numpy(), statistics.ACCURACY)
+
+
+def _gap(comparison: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Evidence:
+    return over_seeds(comparison, statistics.paired(ours, theirs, ["seed"]))
 
 
 def ranking(results: Results) -> pd.DataFrame:
-    """The order in which the choosing half of the subsets puts the sources of each target, or its only subset: target, source, mean."""
-    tables = [pd.DataFrame(columns=["target", "source", "mean"])]
+    """The order in which the choosing half of the subsets, or the only subset, puts sources and numbers of blocks at the compared size:
+    target, source, blocks."""
+    rows = []
     for target in results.targets:
-        rows = runs_at_setting(results, target)
-        choosing, _ = halves(rows)
-        means = by_mean(results, rows if choosing.empty else choosing)
-        tables.append(means.rename("mean").rename_axis("source").reset_index().assign(target=target)[list(tables[0])])
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+        of_size = at(results.last, target=target, size=results.size)
+        choosing, _ = halves(of_size)
+        rows += [(target, *setting) for setting in _ranked(of_size if choosing.empty else choosing, results)]
+    return pd.DataFrame(rows, columns=["target", "source", "blocks"])
 
 
 def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -89,11 +125,6 @@ def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     chosen = set(models.index[models.groupby(models).cumcount() % 2 == 1])
     is_chosen = rows["seed"].isin(chosen)
     return rows[is_chosen], rows[~is_chosen]
-
-
-def _gap(results: Results, ours: pd.DataFrame, rows: pd.DataFrame, other: str) -> tuple[str, pd.DataFrame]:
-    best = ours["source"].iloc[0]
-    return f"{results.labels[best]} minus {results.labels[other]}", statistics.paired(ours, at(rows, source=other), ["seed"])
 
 
 def better_of_natural_and_robust(results: Results, answer: Answer) -> str | None:

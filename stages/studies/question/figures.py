@@ -1,5 +1,7 @@
 """Figures in which a source has a colour: accuracy and differences of each target, speed, and accuracy under attack."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -7,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from stages.lib.norms.table import norm_of
 from stages.lib.report.figures import PAPER, drawing, facets, legend, lines, size_axis, size_places, zero_line
 from stages.lib.report.looks import Look
-from stages.lib.report.wording import threat_text
+from stages.lib.report.web import svg
+from stages.lib.report.wording import block_text, images, number, threat_text
 
 
 @drawing
@@ -92,13 +95,20 @@ def clean_robust(models: pd.DataFrame, looks: dict[str, Look], title: str) -> Fi
         for name, look in looks.items():
             points = rows[rows["source"] == name]
             area = 36 * (1 + points["n_images"].map(sizes.index))
-            ax.scatter(points["clean"], points["robust"], s=area, color=look.colour, marker=look.marker, edgecolors=PAPER, linewidths=0.8)
+            drawn = ax.scatter(points["clean"], points["robust"], area, look.colour, marker=look.marker, edgecolors=PAPER, linewidths=0.8)
+            drawn.set_gid(svg.points([_model_text(look, row) for row in points.to_dict("records")]))
             for row in points.itertuples():
                 ax.annotate(row.blocks, (row.clean, row.robust), (5, 4), textcoords="offset points", fontsize=7, color=look.colour)
         ax.margins(0.12)
         ax.set(title=f"{target}, {threat_text(norm, eps)}", xlabel="accuracy without an attack (%)", ylabel="under attack (%)")
     legend(figure, looks, models["source"])
     return figure
+
+
+def _model_text(look: Look, model: dict[str, Any]) -> str:
+    """What the point of a fine-tuned model says where a pointer rests on it."""
+    what = f"{look.label}, {images(model['n_images'])}, {block_text(model['blocks'])}"
+    return f"{what}: {number(model['clean'])} clean, {number(model['robust'])} under attack"
 
 
 def _shared(summary: pd.DataFrame) -> bool:

@@ -15,7 +15,7 @@ from stages.lib.report.section import Drawing, Section
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
 from stages.lib.settings.fields import by_source
-from stages.studies.question import figures, tables, under_attack
+from stages.studies.question import costs, figures, tables, under_attack, words
 from stages.studies.question.answers import answers, better_of_natural_and_robust, ranking
 
 FOLDER = Path(__file__).parent
@@ -45,7 +45,9 @@ def section(
             "by_target": tables.rows_by_target(results, made["summary"]),
             "diverged": [row | {"lr": by_source(settings["finetune"].lr, row["source"])} for row in results.diverged.to_dict("records")],
             "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N,
+            "costs": costs.costs_of(results, settings), "finetuning": costs.passes_of_fine_tuning(results),
         },
+        words=words.in_words(results, given),
         tables=made | {"ranking": ranking(results)},
         drawings=drawings,
         metrics=tables.metrics_of(results, made),
@@ -57,7 +59,8 @@ def _samples(datasets: list[str]) -> Iterator[Drawing]:
     """Pictures of every image set that is at hand."""
     for name in datasets:
         if splits := reading.samples_of(name):
-            yield Drawing(f"samples_{name}", pictures.samples, (splits, f"{name}: first image of each class, with its label"))
+            title = f"{name}: first image of each class, with its label"
+            yield Drawing(f"samples_{name}", pictures.samples, (splits, title, reading.class_names(name)))
 
 
 def _targets(results: Results, made: dict[str, pd.DataFrame], looks: dict[str, Look]) -> Iterator[Drawing]:
@@ -88,4 +91,11 @@ def _attacks(results: Results, looks: dict[str, Look]) -> Iterator[Drawing]:
         where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
         if groups:
             name = f"examples_{target}" if model == "finetuned" else "examples_source"
-            yield Drawing(name, pictures.examples, (pd.DataFrame(groups), looks, f"Adversarial examples: {where}"))
+            classes = reading.class_names(target) if model == "finetuned" else _classes_of_sources(results)
+            yield Drawing(name, pictures.examples, (pd.DataFrame(groups), looks, f"Adversarial examples: {where}", classes))
+
+
+def _classes_of_sources(results: Results) -> list[str] | None:
+    """The names of the classes that the sources learnt, where all learnt the same whole set."""
+    sets = {(card["dataset"], str(card.get("part"))) for card in results.cards.values() if card["dataset"]}
+    return reading.class_names(next(iter(sets))[0]) if len(sets) == 1 and next(iter(sets))[1] == "None" else None

@@ -21,10 +21,17 @@ def against_eps(results: Results) -> pd.DataFrame:
     for target in results.targets:
         kept = kept_models(results, target)
         if len(kept):
-            blocks = at(kept, source=results.natural)["blocks"].max() if results.natural in set(kept["source"]) else kept["blocks"].iloc[0]
-            parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {block_text(blocks)}"))
+            parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {_blocks(results, kept)}"))
     shown = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     return statistics.summarise(shown, ["panel", "norm", "source", "eps"], "accuracy", n_test="n_test")
+
+
+def _blocks(results: Results, kept: pd.DataFrame) -> str:
+    """How many blocks were fine-tuned; those of random initialisation, which trains all, are named beside those of the others."""
+    own = kept["source"] == results.random
+    blocks = block_text(kept.loc[~own if (~own).any() else own, "blocks"].iloc[0])
+    whole = own.any() and (~own).any()
+    return f"{blocks} ({results.labels[results.random]}: {block_text(kept.loc[own, 'blocks'].iloc[0])})" if whole else blocks
 
 
 def clean_against_robust(results: Results) -> pd.DataFrame:

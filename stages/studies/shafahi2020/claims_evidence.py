@@ -166,7 +166,7 @@ def _robust_minus_natural(transfers: Transfers, measure: str, expected: int) -> 
 
 
 def contrast(comparison: str, left: pd.DataFrame, right: pd.DataFrame, expected: int, constant: float = 0.0) -> Evidence:
-    """The difference of two accuracies, plus a constant; paired where both are of the same images."""
+    """The difference of two accuracies, plus a constant; paired where both are of the same images, and with the runs that diverged."""
     if left.empty or right.empty:
         return Evidence(comparison, note=ABSENT)
     pair = [left.iloc[0], right.iloc[0]]
@@ -175,4 +175,6 @@ def contrast(comparison: str, left: pd.DataFrame, right: pd.DataFrame, expected:
     paired = one is not None and other is not None and np.array_equal(one.places, other.places)
     shared = statistics.correlation(one.correct, other.correct) if paired else 0.0
     note = PAIRED if paired else NOTE
-    return over_images(comparison, means, counts, [1, -1], expected=expected, note=note, constant=constant, correlation=shared)
+    evidence = over_images(comparison, means, counts, [1, -1], expected=expected, note=note, constant=constant, correlation=shared)
+    diverged, runs = (sum(int(row[column]) for row in pair) for column in ("diverged", "n"))
+    return replace(evidence, of=f"{evidence.of}, {diverged} of {runs} runs diverged") if diverged else evidence

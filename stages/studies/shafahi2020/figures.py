@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stages.lib.report.figures import INK, MUTED, WIDTH, drawing, facets, legend, lines
-from stages.lib.report.looks import Look
+from stages.lib.report.looks import OTHERS, Look
 from stages.lib.report.pictures import picture, sheet, write
 from stages.lib.report.results import at
 from stages.lib.report.section import Drawing
@@ -17,9 +17,9 @@ from stages.studies.shafahi2020.numbers import BOTH, Transfers
 from stages.studies.shafahi2020.runs import LEARN_WITHOUT_FORGETTING
 
 WAYS = {
-    "adversarial": Look("adversarial training of the target alone", "#3b78d8", "v", (3, 1.6)),
-    "finetuned": Look("robust source, fine-tuned on adversarial examples", "#e8590c", "s"),
-    "transferred": Look("robust source, head trained on clean images", "#0c8599", "D"),
+    "adversarial": Look("adversarial training of the target alone", OTHERS[0], "v", (3, 1.6)),
+    "finetuned": Look("robust source, fine-tuned on adversarial examples", OTHERS[1], "s"),
+    "transferred": Look("robust source, head trained on clean images", OTHERS[2], "D"),
 }
 BINS = 40
 
@@ -157,7 +157,7 @@ def distances(pairs: list[tuple[str, str, dict[str, np.ndarray]]]) -> Figure:
     )
     for ax, (label, target, arrays) in zip(axes, pairs, strict=True):
         edges = np.linspace(0, max(float(values.max()) for values in arrays.values()), BINS)
-        for (split, values), colour in zip(arrays.items(), (MUTED, "#e8590c"), strict=True):
+        for (split, values), colour in zip(arrays.items(), (MUTED, OTHERS[0]), strict=True):
             name = f"{split}: mean {values.mean():.2f}"
             ax.hist(values, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=name)
         ax.legend(loc="upper right")

@@ -13,7 +13,7 @@ from stages.lib.datasets.sets import card_of
 from stages.lib.report import statistics
 from stages.lib.report.cards import Card, label_in_experiments, threat_of
 from stages.lib.report.reading import ExperimentResults
-from stages.lib.store.tables import EXPERIMENT_RUNS
+from stages.lib.store.tables import DIVERGED, EXPERIMENT_RUNS
 from stages.studies.shafahi2020.runs import HARDEN, LEARN_WITHOUT_FORGETTING, RETRAIN, TRAIN_HEADS
 from stages.studies.shafahi2020.settings import REFERENCES
 
@@ -35,8 +35,9 @@ class OnImages:
 class Transfers:
     """What the experiments left that are on; the table of one that is off is empty.
 
-    Tables: source, target, method, setting, measure, n (seeds), mean, low, high; n_test, the number of test images behind an
-    accuracy, and images: `OnImages`, or None where they are not known.
+    Tables: source, target, method, setting, measure, n (seeds), mean, low, high; diverged, how many of the n runs have, whose
+    accuracies count as they ended; n_test, the number of test images behind an accuracy, and images: `OnImages`, or None where
+    they are not known.
     """
 
     retrain: pd.DataFrame
@@ -125,6 +126,8 @@ def tables_of(runs: dict[str, pd.DataFrame], images: dict[str, pd.DataFrame], at
     tables = []
     for name in EXPERIMENTS:
         rows = runs.get(name, pd.DataFrame(columns=[*EXPERIMENT_RUNS]))
+        flagged = rows["measure"] == DIVERGED
+        diverged, rows = rows[flagged].groupby(BY[:-1]).size(), rows[~flagged]
         known = _images(images[name]) if name in runs else {}
         if name == HARDEN and len(rows):
             rows = pd.concat([rows, _both(rows, attack)], ignore_index=True)
@@ -133,7 +136,10 @@ def tables_of(runs: dict[str, pd.DataFrame], images: dict[str, pd.DataFrame], at
         table = statistics.summarise(rows, BY, "value", statistics.UNBOUNDED, n_test="n_test")
         n_test = rows.groupby(BY, sort=False)["n_test"].first()
         keys = [tuple(key) for key in table[BY].itertuples(index=False)]
-        tables.append(table.assign(n_test=[n_test[key] for key in keys], images=pd.Series([known.get(key) for key in keys], dtype=object)))
+        tables.append(table.assign(
+            diverged=[int(diverged.get(key[:-1], 0)) for key in keys], n_test=[n_test[key] for key in keys],
+            images=pd.Series([known.get(key) for key in keys], dtype=object),
+        ))  # fmt: skip
     return tables
 
 

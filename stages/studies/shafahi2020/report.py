@@ -8,7 +8,7 @@ from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
 from stages.lib.report.section import Section
 from stages.studies.shafahi2020 import claims, figures, numbers, published, tables
-from stages.studies.shafahi2020.diverged import apart
+from stages.studies.shafahi2020.diverged import counted
 from stages.studies.shafahi2020.study import SHAFAHI
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
@@ -25,14 +25,13 @@ def section(
         cards: of the sources of the experiments.
         looks: of all sources.
     """
-    finished, diverged = apart(experiments)
-    paper, transfers = published.load(), numbers.load(finished, cards)
+    paper, transfers = published.load(), numbers.load(experiments, cards)
     beside = tables.all_tables(transfers, paper)
     return Section(
         title=SHAFAHI.title,
         template=TEMPLATE,
         anchors={} if transfers.is_empty else {"shafahi2020": "Robust transfer"},
-        context={"transfers": transfers, "beside": beside, "diverged": diverged},
+        context={"transfers": transfers, "beside": beside, "diverged": counted(experiments)},
         tables={} if transfers.is_empty else {"shafahi": tables.compared(beside, transfers.attack)},
         drawings=list(figures.drawings_of(transfers, looks)),
         claims=claims.claims_of(results, transfers, paper),

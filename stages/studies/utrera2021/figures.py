@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from stages.lib.report.figures import INK, MUTED, canvas, drawing, facets, grid, legend, lines, size_axis, size_places, zero_line
+from stages.lib.report.figures import MUTED, canvas, drawing, facets, grid, legend, lines, size_axis, size_places, zero_line
 from stages.lib.report.looks import Look, looks_in_order, looks_of_targets
 from stages.lib.report.wording import images
 from stages.studies.utrera2021.numbers import AUTHORS, MINUS_NATURAL, OURS, Numbers, subsets
 
 LINES = {  # whatever their colour
-    "robust": Look("robust", INK, "o"), "natural": Look("natural", INK, "o", (1, 1.4), hollow=True),
-    AUTHORS: Look("published", INK, "", (4, 2), thin=True),
+    "robust": Look("robust", MUTED, "o"), "natural": Look("natural", MUTED, "o", (1, 1.4), hollow=True),
+    AUTHORS: Look("published", MUTED, "", (4, 2), thin=True),
 }  # fmt: skip
 ACCURACY, POINTS, IMAGES, EPOCH = "test accuracy (%)", "points", "training images of the target", "epoch of fine-tuning"
 
@@ -76,7 +76,7 @@ def constraints(numbers: Numbers, sources: dict[str, Look], targets: dict[str, L
     """Figure 5: accuracy of the robust sources, a panel per target; then the differences between them, a panel per pair."""
     above, below = numbers.table[numbers.table["panel"] == "a"], numbers.table[numbers.table["panel"] != "a"]
     names, pairs = list(dict.fromkeys(above["target"])), list(dict.fromkeys(below["series"]))
-    columns = min(3, max(2, len(names)))
+    columns = min(3, len(names))
     rows, more = -(-len(names) // columns), -(-len(pairs) // 4)
     figure = canvas(numbers.title, 0.6 + 2.7 * (rows + more) + 0.35)
     parts = figure.subfigures(2 if pairs else 1, 1, height_ratios=[rows + 0.2, more + 0.2] if pairs else [1], squeeze=False)[:, 0]
@@ -123,7 +123,7 @@ def published(table: pd.DataFrame, title: str) -> Figure:
 
 def _differences(figure: Figure | SubFigure, table: pd.DataFrame, pairs: list[str], targets: dict[str, Look], *, first: str) -> None:
     """A panel for each difference, named from the letter `first` on, all on one scale."""
-    columns = min(4, max(2, len(pairs)))
+    columns = min(4, len(pairs))
     axes = grid(figure, len(pairs), columns)
     long = max(map(len, pairs)) > 88 / columns
     for i, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):

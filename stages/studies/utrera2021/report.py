@@ -14,8 +14,10 @@ from stages.studies.utrera2021.results import UtreraResults, as_in_paper
 from stages.studies.utrera2021.study import UTRERA
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
-ANCHORS = {"accuracy": "Few or many images", "epochs": "Speed", "blocks": "Blocks", "constraints": "Constraints",
-           "perturbations": "Perturbations", "table7": "Table 7"}  # fmt: skip
+ANCHORS = {  # the navigation's text, and the figures of which one has to be drawn
+    "accuracy": ("Few or many images", {"figure2", "published"}), "epochs": ("Speed", {"figure3_10"}), "blocks": ("Blocks", {"figure4"}),
+    "constraints": ("Constraints", {"figure5"}), "perturbations": ("Perturbations", {"figure8"}),
+}  # fmt: skip
 
 
 def section(
@@ -32,16 +34,19 @@ def section(
     ours, paper = as_in_paper(results, settings["report"].utrera2021, settings["finetune"].lr), published.load(results.targets)
     of_figures = numbers.all_figures(ours, authors.results_of_authors(ours, paper))
     seven = table7.table7(ours, paper.table7, paper.seeds)
+    drawings = list(_drawings(ours, of_figures, paper, looks))
+    drawn = {drawing.name for drawing in drawings}
+    shown = {anchor: text for anchor, (text, names) in ANCHORS.items() if names & drawn}
     return Section(
         title=UTRERA.title,
         template=TEMPLATE,
-        anchors=ANCHORS,
+        anchors=shown | {"table7": "Table 7"},
         context={
-            "results": ours, "paper": of_figures, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
+            "results": ours, "paper": of_figures, "shown": shown, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
             "agreement": table7.agreement(seven),
         },
         tables={"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
-        drawings=list(_drawings(ours, of_figures, paper, looks)),
+        drawings=drawings,
         claims=claims.claims_of(ours, paper),
     )  # fmt: skip
 

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.report import statistics
+from stages.lib.report.evidence import surely_best
 from stages.studies.utrera2021.authors import BLOCKS, EPOCHS
 from stages.studies.utrera2021.results import UtreraResults
 
 COLUMNS = ["natural", "l2_eps3", "linf_eps4_255", "linf_eps8_255", "random_init"]
-TRANSFERRED = COLUMNS[:-1]  # the best of these is marked in each row
+TRANSFERRED = COLUMNS[:-1]  # the best of these is marked in each published row
 
 
 def published_of(results: UtreraResults, published: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +37,8 @@ def table7(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame)
 
     Returns:
         target, n_images, size, source, column, n, mean, low, high, diverged (how many of the n), published, difference,
-        difference_low, difference_high, best (of ours, highest mean in the row of those with pre-training), published_best.
+        difference_low, difference_high, best (of ours with pre-training, surely better than each other one of the row), published_best
+        (the highest).
     """
     order = order_of(results)
     chosen = results.last[(results.last["blocks"] == results.blocks) | (results.last["source"] == results.random)]
@@ -46,7 +48,9 @@ def table7(results: UtreraResults, published: pd.DataFrame, seeds: pd.DataFrame)
     table = table.assign(column=[column.get(source, "") for source in table["source"]])
     table = table.merge(published_of(results, published), how="left", on=["target", "n_images", "column"])
     table = with_interval(table, chosen, seeds)
-    table["best"] = highest(table, "mean", table["source"] != results.random)
+    pretrained = chosen[chosen["source"].isin(order) & (chosen["source"] != results.random)]
+    best = {key: surely_best(group) for key, group in pretrained.groupby(["target", "n_images"])}
+    table["best"] = [best.get((row.target, row.n_images)) == row.source for row in table.itertuples()]
     table["published_best"] = highest(table, "published", table["column"].isin(TRANSFERRED))
     places = {"target": results.targets.index, "source": order.index}
     table = table.sort_values(

@@ -57,6 +57,25 @@ def test_evidence_says_how_many_of_its_subsets_have_a_run_that_diverged():
     assert evidence.over_seeds("a minus b", table[:5]).of == "paired subsets"
 
 
+def runs(**accuracies: list[float]) -> pd.DataFrame:
+    rows = [(source, seed, value, 0) for source, values in accuracies.items() for seed, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["source", "seed", "test_accuracy", "source_model"])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [
+        ({"a": [50.0] * 5, "b": [50.0 + gain for gain in SURE], "c": [40.0] * 5}, "b"),
+        ({"a": [50.0] * 5, "b": [50.0 + gain for gain in SURE[:4]]}, None),  # too few
+        ({"a": [50.0] * 6, "b": [50.0 + gain for gain in AROUND]}, None),
+        ({"a": [50.0] * 5, "b": [50.0] * 5}, None),
+        ({"a": [50.0] * 5}, None),  # of nothing
+    ],
+)
+def test_the_surely_best_source_is_better_than_each_other(accuracies, best):
+    assert evidence.surely_best(runs(**accuracies)) == best
+
+
 def test_over_models_a_verdict_needs_three():
     assert claim(evidence.over_models("", [2.0, 2.1, 1.9])).verdict == "supports"
     [few] = claim(evidence.over_models("", [2.0, 2.1])).evidence

@@ -15,6 +15,15 @@ def test_samples_show_every_image_with_its_label():
     assert [t.get_text() for t in ax.texts] == ["digits", "train", "4", "5", "6", "test", "4", "5"]
 
 
+def test_classes_have_their_names_where_they_are_known():
+    x, names = np.zeros((2, 8, 8, 1), dtype=np.uint8), ["cat", "a name that is too long"]
+    [ax] = pictures.samples({"test": (x, np.array([1, 0]))}, "pets", names).axes
+    assert [t.get_text() for t in ax.texts][2:] == ["a name that …", "cat"]
+    [ax] = pictures.examples(groups(0.05), LOOKS, "examples", [f"class {i}" for i in range(10)]).axes
+    seen = [t.get_text() for t in ax.texts if t.get_text().startswith("class")]
+    assert seen == ["class 1", "class 9"] * 2 + ["class 2", "class 9"] * 2
+
+
 def groups(changed: float) -> pd.DataFrame:
     clean = np.full((3, 8, 8, 3), 0.5, dtype=np.float32)
     arrays = {"clean": clean, "adversarial": clean + np.float32(changed), "label": np.array([0, 1, 2])}

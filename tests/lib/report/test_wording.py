@@ -37,3 +37,6 @@ def test_lists_and_counts_read_as_sentences():
     assert [wording.count_text(n) for n in ([], [20, 20], [20, 1])] == ["n = 0", "n = 20", "n = 20 down to 1"]
     assert [wording.images(n) for n in (1600, "50", "all")] == ["1,600 images", "50 images", "all images"]
     assert [wording.block_text(blocks) for blocks in ("0", "1", "all")] == ["0 blocks", "1 block", "all blocks"]
+    assert [wording.counted(n, "pass", "passes") for n in (0, 1, 2000)] == ["0 passes", "1 pass", "2,000 passes"]
+    assert [wording.counted(n, "image") for n in (1, 2)] == ["1 image", "2 images"]
+    assert [wording.number(value) for value in (-1.25, -0.04, 3)] == ["−1.2", "0.0", "3.0"]

@@ -1,10 +1,14 @@
 """The answer that the report opens with, from results whose best source is known, and from results without any difference."""
 
+from dataclasses import replace
+
 import made
 import numpy as np
 import pytest
 
+from stages.lib.report.results import Results
 from stages.studies.question.answers import answers, better_of_natural_and_robust
+from stages.studies.question.words import in_words
 
 SEEDS = 12  # six choose, six measure
 
@@ -51,6 +55,51 @@ def test_of_sources_without_any_difference_few_are_told_apart():
         [answer] = answers(results)
         told += len(answer.tied) < len(answer.differences)
     assert told / 150 < 0.1
+
+
+BLOCKS = {"0": 0.0, "1": 1.0, "3": 4.0}  # points
+
+
+def with_blocks(gain: dict[str, float], lead: float = 2.0) -> Results:
+    """L2 above natural, and both above themselves with fewer blocks."""
+    return made.results(
+        lambda source, _, blocks, *__: gain[blocks] + (lead if source == "l2" else 0.0), seeds=SEEDS, blocks=tuple(gain),
+        threats={"l2": {"norm": "l2", "eps": 0.5}},
+    )  # fmt: skip
+
+
+def test_the_best_number_of_blocks_is_chosen_on_one_half_and_measured_on_the_other():
+    [answer] = answers(replace(with_blocks(BLOCKS), blocks="1"))
+    found = answer.any_blocks
+    assert (answer.best, found.source, found.blocks, found.tied, found.others) == ("l2", "l2", "3", 0, 5)
+    assert (found.accuracy[0], found.gain.mean, found.gain.verdict) == (60 + 4 + 2 + 5.0, 3.0, "supports")
+    results = replace(with_blocks(BLOCKS), blocks="1")
+    lucky = (results.last["blocks"] == "0").to_numpy()  # better on the subsets that choose, worse on those that measure
+    results.last.loc[lucky, "test_accuracy"] += np.where(results.last.loc[lucky, "seed"] % 2 == 1, 20.0, -20.0)
+    [answer] = answers(results)
+    assert (answer.any_blocks.blocks, answer.any_blocks.gain.mean, answer.any_blocks.tied) == ("0", -21.0, 4), (
+        "natural with 0 blocks is worse"
+    )
+
+
+def test_where_the_compared_number_of_blocks_is_the_best_or_alone_there_is_nothing_to_gain():
+    [answer] = answers(replace(with_blocks(BLOCKS), blocks="3"))
+    assert (answer.any_blocks.blocks, answer.any_blocks.gain) == ("3", None)
+    [answer] = answers(made.results(lambda *_: 1.0, seeds=SEEDS))
+    assert answer.any_blocks is None
+
+
+def test_the_answer_in_words_is_a_line_for_each_target():
+    results = replace(with_blocks(BLOCKS), blocks="1")
+    assert in_words(results, answers(results)) == [
+        "With 200 images and 1 block fine-tuned besides the head:",
+        "  digits: l2, 68.0 %, +2.0 points over natural. With 3 blocks of l2: 71.0 %, +3.0 points",
+    ]
+    tied = made.results(lambda *_: 0.0, seeds=SEEDS)
+    assert in_words(tied, answers(tied))[1] == "  digits: natural, 65.0 %; not told apart from l2 or linf"
+    few = made.results(lambda *_: 0.0, seeds=8)
+    assert in_words(few, answers(few))[1] == "  digits: too few subsets for an answer"
+    assert in_words(few, []) == ["No runs."]
 
 
 def test_random_initialisation_takes_part_with_its_whole_network():

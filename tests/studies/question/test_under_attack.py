@@ -44,6 +44,23 @@ def test_of_fewer_than_five_models_the_interval_is_over_images(results):
     assert found.loc[("digits, fine-tuned: 200 images, 1 block", "linf", "l2", 8 / 255), "mean"] == 56.0
 
 
+def test_over_five_models_the_interval_is_over_models_and_random_s_number_of_blocks_stands_beside_the_others():
+    lost = {"natural": [10.0, 12.0, 17.0, 20.0, 21.0], "random": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    kept = [
+        ("finetuned", source, "digits", blocks, 100, seed, "worst", "l2", eps, 90.0 - (eps > 0) * lost[source][seed], 100)
+        for source, blocks in (("natural", "1"), ("random", "all"))
+        for seed in range(5)
+        for eps in (0.0, 0.5)
+    ]
+    cards = {"natural": made.short_card(), "random": made.short_card(kind="random")}
+    results = made.results(lambda *_: 1.0, cards=cards, robustness=pd.DataFrame(kept, columns=list(tables.ATTACKED)), sizes=(100,))
+    found = under_attack.against_eps(results).set_index(["panel", "source", "eps"])
+    assert set(found.index.get_level_values("panel")) == {"digits, fine-tuned: 100 images, 1 block (random: all blocks)"}
+    natural = found.xs("natural", level="source").droplevel(0).loc[0.5]
+    assert natural[["mean", "n"]].tolist() == [74.0, 5]
+    assert natural[["low", "high"]].tolist() != list(statistics.wilson(74.0, 100))
+
+
 def test_every_kept_model_is_a_point_of_clean_against_robust(results):
     found = under_attack.clean_against_robust(results).set_index(["norm", "source", "blocks", "n_images"])
     assert found.loc[("l2", "natural", "1", 200), ["eps", "clean", "robust"]].tolist() == [0.5, 72.0, 22.0]

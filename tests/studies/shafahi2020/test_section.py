@@ -6,8 +6,9 @@ from pathlib import Path
 import made
 import made_shafahi
 
-from stages.lib.report import looks, page
+from stages.lib.report import looks
 from stages.lib.report.section import Section
+from stages.lib.report.web import page
 from stages.studies.shafahi2020 import published, tables
 from stages.studies.shafahi2020.numbers import Transfers
 from stages.studies.shafahi2020.report import TEMPLATE

@@ -71,7 +71,9 @@ def test_sources_stand_in_the_paper_s_order_and_those_without_a_column_after():
 
 def test_the_best_of_each_row_is_marked_among_pretrained_sources():
     found = cells()
-    assert found[found["best"]].index.tolist() == [(t, n, "mine") for t in ("mnist", "usps") for n in (100, 60000)]
+    assert found[found["best"]].index.tolist() == [(t, 100, "mine") for t in ("mnist", "usps")], (
+        "one run of all images is too few to be sure"
+    )
     assert found[found["published_best"]].index.tolist() == [("mnist", 100, "l2"), ("mnist", 60000, "natural")]
 
 

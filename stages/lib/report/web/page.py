@@ -1,7 +1,6 @@
 """The report's page: one self-contained HTML file, figures inlined as SVG that takes the page's colours, light or dark."""
 
 import json
-import re
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
@@ -18,7 +17,8 @@ from stages.lib.report.cards import threat_text
 from stages.lib.report.looks import Look
 from stages.lib.report.results import Results
 from stages.lib.report.section import Section
-from stages.lib.report.wording import block_text, eps_text, images, signed
+from stages.lib.report.web import forest, svg
+from stages.lib.report.wording import block_text, counted, eps_text, images, number, signed
 
 FRAME = Path(__file__).with_name("page.html.j2")
 MACROS = Path(__file__).with_name("macros.html.j2")
@@ -53,30 +53,28 @@ def render(results: Results, sections: list[Section], *, looks: dict[str, Look],
 
 def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str], settings: dict[str, Any]) -> Environment:
     """The environment of all templates, with the filters and the values that each of them may use."""
+    shown, letters = svg.inlined(svgs, COLOURS)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"signed": signed, "images": images, "block_text": block_text, "known": pd.notna}
+    environment.filters |= {
+        "signed": signed,
+        "images": images,
+        "block_text": block_text,
+        "known": pd.notna,
+        "number": number,
+        "counted": counted,
+    }
+    environment.filters |= {"ticks": forest.ticks, "place": forest.place}
     environment.globals |= {
         "eps_text": eps_text, "results": results, "conditional": conditional(results), "settings": settings, "cards": results.cards,
-        "labels": {name: look.label for name, look in looks.items()}, "colours": {name: look.colour for name, look in looks.items()},
-        "figures": {name: inline(svg, name) for name, svg in svgs.items()},
+        "labels": {name: look.label for name, look in looks.items()},
+        "colours": {name: COLOURS.get(look.colour, look.colour) for name, look in looks.items()},
+        "figures": shown, "letters": letters,
     }  # fmt: skip
     return environment
 
 
 def _filled(environment: Environment, template: Path, section: Section, macros: Any) -> Markup:
     return Markup(environment.from_string(template.read_text()).render(section.context, macros=macros))
-
-
-def inline(svg: str, name: str) -> Markup:
-    """An SVG file as an element of the page: no header, no ids that repeat, its greys as the page's variables."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'\s(?:xmlns(?::xlink)?|version)="[^"]*"', "", svg, count=3)
-    svg = re.sub(r'(<svg[^>]*?)\s(?:width|height)="[^"]*"([^>]*?)\s(?:width|height)="[^"]*"', r"\1\2", svg, count=1)
-    for colour, variable in COLOURS.items():
-        svg = svg.replace(colour, variable)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{name.replace("_", " ")}"', 1))
 
 
 def as_yaml(settings: dict[str, Any]) -> str:
