@@ -29,9 +29,9 @@ lint: $(READY) ## ruff: style and format
 look: $(READY) ## pictures of the report in .look/, as a desk and a phone show it, light and dark; needs the system's Chromium
 	python tests/browser.py reports/report.html .look
 
-ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
+ui: $(READY) ## open the table of experiments in the MLflow UI; on another port: make ui PORT=5001
 	python -m stages.track
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+	python -m stages.ui $(or $(PORT),5000)
 
 plots: $(READY) .dvc/plots/vega.js ## draw the curves of the report in DVC's page, which needs no network
 	dvc plots show

@@ -30,6 +30,7 @@ def main(source: str) -> None:
     networks = networks_of(source)
     inputs = [sources.folder_of(source), kept_weights(source), *(IMAGES / name for name in dict.fromkeys(n.dataset for n in networks))]
     with execution("evaluate_robustness", source, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
+        journal.params({"source": source})
         evaluations = evaluations_of(networks, settings.norms, settings, compared)
         missing.compute(f"evaluate_robustness@{source}", "robustness", {asked.key: asked for asked in evaluations}, compute,
                         settings=params.section("grid"), preload=list(WORK.values()), unit="attack")  # fmt: skip
@@ -59,7 +60,7 @@ def save(out: Path, evaluations: list[Evaluation], journal: Journal) -> None:
                    for check in cells.load("robustness", one.key)["checks"]]  # fmt: skip
         for name, array in next(iter(arrays.values())).items():
             pictures.setdefault(f"{picture_of(network)}_{norm}_{name}", array)
-        journal.metrics({f"{picture_of(network)}_clean_accuracy": 100 * standing[WORST][0].mean()})
+        journal.metrics({f"{picture_of(network)}/clean_accuracy": 100 * standing[WORST][0].mean()})
     write(out / "robustness.parquet", pd.DataFrame(rows), ATTACKED)
     write(out / "images.parquet", pd.concat(images, ignore_index=True) if images else pd.DataFrame(), PER_IMAGE)
     write(out / "checks.parquet", pd.DataFrame(checks).rename(columns={"name": "check"}), CHECKS)

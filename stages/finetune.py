@@ -30,10 +30,11 @@ def main(source: str, targets: Sequence[str] = ()) -> None:
     shown = settings.model_dump() | {"blocks": blocks, "targets": wanted}
     outputs = [] if targets else [tables.finetuned(source)]
     with execution("finetune", source, *targets, settings=shown, inputs=inputs, outputs=outputs) as journal:
+        journal.params({"source": source, "target": ", ".join(wanted)})
         plans = [plan for target in wanted for plan in grid.plans_of(source, target, blocks, settings)]
         compute_missing("-".join([f"finetune@{source}", *targets]), plans, journal)
         if not targets:
-            save(source, plans, settings)
+            journal.metrics(accuracies(save(source, plans, settings)))
 
 
 def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
@@ -50,17 +51,18 @@ def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
         return
 
     def ended(cell: Cell) -> None:
-        rows = cells.load("finetune", cell.key)["rows"]
+        result = cells.load("finetune", cell.key)
+        rows = result["rows"]
         history = [(row["epoch"], {name: value for name, value in row.items() if name != "epoch"}) for row in rows]
-        journal.cell(cell.key, columns_of(cell), history)
+        journal.cell(cell.key, columns_of(cell), history, result.get("seconds", 0))
 
     work = [(plan, part) for plan, part in zip(plans, absent, strict=True) if part]
     outcomes = computing.compute(work, params.section("grid"))
     missing.follow(title, total, [cell for part in absent for cell in part], outcomes, unit="run", ended=ended)
 
 
-def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
-    """Write the table of all runs, the weights that are kept, and the cells."""
+def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> pd.DataFrame:
+    """Write the table of all runs, which is returned, the weights that are kept, and the cells."""
     planned = [cell for plan in plans for cell in plan.cells]
     results = {cell.key: cells.load("finetune", cell.key) for cell in planned}
     rows = [columns_of(cell) | row | {"cell": cell.key[:16]} for cell in planned for row in results[cell.key]["rows"]]
@@ -74,6 +76,14 @@ def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
         path.unlink()  # left by an earlier run without DVC, which begins with an empty folder
     files.write_json(out / "settings.json", settings.model_dump())
     packed.pack(tables.finetuned(source), results, set(kept.values()))
+    return table
+
+
+def accuracies(runs: pd.DataFrame) -> dict[str, float]:
+    """Mean test accuracy at the last epoch, as `digits/1/100_images`: target, blocks, size. MLflow's charts cut longer names."""
+    last = runs.groupby(["target", "blocks", "n_images", "source_model", "seed"], sort=False)["test_accuracy"].last()
+    means = last.groupby(["target", "blocks", "n_images"], sort=False).mean()
+    return {f"{target}/{blocks}/{n}_images": mean for (target, blocks, n), mean in means.items()}
 
 
 def columns_of(cell: Cell) -> dict[str, str | int]:

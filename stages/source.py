@@ -41,6 +41,7 @@ def main(source: str, models: Sequence[str] = ()) -> None:
     shown = settings.model_dump() | {source: entry.model_dump()}
     inputs = [IMAGES / settings.dataset] if getattr(entry, "dataset", None) == settings.dataset else []
     with execution("source", source, settings=shown, inputs=inputs, outputs=[sources.folder_of(source)]) as journal:
+        journal.params({"source": source} | ({} if isinstance(entry, Random) else {"dataset": entry.dataset}))
         if isinstance(entry, Random):
             sources.save(card(source, entry, settings, origin="weights drawn from each run's seed"), {})
         elif isinstance(entry, Fetched):

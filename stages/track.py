@@ -17,9 +17,10 @@ import pandas as pd
 import yaml
 
 from stages.lib.errors import RunError
+from stages.lib.models import staged
 from stages.lib.progress import bar, log
 from stages.lib.settings import params
-from stages.lib.store import files, journal, tracking
+from stages.lib.store import cells, files, journal, tracking
 
 REPORTS = Path("reports")
 ARTIFACTS = {"": ["report.html", "metrics.json"], "figures": ["figures"], "tables": ["tables"]}
@@ -69,15 +70,25 @@ def stage_experiment() -> Path:
         "lock": lock_digest(),
         "git_commit": journal.git_commit(),
         "params": journal.flatten(yaml.safe_load(Path("params.yaml").read_text())),
-        "metrics": journal.flatten(files.read_json(REPORTS / "metrics.json")),
+        "metrics": journal.flatten(files.read_json(REPORTS / "metrics.json"), "/") | accuracies(),
     }
     folder = experiments_folder() / files.digest_of([content["name"], content["lock"]])[:32]
     for place, names in ARTIFACTS.items():
         for source in (REPORTS / name for name in names):
             target = folder / "artifacts" / place
             shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else _copy(source, target)
+    staged.stage(folder / "models", params.section("sources"), params.section("targets"), params.section("track").models)
     files.write_json(folder / "experiment.json", content)
     return folder
+
+
+def accuracies() -> dict[str, float]:
+    """Mean accuracy of each source at most images, as `digits/1/natural`: target, blocks, source. MLflow's charts cut longer names."""
+    if not (REPORTS / "tables/summary.csv").is_file():
+        return {}
+    table = pd.read_csv(REPORTS / "tables/summary.csv", dtype={"blocks": str})
+    table = table[table["n_images"] == table.groupby("target")["n_images"].transform("max")]
+    return {f"{row.target}/{row.blocks}/{row.source}": row.mean for row in table.itertuples()}
 
 
 def _copy(source: Path, folder: Path) -> None:
@@ -95,7 +106,10 @@ def send_experiment(store: tracking.Store, folder: Path) -> None:
     """Send the summary run of a DVC experiment, and below it the cells that the store does not hold yet."""
     content = json.loads((folder / "experiment.json").read_text())
     tags = {"stage": "experiment", "dvc_experiment": content["name"], "dvc_lock": content["lock"], "git_commit": content["git_commit"]}
-    run = store.run("journal", f"experiment-{folder.name}", run_name=f"experiment: {content['name']}", tags=tags)
+    stages = store.orphans(content["name"])
+    begun = min((stage.info.start_time for stage in stages), default=None)
+    ended = max((stage.info.end_time for stage in stages if stage.info.end_time), default=None)
+    run = store.run("journal", f"experiment-{folder.name}", run_name=f"experiment: {content['name']}", start_time=begun, tags=tags)
     if run.info.status != "FINISHED":
         store.log(
             run.info.run_id,
@@ -103,9 +117,20 @@ def send_experiment(store: tracking.Store, folder: Path) -> None:
             [tracking.Param(name, str(value)) for name, value in content["params"].items()],
         )
         store.client.log_artifacts(run.info.run_id, str(folder / "artifacts"))
-        store.client.set_terminated(run.info.run_id)
-    send_cells(store, run.info.run_id, folder / "artifacts" / "tables", run.info.start_time)
+        store.client.set_terminated(run.info.run_id, end_time=ended)
+    for stage in stages:
+        store.client.set_tag(stage.info.run_id, tracking.PARENT, run.info.run_id)
+    tables = folder / "artifacts" / "tables"
+    send_cells(store, run.info.run_id, tables, run.info.start_time)
+    send_models(store, run.info.run_id, folder / "models", tables / "robustness.csv")
     shutil.rmtree(folder)
+
+
+def send_models(store: tracking.Store, summary: str, folder: Path, robustness: Path) -> None:
+    """Send the kept models of an experiment, each as the output of the run that trained it."""
+    runs = {run.data.tags["cell"][:16]: run.info.run_id for run in store.runs("tags.kind = 'cell'")} if folder.is_dir() else {}
+    for place in bar(sorted(folder.glob("*")), title="track: models", unit="model") if runs else []:
+        staged.send(store, runs.get(place.name[:16], summary), place, robustness, params.section("track").registered)
 
 
 def send_cells(store: tracking.Store, parent: str, tables: Path, time_ms: int) -> None:
@@ -121,7 +146,8 @@ def runs_of(table: Path, done: set[str]) -> Iterator[dict]:
     """Fine-tuning runs that the store does not hold yet: accuracies and loss by epoch."""
     keys = ["source", "target", "blocks", "n_images", "seed", "source_model"]
     for columns, cell, rows in _cells(table, keys, done):
-        yield {"key": cell, "params": columns, "history": [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]}
+        history = [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]
+        yield {"key": cell, "params": columns, "history": history, "seconds": cells.seconds("finetune", cell)}
 
 
 def experiments_of(table: Path, done: set[str]) -> Iterator[dict]:

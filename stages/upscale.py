@@ -14,7 +14,7 @@ from PIL import Image
 from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.datasets.kinds.base import Dataset, Images
-from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, n_classes, only
+from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, classes_of, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.settings import params
@@ -30,20 +30,25 @@ def main(dataset: str) -> None:
     shown = settings.model_dump() | {dataset: entry.model_dump()}
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
         splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
+        names = entry.class_names
         with closing(entry.read(dataset, settings.image_size)) as whole:
             for split, whole_x, whole_y in whole:
                 classes = check(dataset, split, entry, whole_x, whole_y)
                 places, y = only(entry.part, classes, whole_y)
+                names = entry.names_of_classes(split, whole_x, whole_y)
                 x = whole_x[places] if entry.part else whole_x
                 classes = n_classes(entry.part, classes)
                 stored_size = size_on_disk(x, settings)
                 splits[split] = write(dataset, split, x, y, stored_size, counts)
+        if names and entry.part:
+            names = [names[i] for i in classes_of(entry.part, len(names))]
         mean, std = mean_and_std(counts)
         published = entry.normalisation
         card = DatasetCard(
             name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
             mean=mean, std=std, splits=splits, label_is_texture=entry.label_is_texture,
             published_mean=published and published.mean, published_std=published and published.std,
+            class_names=names, crop=getattr(entry, "crop", 1.0),
         )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 

@@ -75,15 +75,26 @@ def test_a_cheap_command_runs(here, command):
 def test_a_command_names_what_exists(here, place, command):
     words = words_of(command)
     if bare(command) not in CHEAP and not command.startswith("ray start"):
-        checks = {"make": make, "dvc": dvc, "python": python, "git": git, "pip": pip, "rm": rm, "sbatch": sbatch, "torchrun": torchrun}
+        checks = {
+            "make": make,
+            "dvc": dvc,
+            "git": git,
+            "gto": gto,
+            "mlflow": mlflow,
+            "python": python,
+            "pip": pip,
+            "rm": rm,
+            "sbatch": sbatch,
+            "torchrun": torchrun,
+        }
         checks[words[0]](words, place)
 
 
 def make(words: list[str], place: str) -> None:
     subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, check=True)
     for name, value in (word.split("=") for word in words if "=" in word):
-        assert name in ("NAME", "PROFILE")
-        assert set(value.split()) <= set(PROFILES)
+        assert name in ("NAME", "PROFILE", "PORT")
+        assert value.isdecimal() if name == "PORT" else set(value.split()) <= set(PROFILES)
 
 
 def dvc(words: list[str], place: str) -> None:
@@ -136,16 +147,27 @@ def python(words: list[str], place: str) -> None:
     assert words[1] == "-m"
     assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").is_file()
     if words[2].startswith("stages."):
-        assert set(words[3:]) <= set(DATASETS | SOURCES)
+        assert set(words[3:4] if words[2] == "stages.predict" else words[3:]) <= set(DATASETS | SOURCES)
+
+
+def git(words: list[str], place: str) -> None:
+    assert words[1] == "push"
+    for tag in words[3:]:
+        gto(["gto", "register", tag.partition("@")[0]], place)
+
+
+def gto(words: list[str], place: str) -> None:
+    assert words[1] == "register"
+    assert words[2] in yaml.safe_load((ROOT / "dvc.yaml").read_text())["artifacts"]
+
+
+def mlflow(words: list[str], place: str) -> None:
+    assert words[1:3] == ["models", "serve"]
 
 
 def pip(words: list[str], place: str) -> None:
     extra = re.fullmatch(r"pip install -c constraints\.txt -e \.\[(\w+)\]", " ".join(words))
     assert re.search(rf"^{extra[1]} = \[$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-
-
-def git(words: list[str], place: str) -> None:
-    assert words[1:] == ["push"]
 
 
 def rm(words: list[str], place: str) -> None:

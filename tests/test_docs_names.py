@@ -13,13 +13,18 @@ from stages.lib.settings import overlays
 from stages.studies import registry
 
 SETTINGS = [overlays.merged([name], ROOT / "profiles") for name in PROFILES]
-RELATIVE = {"train/<class>/", "val/<class>/", "published/"}  # to a folder of images, and to that of a study
+RELATIVE = {
+    "natural/digits/1_100_20000000",
+    "train/<class>/",
+    "val/<class>/",
+    "published/",
+}  # a model; to a folder of images, and to that of a study
 MOST_LINES = {"README.md": 149}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_a_block_is_of_a_language_that_is_checked(block):
-    assert block.language in ("console", "yaml", "text")
+    assert block.language in ("console", "yaml", "text", "python")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

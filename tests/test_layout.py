@@ -20,16 +20,17 @@ ORDER = [  # each may import what stands before it, and itself; those of one lin
     {"workers"},
     {"datasets"},
     {"networks"},
-    {"attacks", "training", "report"},
+    {"attacks", "training", "report", "models"},
     {"runs"},
     {"studies"},
     {"stages"},
 ]
-MOST_MODULES, MOST_LINES = 12, 250  # of a folder, of a file
+MOST_MODULES, MOST_LINES = 12, 250  # of a room, of a file
+MOST_STAGES = 16  # and commands, each a module of `stages/` itself
 STAGES = yaml.safe_load((code.ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((code.ROOT / "params.yaml").read_text())
 MODULES = sorted(path.relative_to(code.ROOT) for path in (code.ROOT / "stages").rglob("*.py") if path.name != "__init__.py")
-COMMANDS = {"plan", "profile"}  # what is run by hand and no stage
+COMMANDS = {"plan", "predict", "profile", "ui"}  # what is run by hand and no stage
 HOW_TO_RUN = {"grid"}  # no result depends on it, so that no stage declares it
 WHAT_TO_RUN = {"datasets", "models", "sources", "targets", "blocks", "experiments"}  # keys of params.yaml that are no stage's section
 CATALOGS = {"data/catalog.yaml": "dataset_entry", "models/catalog.yaml": "source_entry"}
@@ -92,7 +93,7 @@ def test_only_tracking_imports_mlflow_and_nothing_imports_dvc():
     for path in MODULES:
         tops = {name.split(".")[0] for node in ast.walk(ast.parse((code.ROOT / path).read_text())) for name in _names(node)}
         assert "dvc" not in tops, path
-        assert "mlflow" not in tops or path.name == "tracking.py", path
+        assert "mlflow" not in tops or path.name in ("tracking.py", "logged.py"), path
 
 
 def _names(node: ast.AST) -> list[str]:
@@ -103,6 +104,7 @@ def _names(node: ast.AST) -> list[str]:
 
 def test_no_room_is_crowded_and_no_file_is_long():
     rooms = Counter(path.parent for path in MODULES)
+    assert rooms.pop(Path("stages")) <= MOST_STAGES
     assert {str(folder): count for folder, count in rooms.items() if count > MOST_MODULES} == {}
     lines = {str(path): (code.ROOT / path).read_text().count("\n") for path in MODULES}
     assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}

@@ -31,6 +31,7 @@ STAGES = {
     "finetune": [f"finetune@{s}" for s in SOURCES],
     "evaluate_robustness": [f"evaluate_robustness@{s}" for s in SOURCES],
     "report": ["report"],
+    "export": ["export"],
     "track": ["track"],
 }
 
@@ -65,6 +66,9 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
     assert "Adversarially Robust Transfer Learning" not in copy.text("reports/report.html"), "its experiments are off"
     assert not list((copy.folder / "reports/figures").glob("shafahi*"))
     assert copy.repro() == []
+    copy.run("git", "tag", "-a", "best@v1.0.0", "-m", "as `gto register best` does")
+    copy.dvc("artifacts", "get", ".", "best", "-o", "home")
+    assert {path.name for path in (copy.folder / "home/digits").iterdir()} == {"card.json", "weights.safetensors"}
 
 
 def test_dvc_draws_a_line_for_each_source_and_its_page_asks_no_network(copy):

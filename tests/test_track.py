@@ -1,19 +1,31 @@
 """The store holds every result of the workspace: of stages that ran, and of those that DVC took from its cache."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from stages import track
+from stages import export, track
+from stages.lib.datasets import sets
+from stages.lib.models import classifier, kept
 from stages.lib.store import journal, tracking
+
+SOURCES = ["natural", "l2_eps0_5"]
 
 
 @pytest.fixture
 def results(workspace):
     """A workspace with a report, and no journal: as after `dvc pull`."""
-    reports = workspace.folder / "reports"
+    report_in(workspace.folder)
+    return workspace
+
+
+def report_in(folder: Path) -> None:
+    reports = folder / "reports"
     (reports / "tables").mkdir(parents=True)
     (reports / "figures").mkdir()
     (reports / "report.html").write_text("<h1>report</h1>")
@@ -25,8 +37,9 @@ def results(workspace):
         for blocks in ("1", "all") for epoch in (1, 2)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(reports / "tables/runs.csv", index=False)
-    (workspace.folder / "dvc.lock").write_text("stages: {report: {cmd: python -m stages.report}}\n")
-    return workspace
+    means = {"source": "natural", "target": "digits", "blocks": "1", "n_images": [20, 10], "mean": [42.0, 30.0]}
+    pd.DataFrame(means).to_csv(reports / "tables/summary.csv", index=False)
+    (folder / "dvc.lock").write_text("stages: {report: {cmd: python -m stages.report}}\n")
 
 
 def runs(kind):
@@ -38,7 +51,7 @@ def test_an_experiment_has_one_summary_run_with_parameters_metrics_and_the_repor
     track.main()
     (run,) = runs("stage = 'experiment'")
     assert run.info.run_name == "experiment: tidy-newt"
-    assert run.data.metrics == {"digits.blocks_1.accuracy.natural": 71.5}
+    assert run.data.metrics == {"digits/blocks_1/accuracy/natural": 71.5, "digits/1/natural": 42.0}
     assert run.data.params["finetune.epochs"] == "2"
     store = tracking.Store("robust-transfer")
     assert {a.path for a in store.client.list_artifacts(run.info.run_id)} == {"report.html", "metrics.json", "figures", "tables"}
@@ -95,6 +108,77 @@ def test_its_own_entry_of_the_lock_makes_no_other_experiment(results):
     lock.write_text("stages: {report: {cmd: other}}\n")
     track.main()
     assert len(runs("stage = 'experiment'")) == 2
+
+
+def test_executions_stand_below_the_first_experiment_that_they_belong_to(results, monkeypatch):
+    def execute(name: str) -> None:
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        with journal.execution("finetune", name, settings={}, inputs=[], outputs=[]):
+            pass
+
+    execute("first")
+    execute("second")
+    monkeypatch.setenv("DVC_EXP_NAME", "first")
+    track.main()
+    [first], stages = runs("stage = 'experiment'"), {run.info.run_name: run for run in runs("stage = 'finetune'")}
+    assert stages["finetune@first"].data.tags[tracking.PARENT] == first.info.run_id
+    assert tracking.PARENT not in stages["finetune@second"].data.tags
+    assert (first.info.start_time, first.info.end_time) == (
+        stages["finetune@first"].info.start_time,
+        stages["finetune@first"].info.end_time,
+    )
+    (results.folder / "dvc.lock").write_text("stages: {report: {cmd: other}}\n")
+    track.main()
+    assert {run.info.run_name: run.data.tags.get(tracking.PARENT) for run in runs("stage = 'finetune'")}[
+        "finetune@first"
+    ] == first.info.run_id
+
+
+def test_kept_models_are_logged_ranked_registered_and_run_without_this_project(runs_ready, tmp_path_factory):
+    report_in(runs_ready.folder)
+    tables = runs_ready.folder / "reports/tables"
+    pd.concat([pd.read_parquet(f"models/finetuned/{name}/runs.parquet") for name in SOURCES]).to_csv(tables / "runs.csv", index=False)
+    pd.read_parquet("models/robustness/l2_eps0_5/robustness.parquet").to_csv(tables / "robustness.csv", index=False)
+    pd.DataFrame({"target": "digits", "source": ["natural"], "blocks": "1"}).to_csv(tables / "ranking.csv", index=False)
+    runs_ready.edit("params.yaml", sources=SOURCES, track__register="mine")
+    export.main()
+    track.main()
+    store = tracking.Store("robust-transfer")
+    best_first = [{"field_name": "metrics.test_accuracy", "ascending": False, "dataset_name": "digits"}]
+    models = store.client.search_logged_models([store.experiment], "params.target = 'digits'", order_by=best_first)
+    accuracies = [{metric.key: metric.value for metric in model.metrics} for model in models]
+    assert [found["test_accuracy"] for found in accuracies] == sorted((found["test_accuracy"] for found in accuracies), reverse=True)
+    assert {model.params["source"]: sorted(found) for model, found in zip(models, accuracies, strict=True)} == {
+        "natural": ["test_accuracy"], "l2_eps0_5": ["test_accuracy", "under_attack/l2_0.5", "under_attack/linf_7.65_255"],
+    }  # fmt: skip
+    for model in models:
+        trained_by = store.client.get_run(model.source_run_id)
+        assert trained_by.data.params["source"] == model.params["source"]
+        assert trained_by.data.tags["cell"].startswith(model.tags["cell"])
+    [best] = [model for model in models if model.tags.get("best") == "digits"]
+    assert best.params["source"] == "natural"
+    assert [each.source for each in store.client.search_model_versions("name = 'mine-digits'")] == [f"models:/{best.model_id}"]
+    track.main()
+    assert len(store.client.search_logged_models([store.experiment])) == 2
+    assert len(store.client.search_model_versions("name = 'mine-digits'")) == 1
+    assert not any((journal.folder() / "experiments").iterdir())
+    predicted_elsewhere(best, tmp_path_factory.mktemp("elsewhere"))
+
+
+def predicted_elsewhere(model, folder: Path) -> None:
+    """Let MLflow serve the model's own example where `stages` is a package that cannot be imported, so that its own code has to do."""
+    (folder / "stages").mkdir()
+    (folder / "stages/__init__.py").write_text("raise ImportError('not the code of the model')")
+    served = Path(model.artifact_location.removeprefix("file://"))
+    command = ["mlflow", "models", "predict", "--model-uri", str(served), "--input-path", str(served / "serving_input_example.json"),
+               "--content-type", "json", "--output-path", str(folder / "out.json"), "--env-manager", "local"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(folder), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    x, _ = sets.load("digits", "test")
+    [(label, probability)] = classifier.load(kept.BEST / "digits").labels(x[:1])
+    [found] = json.loads((folder / "out.json").read_text())["predictions"]
+    assert found == {"label": label, "probability": pytest.approx(probability)}
 
 
 def test_a_store_that_is_away_loses_nothing(results, monkeypatch, capsys):

@@ -145,6 +145,7 @@ def test_a_folder_of_images_needs_no_counts(workspace, store, channels):
     upscale.main("mine")
     card = card_of("mine")
     assert (card.classes, card.channels, card.stored_size) == (3, channels, 16)
+    assert card.class_names == ["class_0", "class_1", "class_2"]
     assert {split: part.n for split, part in card.splits.items()} == {"train": 15, "test": 6}
     assert load("mine", "train")[0].shape == (15, 16, 16, channels)
     assert load("mine", "test")[1].tolist() == [0, 0, 1, 1, 2, 2]

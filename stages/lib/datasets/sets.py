@@ -44,6 +44,8 @@ class DatasetCard(BaseModel):
     published_std: list[float] | None = None
     splits: dict[str, SplitCard]  # none for an optional set that is not there
     label_is_texture: bool = False  # and in nothing else
+    class_names: list[str] | None = None  # in the order of the labels, where they are known
+    crop: float = 1.0  # side of the central square that was kept of each image over its shorter side
 
 
 def card_of(name: str) -> DatasetCard:

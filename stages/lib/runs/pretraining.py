@@ -99,7 +99,7 @@ def _train_hidden(training: Training) -> None:
 
 def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:
     """Write loss and accuracy of an epoch down, of each model under names of its own."""
-    of_model = f"model{training.number}_" if training.number else ""
+    of_model = f"model{training.number}/" if training.number else ""
     journal.metrics({f"{of_model}{name}": value for name, value in values.items()}, epoch)
 
 
@@ -118,7 +118,8 @@ def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
         deciding.modules_of_attack(perturbation.model_dump()) if perturbation else (),
     )  # fmt: skip
     return files.digest_of(made_by | {
-        "data": data.model_dump(exclude={"name", "splits", "label_is_texture"}), "images": data.splits["train"].sha256,
+        "data": data.model_dump(exclude={"name", "splits", "label_is_texture", "class_names", "crop"}),
+        "images": data.splits["train"].sha256,
         "settings": settings.model_dump(exclude={"processes", "n_models"}),
         "entry": entry.model_dump(exclude={"seeds", "published_accuracy"}), "seed": seed,
     })  # fmt: skip

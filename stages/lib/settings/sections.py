@@ -124,6 +124,8 @@ class ReportSettings(Settings):
 
 class TrackSettings(Settings):
     experiment: Annotated[str, Field(min_length=1)]
+    models: Literal["best", "all"]  # which of the fine-tuned models that are kept are sent
+    registered: Annotated[Name | None, Field(alias="register")]  # the best of each target, as <register>-<target>
 
 
 class GridSettings(Settings):

@@ -7,6 +7,7 @@ that share a cell share its result. Cells are kept in `.cells/` beside the origi
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def load(kind: str, key: str, log: Callable[[str], None] | None = None) -> dict[
     else:
         return cell["result"]
     return None
+
+
+def seconds(kind: str, key: str) -> float:
+    """How long a cell took that is kept here under a key, or under one that begins so; 0 where that is not known."""
+    for path in folder(kind).glob(f"{key[:2]}/{key}*.json"):
+        with suppress(ValueError, KeyError, TypeError, OSError):
+            return float(json.loads(path.read_text())["result"]["seconds"])
+    return 0.0
 
 
 def arrays(kind: str, key: str) -> dict[str, np.ndarray]:

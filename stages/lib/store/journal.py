@@ -61,9 +61,9 @@ class Journal:
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         self.event("metrics", values=dict(values), step=step)
 
-    def cell(self, key: str, params: Mapping[str, Any], history: list[tuple[int, Mapping[str, float]]]) -> None:
-        """Write a finished cell down: its parameters, and its metrics as (epoch, values)."""
-        self.event("cell", key=key, params=dict(params), history=history)
+    def cell(self, key: str, params: Mapping[str, Any], history: list[tuple[int, Mapping[str, float]]], seconds: float = 0) -> None:
+        """Write a finished cell down: its parameters, its metrics as (epoch, values), and how long it took."""
+        self.event("cell", key=key, params=dict(params), history=history, seconds=seconds)
 
     def file(self, role: str, path: Path) -> None:
         """Write an input or output down with its hash; the hash of a folder is that of its listing."""
@@ -134,11 +134,11 @@ def reading(path: Path) -> tuple[list[dict], bool]:
     return [json.loads(line) for line in lines], alive
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys: {a: {b: 1}} becomes {a.b: 1}; lists stay whole."""
+def flatten(values: Mapping[str, Any], between: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with joined keys: {a: {b: 1}} becomes {a.b: 1}; lists stay whole."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flatten(value, between, f"{prefix}{key}{between}") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 
@@ -149,25 +149,26 @@ def _sample(journal: Journal, ended: threading.Event) -> None:
     log = journal.path.with_suffix(".log")
     with open(log, "w") as output:
         subprocess.Popen([sys.executable, "-m", "stages.track", "--follow", str(journal.path)], cwd=code.ROOT, stdout=output, stderr=output)
-    process = psutil.Process()
-    psutil.cpu_percent()
+    (_, used), at = _usage(), time.monotonic()
     for step in range(1 << 30):
-        family = [process, *process.children(recursive=True)]
-        memory = sum(_resident(p) for p in family)
-        values = {"system/cpu_percent": psutil.cpu_percent(), "system/memory_gb": memory / 1e9}
-        if ended.is_set():
-            return
-        with suppress(RunError):
-            journal.metrics(values, step)
         if ended.wait(SAMPLE_EVERY_S):
             return
+        (memory, used_now), now = _usage(), time.monotonic()
+        values = {"system/cpu_percent": 100 * (used_now - used) / (now - at), "system/memory_gb": memory / 1e9}
+        used, at = used_now, now
+        with suppress(RunError):
+            journal.metrics(values, step)
 
 
-def _resident(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.Error:
-        return 0
+def _usage() -> tuple[int, float]:
+    """Memory in bytes, and seconds of processors, that this process, those that it has started, and those that these have, use or used."""
+    process, memory, seconds = psutil.Process(), 0, 0.0
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):
+            memory += each.memory_info().rss
+            times = each.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system  # children: those that have ended
+    return memory, seconds
 
 
 def _digest(path: Path) -> str | None:

@@ -5,16 +5,21 @@ it comes from, so that sending it again adds nothing.
 
 | run | parent | tags | holds |
 |---|---|---|---|
-| stage execution | - | journal, stage, dvc_experiment | settings, metrics by epoch, system metrics, hashes of inputs and outputs |
-| cell | stage execution | cell, diverged | source, target, blocks, n_images, seed, source_model; accuracy by epoch |
 | DVC experiment | - | journal, dvc_lock | params.yaml, reports/metrics.json; the report, its figures and tables as artifacts |
+| stage execution | DVC experiment | journal, stage, dvc_experiment | settings, metrics by epoch, system metrics, hashes of files |
+| cell | stage execution | cell, diverged | source, target, blocks, n_images, seed, source_model; accuracy by epoch; its model |
+
+An execution has no parent before `track` has sent the experiment that it belongs to; what several experiments share stays with the first.
 """
 
+import json
 import logging
 import math
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,9 +27,9 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody's runs are reported anywhere
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is away is tried for seconds, not for minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each of hundreds of runs
 
-import mlflow
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests import RequestException
@@ -36,11 +41,44 @@ AWAY = (MlflowException, RequestException)
 """Errors that a store raises when it cannot be reached."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
+LONGEST_DIGEST = 36  # MLflow's limit
+PARENT = "mlflow.parentRunId"  # a tag that MLflow's UI shows runs below one another by
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # a tag by which MLflow's UI shows runs and models, not agents
+IMAGES = "data/images/"  # inputs that are data sets; all others, such as weights, are noted by their hash alone
+ADDRESSES = {
+    "experiments": ["artifact_location"], "runs": ["artifact_uri"], "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}  # fmt: skip
+"""Where MLflow keeps whole addresses of artifacts: columns of its tables."""
 
 
 def address() -> str:
     """MLFLOW_TRACKING_URI, or a SQLite file beside the original repository."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{files.state_folder() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database()}"
+
+
+def database() -> Path:
+    """The SQLite file beside the original repository."""
+    return files.state_folder() / "mlflow.db"
+
+
+def artifacts() -> str:
+    """The address of the folder of artifacts beside it."""
+    return (files.state_folder() / "mlartifacts").as_uri()
+
+
+def settle() -> None:
+    """Let the addresses of artifacts lead beside the database: MLflow keeps whole paths, which lead elsewhere after a move or a copy."""
+    if not database().is_file():
+        return
+    with closing(sqlite3.connect(database())) as connection, connection:
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        columns = [(table, column) for table, of_table in ADDRESSES.items() if table in there for column in of_table]
+        ours = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE '%/mlartifacts'"
+        for (old,) in connection.execute(ours).fetchall() if "experiments" in there else []:
+            for table, column in columns if old != artifacts() else []:
+                moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?"
+                connection.execute(moved, (artifacts(), len(old) + 1, old, len(old) + 1, f"{old}/"))
 
 
 class Store:
@@ -54,12 +92,12 @@ class Store:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         with files.locked(journal.folder() / "store.lock", address(), lambda line: None):  # two migrations at once spoil each other
-            mlflow.set_tracking_uri(address())
-            self.client = MlflowClient()
+            if not os.environ.get("MLFLOW_TRACKING_URI"):
+                settle()
+            self.client = MlflowClient(address(), registry_uri=address())  # not for the whole process, as `mlflow.set_tracking_uri` does
             stored = self.client.get_experiment_by_name(experiment)
-            local = address().startswith("sqlite:")
-            place = (files.state_folder() / "mlartifacts").as_uri() if local else None
-            self.experiment = stored.experiment_id if stored else self.client.create_experiment(experiment, place)
+            place = artifacts() if address().startswith("sqlite:") else None
+            self.experiment = stored.experiment_id if stored else self.client.create_experiment(experiment, place, KIND)
 
     def runs(self, filter_string: str) -> Iterator[Run]:
         token = None
@@ -74,6 +112,11 @@ class Store:
         tags = create.pop("tags", {}) | {tag: value}
         run = next(self.runs(f"tags.{tag} = '{value}'"), None)
         return run or self.client.create_run(self.experiment, tags=tags, **create)
+
+    def orphans(self, dvc_experiment: str) -> list[Run]:
+        """Executions of stages of a DVC experiment of this name that belong to none yet."""
+        found = self.runs(f"tags.dvc_experiment = '{dvc_experiment}' and tags.stage != 'experiment'")
+        return [run for run in found if PARENT not in run.data.tags]
 
     def log(self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
         """Send metrics, parameters and tags of a run in as few calls as MLflow's limits allow."""
@@ -113,34 +156,35 @@ class Mirror:
         tags = {name: str(start[name]) for name in ("stage", "dvc_experiment", "git_commit") if start.get(name)}
         run = self.store.run("journal", self.path.stem, run_name=start["name"], start_time=start["time_ms"], tags=tags)
         self.run_id = run.info.run_id
-        self.cells = {
-            c.data.tags["cell"]: c for c in self.store.runs(f"tags.`mlflow.parentRunId` = '{self.run_id}'") if "cell" in c.data.tags
-        }
+        self.cells = {c.data.tags["cell"]: c for c in self.store.runs(f"tags.`{PARENT}` = '{self.run_id}'") if "cell" in c.data.tags}
 
     def _send(self, events: list[dict]) -> None:
         of = lambda kind: [e for e in events if e["event"] == kind]  # noqa: E731
         metrics = [Metric(name, value, e["time_ms"], e["step"]) for e in of("metrics") for name, value in e["values"].items()]
         params = [Param(name, str(value)[:LONGEST_PARAM]) for e in of("params") for name, value in e["values"].items()]
-        outputs = [RunTag(f"output.{e['path']}", str(e["digest"])) for e in of("file") if e["role"] == "output"]
+        hashes = [RunTag(f"{e['role']}.{e['path']}", str(e["digest"])) for e in of("file")]
         notes = [RunTag("mlflow.note.content", e["text"]) for e in of("note")[-1:]]
-        self.store.log(self.run_id, metrics, params, outputs + notes)
-        inputs = [e for e in of("file") if e["role"] == "input" and e["digest"]]
-        if inputs:
-            self.store.client.log_inputs(self.run_id, [_dataset(e) for e in inputs])
+        self.store.log(self.run_id, metrics, params, hashes + notes)
+        images = [e for e in of("file") if e["role"] == "input" and e["digest"] and e["path"].startswith(IMAGES)]
+        if images:
+            self.store.client.log_inputs(self.run_id, [dataset_input(Path(e["path"]).parts[2], e["digest"]) for e in images])
         for cell in of("cell"):
             send_cell(self.store, self.run_id, cell, self.cells.get(cell["key"]))
 
 
-def _dataset(event: dict) -> DatasetInput:
-    return DatasetInput(Dataset(event["path"], event["digest"][:36], "local", event["path"]))
+def dataset_input(name: str, digest: str, split: str | None = None) -> DatasetInput:
+    """An image set, or one of its splits, as the input of a run."""
+    source = json.dumps({"uri": f"{IMAGES}{name}"})
+    return DatasetInput(Dataset(name, digest[:LONGEST_DIGEST], "local", source), [InputTag("mlflow.data.context", split)] if split else [])
 
 
 def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> None:
     """Send a cell as a child run, with its metrics by epoch; a run that arrived whole is left as it is.
 
     Args:
-        cell: key, params, history [(epoch, {metric: value})], time_ms. Values that are no numbers are not sent; where the history says
-            that the run has `diverged`, the run has a tag of that name: `tags.diverged = 'true'` finds all of them.
+        cell: key, params, history [(epoch, {metric: value})], time_ms of its end, seconds that it took, where they are known. Values that
+            are no numbers are not sent; where the history says that the run has `diverged`, the run has a tag of that name:
+            `tags.diverged = 'true'` finds all of them.
         run: the cell's run in the store, finished or begun; None where there is none.
     """
     if run is not None and run.info.status == "FINISHED":
@@ -148,9 +192,9 @@ def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> 
     time_ms, params = cell["time_ms"], cell["params"]
     if run is None:
         name = "-".join(str(value) for value in params.values())
-        tags = {"mlflow.parentRunId": parent, "cell": cell["key"], "kind": "cell"}
+        tags = {PARENT: parent, "cell": cell["key"], "kind": "cell"}
         tags |= {DIVERGED: "true"} if any(values.get(DIVERGED) for _, values in cell["history"]) else {}
-        run = store.client.create_run(store.experiment, time_ms, tags, name)
+        run = store.client.create_run(store.experiment, time_ms - round(1000 * cell.get("seconds", 0)), tags, name)
     metrics = [
         Metric(name, value, time_ms, epoch)
         for epoch, values in cell["history"]

@@ -108,6 +108,17 @@ def _gap(comparison: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Evidence:
     return over_seeds(comparison, statistics.paired(ours, theirs, ["seed"]))
 
 
+def ranking(results: Results) -> pd.DataFrame:
+    """The order in which the choosing half of the subsets, or the only subset, puts sources and numbers of blocks at the compared size:
+    target, source, blocks."""
+    rows = []
+    for target in results.targets:
+        of_size = at(results.last, target=target, size=results.size)
+        choosing, _ = halves(of_size)
+        rows += [(target, *setting) for setting in _ranked(of_size if choosing.empty else choosing, results)]
+    return pd.DataFrame(rows, columns=["target", "source", "blocks"])
+
+
 def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every second subset of each source model, which choose, and the others, which measure; of an odd number one more measures."""
     models = rows.groupby("seed")["source_model"].max().sort_index()  # of a source with several; the same subsets go to each source

@@ -16,7 +16,7 @@ from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
 from stages.lib.settings.fields import by_source
 from stages.studies.question import costs, figures, tables, under_attack, words
-from stages.studies.question.answers import answers, better_of_natural_and_robust
+from stages.studies.question.answers import answers, better_of_natural_and_robust, ranking
 
 FOLDER = Path(__file__).parent
 
@@ -48,7 +48,7 @@ def section(
             "costs": costs.costs_of(results, settings), "finetuning": costs.passes_of_fine_tuning(results),
         },
         words=words.in_words(results, given),
-        tables=made,
+        tables=made | {"ranking": ranking(results)},
         drawings=drawings,
         metrics=tables.metrics_of(results, made),
         plots=tables.plots_of(made),

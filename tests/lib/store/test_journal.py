@@ -250,3 +250,12 @@ def test_a_disk_that_takes_no_more_is_one_line():
     assert found.stderr.count("\n") == 1, found.stderr
     assert found.stderr.startswith("error: ")
     assert str(journal.folder()) in found.stderr
+
+
+def test_the_use_of_processors_is_that_of_the_family_with_those_that_have_ended():
+    _, before = journal._usage()
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    memory, after = journal._usage()
+    assert after - before > 0.2
+    assert memory > 1e7

@@ -1,16 +1,24 @@
 """Journals mirrored into real stores: SQLite, and an `mlflow server` over HTTP."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from stages import ui
 from stages.lib.errors import RunError
+from stages.lib.models import kept, staged
+from stages.lib.models.card import Card
+from stages.lib.networks import units
 from stages.lib.store import journal, tracking
 
 HISTORY = [(1, {"test_accuracy": 40.0, "train_loss": 2.0}), (11, {"test_accuracy": 60.0, "train_loss": 1.0})]
@@ -66,7 +74,7 @@ def written(status="FINISHED"):
     with journal.execution("finetune", "natural", "digits", settings={"lr": 0.1, "keep": {"blocks": [1]}}, inputs=[], outputs=[]) as record:
         record.metrics({"loss": 1.5}, 1)
         record.metrics({"loss": 0.5}, 2)
-        record.cell("ab" * 32, CELL, HISTORY)
+        record.cell("ab" * 32, CELL, HISTORY, seconds=2.5)
         if status == "FAILED":
             raise RunError("params.yaml: too much")
     return record.path
@@ -84,6 +92,7 @@ def test_a_stage_becomes_a_run_and_its_cells_children(store):
     assert parent.data.metrics["duration_s"] >= 0
     child = runs["natural-digits-1-100-20000000"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.info.end_time - child.info.start_time == 2500
     assert child.data.params == {name: str(value) for name, value in CELL.items()}
     history = store.client.get_metric_history(child.info.run_id, "test_accuracy")
     assert [(m.step, m.value) for m in history] == [(1, 40.0), (11, 60.0)]
@@ -129,13 +138,87 @@ def test_a_stage_that_failed_says_why(store):
 
 
 def test_inputs_and_outputs_are_there_with_their_hashes(store, sqlite):
-    (sqlite / "in.bin").write_bytes(b"in")
-    with journal.execution("upscale", "digits", settings={}, inputs=[sqlite / "in.bin"], outputs=[sqlite / "out.bin"]) as record:
-        (sqlite / "out.bin").write_bytes(b"out")
+    """Of the inputs, image sets are data sets in MLflow; weights are none."""
+    weights, images, out = Path("models/a.safetensors"), Path("data/images/digits"), Path("out.bin")
+    for path in (weights, images / "card.json"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"in")
+    with journal.execution("finetune", "natural", settings={}, inputs=[weights, images], outputs=[out]) as record:
+        out.write_bytes(b"out")
     tracking.mirror(store, record.path)
-    run = next(store.runs("tags.stage = 'upscale'"))
-    assert len(run.data.tags[f"output.{sqlite / 'out.bin'}"]) == 64
-    assert [given.dataset.name for given in run.inputs.dataset_inputs] == [str(sqlite / "in.bin")]
+    run = next(store.runs("tags.stage = 'finetune'"))
+    assert {name for name, value in run.data.tags.items() if len(value) == 64} == {f"input.{weights}", f"input.{images}", f"output.{out}"}
+    assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["digits"]
+
+
+def test_a_copy_of_the_repository_writes_into_itself(sqlite, tmp_path_factory, monkeypatch):
+    run = tracking.Store("one").run("journal", "x").info.run_id
+    tracking.Store("one").client.log_text(run, "before", "before.txt")
+    folder = tmp_path_factory.mktemp("moved") / "copy"
+    shutil.copytree(sqlite, folder)
+    before = sorted(sqlite.rglob("*"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    store = tracking.Store("one")
+    store.client.log_text(store.run("journal", "y").info.run_id, "after", "after.txt")
+    assert len(list((folder / "mlartifacts").rglob("after.txt"))) == 1
+    assert Path(store.client.get_run(run).info.artifact_uri.removeprefix("file://"), "before.txt").is_relative_to(folder)
+    assert sorted(sqlite.rglob("*")) == before
+
+
+def test_a_model_is_logged_once_and_its_best_is_registered_once(store, sqlite):
+    torch.manual_seed(0)
+    network = units.build("small_resnet", 10, [0.5] * 3, [0.25] * 3)
+    described = Card(
+        kind="finetuned", source="natural", dataset="digits", architecture="small_resnet", classes=list("0123456789"), image_size=16,
+        channels=1, crop=1.0, resolution=None, mean=[0.5] * 3, std=[0.25] * 3, threat=None, origin="", blocks="1", n_images=20, seed=0,
+        epochs=2, training={}, test_accuracy=50.0, n_test=10, images_sha256={"test": "ab" * 32}, cell="cd" * 8, code=None, torch="", sha256="",
+    )  # fmt: skip
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    folder, run = sqlite / "staged", store.run("journal", "x").info.run_id
+    kept.save(folder, described, weights)
+    (folder / "weights.safetensors").rename(folder / "0.safetensors")
+    np.save(folder / "sample.npy", np.zeros((1, 16, 16, 1), np.uint8))
+    (folder / "best.json").write_text('"digits"')
+    for _ in range(2):
+        staged.send(store, run, folder, sqlite / "no.csv", f"name-{store.experiment}")
+    data = {
+        "dataset_name": "digits",
+        "dataset_digest": ("ab" * 32)[: tracking.LONGEST_DIGEST],
+    }  # a server of MLflow 3.17 wants the digest, too
+    [model] = store.client.search_logged_models([store.experiment], "metrics.test_accuracy > 49", datasets=[data])
+    assert {metric.key: metric.value for metric in model.metrics} == {"test_accuracy": 50.0}
+    assert (model.source_run_id, model.tags["best"]) == (run, "digits")
+    [version] = store.client.search_model_versions(f"name = 'name-{store.experiment}-digits'")
+    assert version.source == f"models:/{model.model_id}"
+    assert {output.model_id for output in store.client.get_run(run).outputs.model_outputs} == {model.model_id}
+
+
+def test_the_address_of_the_table_is_printed_and_opened_where_there_is_a_display(server, sqlite, monkeypatch, capsys):
+    (sqlite / "params.yaml").write_text("track: {experiment: shown, models: all, register: null}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    opened = []
+    monkeypatch.setattr(ui.webbrowser, "open", opened.append)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    for display in ("", ":0"):
+        monkeypatch.setenv("DISPLAY", display)
+        ui.main("5000")
+    page = f"{server}/#/experiments/{tracking.Store('shown').experiment}/runs?workflowType=machine_learning"
+    assert capsys.readouterr().out.splitlines() == [f"MLflow: {page}"] * 2
+    assert opened == [page]
+
+
+def test_a_port_that_is_taken_or_none_is_one_line(sqlite):
+    (sqlite / "params.yaml").write_text("track: {experiment: shown, models: all, register: null}")
+    with socket.create_server((ui.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        for asked, said in (
+            (str(port), rf"port {port} of 127.0.0.1 is in use; .*make ui PORT={port + 1}"),
+            ("0", "PORT is '0'"),
+            ("x", "PORT is 'x'"),
+        ):
+            with pytest.raises(RunError, match=said):
+                ui.main(asked)
 
 
 def test_a_journal_is_mirrored_while_its_stage_lives(sqlite):

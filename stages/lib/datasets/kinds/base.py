@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.lib.datasets.sets import RAW
 from stages.lib.progress import bytes_bar
@@ -48,6 +48,13 @@ class Dataset(Settings, ABC):
     test: Count | None
     part: Part | None = None  # of its classes
     normalisation: Moments | None = None  # that published code normalises the set with
+    class_names: list[str] | None = None  # in the order of the labels
+
+    @model_validator(mode="after")
+    def _has_a_name_for_each_class(self) -> "Dataset":
+        if self.class_names is not None and self.classes is not None and len(self.class_names) != self.classes:
+            raise ValueError(f"{self.classes} names of classes, and class_names has {len(self.class_names)}")
+        return self
 
     @abstractmethod
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
@@ -64,6 +71,10 @@ class Dataset(Settings, ABC):
     @abstractmethod
     def native_size(self, image_size: int) -> int:
         """Pixels a side of the images that `read` gives."""
+
+    def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
+        """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""
+        return self.class_names
 
     @property
     def expected_images(self) -> int:

@@ -16,14 +16,13 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.lib.datasets.kinds.procedural import Glyphs, Procedural, Textures
+from stages.lib.datasets.kinds.procedural import LETTERS, Glyphs, Procedural, Textures
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
     "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
 )  # fmt: skip
-LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which are digits in some of the fonts
 CANVAS = 64  # pixels a side at which a letter is rasterised once, before it is warped
 SPLITS = ("train", "test", "test_decorrelated")  # the position of a name is part of its random stream
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
@@ -77,6 +78,11 @@ class Folder(Dataset):
                 except RunError as error:  # which names the folder that is about to go
                     raise RunError(str(error).replace(str(folder), shown)) from None
                 yield from pictures(root, listed, self, image_size, shown=f"{shown}/{root.relative_to(folder)}".removesuffix("/."))
+
+    def names_of_classes(self, split: str, x: Pictures, y: np.ndarray) -> list[str]:
+        """The names of their folders."""
+        above = 0 if self.test_fraction is not None else len(Path(self.splits[split]).parts)
+        return [Path(x.paths[first]).parts[above] for first in np.unique(y, return_index=True)[1]]
 
     def native_size(self, image_size: int) -> int:
         return image_size  # as images differ in size, they are decoded to the one that is asked for

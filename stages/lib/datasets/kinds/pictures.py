@@ -31,18 +31,19 @@ class Pictures:
         self, root: Path, paths: list[str], size: int, crop: float, channels: int, sha256: dict[str, str] | None, shown: str | None = None
     ):
         self.shape = (len(paths), size, size, channels)
-        self._root, self._paths, self._crop, self._sha256, self._shown = root, paths, crop, sha256, shown or str(root)
+        self.paths = paths
+        self._root, self._crop, self._sha256, self._shown = root, crop, sha256, shown or str(root)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def __getitem__(self, rows: slice | np.ndarray) -> "np.ndarray | Pictures":
         """The images of a slice, decoded; of an array of places, those that are decoded when they are asked for."""
         if isinstance(rows, np.ndarray):
             size, channels = self.shape[2:]
-            return Pictures(self._root, [self._paths[row] for row in rows], size, self._crop, channels, self._sha256, self._shown)
+            return Pictures(self._root, [self.paths[row] for row in rows], size, self._crop, channels, self._sha256, self._shown)
         with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
-            images = list(pool.map(self._decode, self._paths[rows]))
+            images = list(pool.map(self._decode, self.paths[rows]))
         return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
     def _decode(self, path: str) -> np.ndarray:  # [size, size, channels]

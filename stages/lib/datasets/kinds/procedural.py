@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
-from stages.lib.datasets.kinds.base import Dataset, Split
+from stages.lib.datasets.kinds.base import Dataset, Images, Split
 from stages.lib.datasets.sets import RAW, load, save
 from stages.lib.progress import bar
 from stages.lib.settings.fields import Count, Fraction, Real, Whole
 from stages.lib.settings.sections import DownloadSettings
+
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which are digits in some of the fonts
 
 
 class Procedural(Dataset):
@@ -58,6 +61,10 @@ class Glyphs(Procedural):
     def sizes(self) -> dict[str, int]:
         """Images of each split; that of `test_decorrelated` have a texture that is independent of the label."""
         return super().sizes() | {"test_decorrelated": self.test}
+
+    def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str]:
+        """The letters."""
+        return list(LETTERS[: self.classes])
 
 
 class Textures(Procedural):
