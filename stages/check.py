@@ -20,9 +20,9 @@ from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Fetched, File, Part, Random, Trained
-from stages.lib.settings.fields import OTHERS, by_source, is_by_source
+from stages.lib.settings.fields import LAST_SEED, OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
-from stages.lib.settings.sections import Params
+from stages.lib.settings.sections import DrawSubsetsSettings, Params
 from stages.lib.store import code, files, packed
 from stages.lib.store.journal import execution
 from stages.lib.store.tables import FINETUNED
@@ -78,8 +78,8 @@ def problems(settings: Params) -> list[str]:
         named = [name for name in values if name != OTHERS] if isinstance(values, dict) and is_by_source(values) else []
         wrong += params.unknown(f"finetune.{key}", named, params.entry_names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += _normalisation_problems(settings, datasets)
-    wrong += _size_problems(settings)
-    wrong += _attack_problems(settings)
+    wrong += _size_problems(settings) + _seed_problems(settings.draw_subsets)
+    wrong += _attack_problems(settings, sources) + _name_problems(settings)
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
@@ -159,14 +159,29 @@ def _normalisation_problems(settings: Params, datasets: dict[str, catalog.AnyDat
     ]
 
 
-def _attack_problems(settings: Params) -> list[str]:
+def _name_problems(settings: Params) -> list[str]:
+    """Names that some file systems take for one: those that differ in capitals alone."""
+    wrong = []
+    for key in ("datasets", "models", "experiments"):
+        first: dict[str, str] = {}
+        for name in getattr(settings, key):
+            if (other := first.setdefault(name.casefold(), name)) != name:
+                wrong.append(
+                    f"{PARAMS}: {key}: {name!r} and {other!r} differ in capitals alone; allowed: names whose folders differ everywhere"
+                )
+    return wrong
+
+
+def _attack_problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     """Balls that are wider than the range of pixels."""
     widest = {norm.name: norm.diameter(3 * settings.upscale.image_size**2) for norm in all_norms()}
     radii = settings.evaluate_robustness
-    balls = [(f"evaluate_robustness.{norm}", norm, eps) for norm in radii.norms for eps in radii.radii(norm)]
-    balls += [(f"{key}.eps", ball.norm, ball.eps) for key, ball in _balls_of_experiments(settings)]
+    balls = [(f"{PARAMS}: evaluate_robustness.{norm}", norm, eps) for norm in radii.norms for eps in radii.radii(norm)]
+    balls += [(f"{PARAMS}: {key}.eps", ball.norm, ball.eps) for key, ball in _balls_of_experiments(settings)]
+    threats = {name: getattr(sources.get(name), "threat", None) for name in settings.models}
+    balls += [(f"{MODEL_CATALOG}: {name}.threat.eps", threat.norm, threat.eps) for name, threat in threats.items() if threat]
     return [
-        f"{PARAMS}: {key} is {eps:g}, beyond the range of pixels; "
+        f"{key} is {eps:g}, beyond the range of pixels; "
         f"allowed: 0 to {widest[norm]:.4g}, the greatest distance of two images of upscale.image_size in {norm}"
         for key, norm, eps in balls
         if eps > widest[norm]
@@ -186,6 +201,13 @@ def _part_problems(name: str, path: Path, part: Part | None, classes: int | None
     return [
         f"{path}: {name}.part.of is {part.of}, and {classes} classes cannot be split so; allowed: 2 to {classes // 2} parts of two or more"
     ]
+
+
+def _seed_problems(subsets: DrawSubsetsSettings) -> list[str]:
+    """Seeds of subsets beyond those that NumPy takes."""
+    last = subsets.first_seed + subsets.seed_step * (max(subsets.n_seeds.values()) - 1)
+    allowed = f"first_seed, seed_step and n_seeds whose last seed is at most {LAST_SEED}"
+    return [f"{PARAMS}: draw_subsets: the last seed is {last}; allowed: {allowed}"] if last > LAST_SEED else []
 
 
 def _size_problems(settings: Params) -> list[str]:

@@ -17,7 +17,7 @@ import pandas as pd
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES
 from stages.lib.networks import sources
-from stages.lib.runs import missing
+from stages.lib.runs import experiments, missing
 from stages.lib.runs.attacked import CHECKING, WORK, AttackedNetwork, Evaluation, evaluations_of, networks_of
 from stages.lib.settings import params
 from stages.lib.store import cells, files
@@ -32,9 +32,17 @@ def main(source: str) -> None:
     with execution("evaluate_robustness", source, settings=settings.model_dump(), inputs=inputs, outputs=[out]) as journal:
         journal.params({"source": source})
         evaluations = evaluations_of(networks, settings.norms, settings, compared)
-        missing.compute(f"evaluate_robustness@{source}", "robustness", {asked.key: asked for asked in evaluations}, compute,
-                        settings=params.section("grid"), preload=list(WORK.values()), unit="attack")  # fmt: skip
+        missing.compute(
+            f"evaluate_robustness@{source}", "robustness", {asked.key: asked for asked in evaluations}, compute, unit="attack",
+            settings=params.section("grid"), preload=list(WORK.values()), inputs=lambda: open_inputs(evaluations),
+        )  # fmt: skip
         save(out, evaluations, journal)
+
+
+def open_inputs(evaluations: list[Evaluation]) -> None:
+    """Compare what the attacks read with the hashes in their keys, once, before workers read it."""
+    networks, others = [asked.network for asked in evaluations], [asked.other for asked in evaluations if asked.other]
+    experiments.open_inputs([one.source for one in [*networks, *others]], [network.dataset for network in networks])
 
 
 def compute(asked: Evaluation) -> None:

@@ -41,7 +41,7 @@ def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
     """Compute the cells that the store does not hold; a cell that fails stops no other, and is listed at the end.
 
     Raises:
-        RunError: names each cell that failed, and why.
+        RunError: says how many cells failed, and why.
     """
     absent = [grid.missing(plan.cells, {cell.key for cell in plan.with_weights}, log) for plan in plans]
     total, computed = sum(len(plan.cells) for plan in plans), sum(map(len, absent))

@@ -14,7 +14,7 @@ from PIL import Image
 from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.datasets.kinds.base import Dataset, Images
-from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, classes_of, n_classes, only
+from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, classes_of, digest_of, n_classes, only, paths_of
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.settings import params
@@ -63,11 +63,12 @@ def write(name: str, split: str, x: Images, y: np.ndarray, size: int, counts: np
     """Write a split, and add the pixel values of the training images to `counts` (int64 [channels, 256])."""
     folder, shape = IMAGES / name, (len(x), size, size, x.shape[-1])
     chunks = resized(x, size, f"{name}: {split}")
+    of_x, of_y = paths_of(folder, split)
     digests = [
-        files.write_array(folder / f"{split}_x.npy", shape, np.uint8, counted(chunks, counts) if split == "train" else chunks),
-        files.save_array(folder / f"{split}_y.npy", y),
+        files.write_array(of_x, shape, np.uint8, counted(chunks, counts) if split == "train" else chunks),
+        files.save_array(of_y, y),
     ]
-    return SplitCard(n=len(x), sha256=files.digest_of(digests))
+    return SplitCard(n=len(x), sha256=digest_of(digests))
 
 
 def resized(x: Images, size: int, title: str) -> Iterator[np.ndarray]:

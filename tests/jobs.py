@@ -30,8 +30,10 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_ROOT", str(folder))
     rng = np.random.default_rng(0)
-    for split, n in (("train", 40), ("test", 20)):
+    hashes = tuple(
         sets.save(sets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
+        for split, n in (("train", 40), ("test", 20))
+    )
     torch.manual_seed(0)
     files.write_tensors(folder / "source.safetensors", units.build("small_resnet", 7, [0.5] * 3, [0.25] * 3).state_dict())
     return Job(
@@ -46,9 +48,9 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         False,
         False,
         None,
-        "aa",
+        files.sha256_of(folder / "source.safetensors"),
         str(folder / "source.safetensors"),
-        ("bb", "cc"),
+        hashes,
     )
 
 

@@ -34,9 +34,10 @@ def prepare(folder: Path) -> None:
     from stages.lib.store import files
 
     rng = np.random.default_rng(0)
+    splits = {}
     for split, n in (("train", 40), ("test", 20)):
-        sets.save(folder / sets.IMAGES / "noise", split, rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 4)
-    splits = {split: {"n": n, "sha256": split} for split, n in (("train", 40), ("test", 20))}
+        x = rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+        splits[split] = {"n": n, "sha256": sets.save(folder / sets.IMAGES / "noise", split, x, np.arange(n) % 4)}
     images = sets.DatasetCard(
         name="noise", classes=4, channels=3, image_size=16, stored_size=16, mean=[0.5] * 3, std=[0.25] * 3, splits=splits
     )
@@ -117,12 +118,14 @@ def activations() -> Work:
 
 def _evaluation(name: str) -> Work:
     from stages import evaluate_robustness
+    from stages.lib.datasets import sets
     from stages.lib.networks import sources
     from stages.lib.runs.attacked import AttackedNetwork, Evaluation, OtherNetwork
 
     def asked() -> Evaluation:
         network = AttackedNetwork(sources.pretrained_of(sources.card_of("src")), "noise")
-        other = OtherNetwork(network.source, own_head=False, train="train") if name == "checks" else None
+        train = sets.card_of("noise").splits["train"].sha256
+        other = OtherNetwork(network.source, own_head=False, train=train) if name == "checks" else None
         return Evaluation(network, "linf", name, [MEASURED["attacks"]["pgd20"]], [0.0, 0.03], 8, 4, other)
 
     return Work(lambda: asked().key, lambda: evaluate_robustness.compute(asked()), asked().module)

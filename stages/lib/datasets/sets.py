@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib.errors import RunError
-from stages.lib.store import files
+from stages.lib.store import files, verified
 
 if TYPE_CHECKING:  # what reads images needs no settings
     from stages.lib.settings.catalog import Part
@@ -57,17 +57,47 @@ def card_of(name: str) -> DatasetCard:
         raise RunError(f"{path}: no card of a dataset ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
 
-def load(name: str, split: str, folder: Path = IMAGES) -> tuple[np.ndarray, np.ndarray]:
+def load(name: str, split: str, sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """One split, x: uint8 [n, stored_size, stored_size, channels], memory-mapped, and y: int64 [n].
 
+    Args:
+        sha256: of images and labels, as the key of the result holds it; None: that of the card, of which keys are made.
+
     Raises:
-        RunError: when it is missing or damaged.
+        RunError: when it is missing, damaged, or not the one of that hash.
     """
-    x, y = (folder / name / f"{split}_{array}.npy" for array in "xy")
+    folder = IMAGES / name
+    if sha256 is None:
+        splits = card_of(name).splits
+        if split not in splits:
+            raise RunError(f"{folder}: has no split {split}; its card lists: {', '.join(splits) or 'none'}")
+        sha256 = splits[split].sha256
+    x, y = read(folder, split)
+    if digest_of([verified.sha256_of(path) for path in paths_of(folder, split)]) != sha256:
+        raise RunError(
+            f"{folder}: {split}_x.npy or {split}_y.npy was damaged or changed: their sha256 is not that of the card; "
+            f"`dvc repro upscale@{name}` makes them again"
+        )
+    return x, y
+
+
+def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """One split of a folder as it is on disk, compared with no hash; raises RunError when it is missing or damaged."""
+    x, y = paths_of(folder, split)
     try:
         return np.load(x, mmap_mode="r"), np.load(y)
-    except (FileNotFoundError, ValueError, EOFError) as error:
-        raise RunError(f"{folder / name}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:  # SyntaxError: NumPy's reading of a damaged header
+        raise RunError(f"{folder}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
+
+
+def paths_of(folder: Path, split: str) -> tuple[Path, Path]:
+    """The files of a split's images and of its labels."""
+    return folder / f"{split}_x.npy", folder / f"{split}_y.npy"
+
+
+def digest_of(hashes: list[str]) -> str:
+    """The hash of a split, of those of the files of its images and of its labels."""
+    return files.digest_of(hashes)
 
 
 def classes_of(part: "Part", classes: int) -> np.ndarray:  # int64, rising
@@ -90,19 +120,18 @@ def only(part: "Part | None", classes: int, y: np.ndarray) -> tuple[np.ndarray, 
     return places, np.searchsorted(kept, y[places])
 
 
-def load_part(name: str, split: str, part: "Part | None") -> tuple[np.ndarray, np.ndarray]:
+def load_part(name: str, split: str, part: "Part | None", sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """One split, as `load` gives it; with a part, only the images of its classes, in memory, with labels counted anew from 0."""
-    x, y = load(name, split)
+    x, y = load(name, split, sha256)
     if part is None:
         return x, y
     places, labels = only(part, card_of(name).classes, y)
     return x[places], labels
 
 
-def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Write one split as `load` reads it."""
-    files.save_array(folder / f"{split}_x.npy", x)
-    files.save_array(folder / f"{split}_y.npy", y)
+def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> str:
+    """Write one split as `read` reads it; returns its hash."""
+    return digest_of([files.save_array(path, array) for path, array in zip(paths_of(folder, split), (x, y), strict=True)])
 
 
 def stratified_split(y: np.ndarray, n_train: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

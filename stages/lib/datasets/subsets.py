@@ -3,11 +3,15 @@
 The number of images and the seed identify a subset, in tables as in cells. `draw_subsets` draws them.
 """
 
+import re
+import zlib
 from collections import Counter
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+from stages.lib.errors import RunError
 from stages.lib.settings import params
 from stages.lib.settings.sections import DrawSubsetsSettings
 
@@ -19,8 +23,22 @@ def path_of(target: str) -> Path:
 
 
 def load(target: str) -> dict[str, np.ndarray]:
-    """Places of images among the target's training images, int64 [n_images], by the name of the subset."""
-    return dict(np.load(path_of(target)))
+    """Places of images among the target's training images, int64 [n_images], by the name of the subset.
+
+    Raises:
+        RunError: when the file is missing or damaged; each of its arrays has a checksum.
+    """
+    path, again = path_of(target), f"run `dvc repro draw_subsets@{target}` to make it again"
+    try:
+        drawn = dict(np.load(path))
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; {again}") from None
+    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, SyntaxError, BadZipFile, zlib.error) as error:
+        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); {again}") from None
+    for name, places in drawn.items():
+        if not re.fullmatch(r"\d+_\d+", name) or places.dtype != np.int64 or places.shape != (size_and_seed_of(name)[0],):
+            raise RunError(f"{path}: {name} is no subset; allowed: int64 [n_images] under <n_images>_<seed>; {again}")
+    return drawn
 
 
 def name_of(n_images: int, seed: int) -> str:

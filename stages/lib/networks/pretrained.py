@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.lib.errors import RunError
-from stages.lib.store import files
+from stages.lib.store import files, verified
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def check(path: str, sha256: str, source: str) -> None:
+    """Raises RunError when a file of weights is not the one that the card of its source, and so the key, speaks of."""
+    verified.check(Path(path), sha256, "its card", f"run `dvc repro source@{source}` to make it again")
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,12 @@ class Pretrained:
 
     def tensors(self) -> "dict[str, Tensor]":
         """Raises RunError when the weights are not those of the source's card."""
-        path = Path(self.weights)
-        if not path.is_file() or files.sha256_of(path) != self.sha256:
-            raise RunError(f"{path}: its sha256 is not that of its card; run `dvc repro source@{self.name}` to make it again")
-        return files.read_tensors(path)
+        self.check()
+        return files.read_tensors(Path(self.weights))
+
+    def check(self) -> None:
+        """Raises RunError when the weights are not those of the source's card."""
+        check(self.weights, self.sha256, self.name)
 
     def network(self) -> "nn.Sequential":
         """The source in eval mode."""

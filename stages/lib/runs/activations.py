@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.lib.runs import deciding
 from stages.lib.runs.jobs import Job, Split, Stored
-from stages.lib.store import cells, files
+from stages.lib.store import cells, files, verified
 
 ABANDONED_S = 3600.0  # an unfinished file to which nothing was written for so long has lost its process
 
@@ -37,8 +37,8 @@ class Entry:
 
     @property
     def stored(self) -> Stored:
-        """The record of the entry that is sent to a worker."""
-        return Stored(self.path, self.rows)
+        """The record of an entry that is kept, as it is sent to a worker."""
+        return Stored(self.path, self.rows, (cells.load("activations", self.key) or {}).get("sha256", ""))
 
     def n_rows(self, n: int) -> int:
         """Number of images that the entry holds; n: those of the split."""
@@ -74,11 +74,14 @@ def is_kept(wanted: Entry) -> bool:
     record = cells.load("activations", wanted.key)
     if record is None:
         return False
-    if not wanted.path.is_file() or files.sha256_of(wanted.path) != record["sha256"]:
+    try:
+        os.utime(wanted.path)  # before it is hashed: what is remembered of a file holds until its times change
+        whole = verified.sha256_of(wanted.path) == record["sha256"]
+    except FileNotFoundError:
+        whole = False
+    if not whole:
         cells.discard("activations", wanted.key)
-        return False
-    os.utime(wanted.path)
-    return True
+    return whole
 
 
 def keep(wanted: Entry, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
+from stages.lib.networks import pretrained
 from stages.lib.runs import activations, grid
 from stages.lib.runs.activations import Entry
 from stages.lib.runs.grid import Cell, Plan
@@ -37,6 +38,11 @@ def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iter
 def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: int) -> Iterator[tuple[Cell, Exception | None]]:
     """Compute the absent cells of one plan; limit: bytes on disk for frozen activations."""
     wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
+    try:
+        open_inputs(plan.job)
+    except RunError as error:
+        yield from ((cell, error) for cell in absent)
+        return
     begun = [batch for batch in grid.batches(plan.cells) if any(cell.key in wanted for cell in batch)]
     entries = keep_activations(plan, {batch[0].blocks for batch in begun}, workers, limit)
     batches = [
@@ -53,6 +59,14 @@ def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: 
                 yield request.cell, error
 
 
+def open_inputs(job: Job) -> None:
+    """Compare weights and images with their hashes, once, before workers read them; raises RunError where one differs."""
+    if job.source_sha256:
+        pretrained.check(job.weights, job.source_sha256, job.source)
+    for split, sha256 in zip(("train", "test"), job.target_sha256, strict=True):
+        sets.load(job.target, split, sha256)
+
+
 def cost(batch: Batch) -> tuple[float, int]:
     """Rough cost of a batch, to begin with the most expensive one, so that no worker is left with it."""
     first = batch.requests[0].cell
@@ -63,7 +77,7 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     """Keep frozen activations that are identical in all runs, the smallest first, up to the limit in bytes; returns the kept entries."""
     activations.sweep()
     job = plan.job
-    n = {split: len(sets.load(job.target, split)[1]) for split in ("train", "test")}
+    n = {split: len(sets.load(job.target, split, job.target_sha256[split == "test"])[1]) for split in ("train", "test")}
     wanted = [entry for b in sorted(blocks - {"all"}) for entry in entries_of(job, b, plan.cells, plan.drawn, n)]
     kept = [entry for entry in wanted if activations.is_kept(entry)]
     shapes = {}

@@ -1,20 +1,20 @@
 """Runs of the experiments of papers: the settings of a run, its key in the cell store, and the table of all runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from stages.lib.datasets.sets import card_of
+from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.networks.sources import card_of as card_of_source
 from stages.lib.networks.sources import pretrained_of
 from stages.lib.runs import deciding, missing
 from stages.lib.settings import params
 from stages.lib.settings.catalog import Part
-from stages.lib.store import cells, files
+from stages.lib.store import cells, files, verified
 from stages.lib.store.journal import Journal
 from stages.lib.store.tables import CORRECT, EXPERIMENT_IMAGES, EXPERIMENT_RUNS, IMAGE
 
@@ -72,6 +72,7 @@ class Assignment:
     run: Run
     source: Pretrained
     stored: Path | None  # the file for this run that `prepare` of `compute` has made
+    stored_sha256: str | None = None
 
     def __str__(self) -> str:
         return str(self.run)
@@ -88,12 +89,15 @@ def compute(
             path of its file by the key of a run.
 
     Raises:
-        RunError: lists the runs that failed; the others are kept.
+        RunError: says how many runs failed, and why; the others are kept.
     """
-    lacking = [run for run in runs if cells.load(experiment, run.key) is None]
-    stored = prepare(lacking) if lacking and prepare is not None else {}
     sources = {name: pretrained_of(card_of_source(name)) for name in dict.fromkeys(run.source for run in runs)}
-    tasks = {run.key: Assignment(run, sources[run.source], stored.get(run.key)) for run in runs}
+    lacking = [run for run in runs if cells.load(experiment, run.key) is None]
+    if lacking:
+        open_inputs([sources[run.source] for run in lacking], [run.target for run in lacking])
+    stored = prepare(lacking) if lacking and prepare is not None else {}
+    hashes = {path: verified.sha256_of(path) for path in dict.fromkeys(stored.values())}
+    tasks = {run.key: Assignment(run, sources[run.source], path, hashes.get(path)) for run in runs for path in [stored.get(run.key)]}
 
     def ended(done: Assignment) -> None:
         run = done.run
@@ -104,6 +108,15 @@ def compute(
         f"experiment@{experiment}", experiment, tasks, _work, settings=params.section("grid"), preload=preload, unit="run", ended=ended
     )
     write(experiment, runs, out)
+
+
+def open_inputs(sources: Iterable[Pretrained], targets: Iterable[str]) -> None:
+    """Compare sources and image sets with their hashes, once, before workers read them; raises RunError where one differs."""
+    for source in dict.fromkeys(sources):
+        source.check()
+    for target in dict.fromkeys(targets):
+        for split in card_of(target).splits:
+            load(target, split)
 
 
 def write(experiment: str, runs: list[Run], out: Path) -> None:
@@ -127,5 +140,7 @@ def write(experiment: str, runs: list[Run], out: Path) -> None:
 
 def _work(assigned: Assignment) -> None:
     """In a worker: compute a run and keep its values and tensors."""
+    if assigned.stored is not None and assigned.stored_sha256 is not None:
+        verified.check(assigned.stored, assigned.stored_sha256, "this run's key", "run again: it is computed anew")
     values, tensors = import_module(assigned.run.module).compute(assigned.run, assigned.source, assigned.stored)
     cells.save(assigned.run.experiment, assigned.run.key, {"values": values}, tensors)

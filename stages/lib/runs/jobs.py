@@ -1,10 +1,12 @@
-"""Records of fine-tuning runs that are sent to workers; this module imports neither torch nor the store."""
+"""Records of fine-tuning runs that are sent to workers; this module does not import torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from stages.lib.store import verified
 
 if TYPE_CHECKING:
     from stages.lib.runs.grid import Cell
@@ -50,9 +52,12 @@ class Stored:
 
     path: Path
     rows: np.ndarray | None  # places of the images in the split, rising; None: all
+    sha256: str  # of the file
 
     def load(self) -> np.ndarray:
-        """Memory-mapped, float32 [rows, ..., C]; raises FileNotFoundError when the file was removed meanwhile."""
+        """Memory-mapped, float32 [rows, ..., C]; raises FileNotFoundError when the file was removed or changed meanwhile."""
+        if verified.sha256_of(self.path) != self.sha256:
+            raise FileNotFoundError(self.path)
         return np.load(self.path, mmap_mode="r")
 
     def places(self, subset: np.ndarray) -> np.ndarray:

@@ -6,13 +6,15 @@ from typing import Any
 from stages.lib.errors import RunError
 from stages.lib.progress import bar, log
 from stages.lib.settings.sections import GridSettings
-from stages.lib.store import cells
+from stages.lib.store import cells, files
 from stages.lib.workers import executors
+
+MOST_SHOWN = 3  # causes in an error, and pieces of each
 
 
 def compute(
     title: str, kind: str, tasks: dict[str, Any], function: Callable[[Any], None], *, settings: GridSettings, preload: Sequence[str],
-    unit: str, ended: Callable[[Any], None] = lambda task: None,
+    unit: str, ended: Callable[[Any], None] = lambda task: None, inputs: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Run `function` on each task whose key the store lacks.
 
@@ -22,11 +24,14 @@ def compute(
         function: keeps its result under the key.
         preload: modules that the workers need.
         ended: called with each task as it ends well.
+        inputs: called first, where a task is to be run: opens what the tasks read, so that a damaged input is found before any work.
 
     Raises:
-        RunError: names each task that failed, and why.
+        RunError: says how many tasks failed, and why.
     """
     absent = [task for key, task in tasks.items() if cells.load(kind, key, log) is None]
+    if absent:
+        inputs()
     with executors.workers(settings, preload) as workers:
         outcomes = ((task, error) for task, _, error in workers.run_all(function, absent))
         follow(title, len(tasks), absent, outcomes, unit=unit, ended=ended)
@@ -45,7 +50,7 @@ def follow(
         ended: called with each piece as it ends well.
 
     Raises:
-        RunError: names each piece that failed, and why.
+        RunError: says how many pieces failed, and why.
     """
     failed: dict[Any, Exception] = {}
     with bar(title=title, total=total, unit=unit) as progress:
@@ -56,6 +61,30 @@ def follow(
                 ended(piece)
             else:
                 failed[piece] = error
-    if failed:  # in the order of the pieces, whichever ended first
-        told = "; ".join(f"{piece}: {failed[piece]}" for piece in absent if piece in failed)
-        raise RunError(f"{title}: {len(failed)} of {total} {unit}s failed; the others are kept. {told}")
+    if failed:
+        in_order = [(str(piece), str(failed[piece]) or type(failed[piece]).__name__) for piece in absent if piece in failed]
+        raise RunError(f"{title}: {len(failed)} of {total} {unit}s failed; the others are kept. {told(title, in_order)}")
+
+
+def told(title: str, failed: list[tuple[str, str]]) -> str:
+    """The causes of failures, each with the first pieces that it struck; where that leaves any out, all are in a file that is named.
+
+    Args:
+        failed: pieces and causes, in the order of the pieces, whichever ended first.
+    """
+    by_cause: dict[str, list[str]] = {}
+    for piece, cause in failed:
+        by_cause.setdefault(cause, []).append(piece)
+    lines = [f"{'; '.join(_first(pieces))}: {cause}" for cause, pieces in list(by_cause.items())[:MOST_SHOWN]]
+    if len(by_cause) <= MOST_SHOWN and all(len(pieces) <= MOST_SHOWN for pieces in by_cause.values()):
+        return "; ".join(lines)
+    whole = files.state_folder() / ".runs" / f"{title}.failed.txt"
+    try:
+        files.write_bytes(whole, "".join(f"{piece}: {cause}\n" for piece, cause in failed).encode())
+    except RunError:
+        return "; ".join(lines)  # where nothing can be written, that is a cause which stands here
+    return f"{'; '.join(lines)}; all of them: {whole}"
+
+
+def _first(pieces: list[str]) -> list[str]:
+    return pieces if len(pieces) <= MOST_SHOWN else [*pieces[:MOST_SHOWN], f"and {len(pieces) - MOST_SHOWN} more"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.lib.datasets.sets import card_of
+from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
 from stages.lib.networks import devices, units
 from stages.lib.progress import bar, log
@@ -68,6 +68,7 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
     if not lacking:
         return
     source, settings = lacking[0].source, lacking[0].settings
+    load(settings.dataset, "train")  # compared with its hash once, before workers read it
 
     def ended(training: Training) -> None:
         for epoch, values in enumerate(cells.load("source", training.key)["history"], start=1):

@@ -15,6 +15,7 @@ from stages.lib.settings.fields import (
     Percent,
     Positive,
     Real,
+    Seed,
     Settings,
     Sha256Start,
     Whole,
@@ -36,7 +37,7 @@ class Part(Settings):
 
     of: Annotated[Count, Field(ge=2)]
     number: Whole  # from 0
-    seed: Whole = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> "Part":
@@ -66,7 +67,7 @@ class Trained(Source):
     dataset: Name
     part: Part | None = None  # of the classes of the dataset
     threat: Threat | None
-    seeds: OneOrMore[Whole]  # of its models, of which params.yaml: source.n_models says how many are trained
+    seeds: OneOrMore[Seed]  # of its models, of which params.yaml: source.n_models says how many are trained
     published_accuracy: Percent | None = None  # on the test split, of a model of this architecture, data and threat
 
     def model_seeds(self, n_models: int) -> list[int | None]:

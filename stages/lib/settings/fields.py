@@ -17,6 +17,11 @@ def _number(value: object) -> object:
     return value
 
 
+def bounded(most: int, least: int = 1) -> Any:
+    """The type of an integer from `least` to `most`."""
+    return Annotated[int, Field(strict=True, ge=least, le=most)]
+
+
 def unique(values: list) -> list:
     """The list as it is; raises ValueError where a value is in it twice."""
     repeated = [v for i, v in enumerate(values) if v in values[:i]]
@@ -25,8 +30,13 @@ def unique(values: list) -> list:
     return values
 
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
+MOST = 1_000_000_000  # of anything that is counted: far above what computes, and far below what overflows
+MOST_PIXELS = 2048  # a side of an image, which takes 50 MB then as the input of a network
+LAST_SEED = 2**32 - 1  # that NumPy's RandomState takes
+
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=LAST_SEED)]
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Positive = Annotated[Real, Field(gt=0)]
@@ -35,7 +45,8 @@ Percent = Annotated[Real, Field(ge=0, le=100)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Sha256Start = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]  # the first digits, where no more is published
 Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: DVC would read it as a path into a section
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+"""A name that files and stages are called by; it has no dot, which DVC would read as a path into a section."""
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no slash: it stays in its folder
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
 Size = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]  # images of a subset; all: the whole training set

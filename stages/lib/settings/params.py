@@ -6,6 +6,7 @@ before any other stage runs.
 """
 
 import difflib
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
@@ -24,6 +25,9 @@ PARAMS = Path("params.yaml")
 DATA_CATALOG = Path("data/catalog.yaml")
 MODEL_CATALOG = Path("models/catalog.yaml")
 MOST_SHOWN = 16  # names in a line that says what is allowed
+MOST_VALUES = 100_000  # of a file, once its aliases are written out
+LONGEST_SHOWN = 200  # letters of a value that is not allowed
+KINDS = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", bytes: "binary data", set: "a set"}
 
 
 class SettingsError(RunError):
@@ -78,15 +82,31 @@ def read_yaml(path: Path) -> dict:
         content = _loaded(path.read_text())
     except FileNotFoundError:
         raise SettingsError(f"{path}: the file is missing") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise SettingsError(f"{path}: is empty; allowed: keys with values")
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: holds {type(content).__name__}; allowed: keys with values")
+        raise SettingsError(f"{path}: holds {KINDS[type(content)]}; allowed: keys with values")
     return deepcopy(content)  # the text is parsed once, and a caller may change what it gets
 
 
-class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # a tenth of the time, where libyaml is there
-    """A loader that refuses a key that is there twice, as YAML would silently take the last one."""
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where libyaml is there
+
+
+class _Strict(_Loader):
+    """A loader that refuses a key that is there twice, of which YAML would silently take the last, and aliases that multiply.
+
+    A date is text, as no setting is one.
+    """
+
+    yaml_constructors = _Loader.yaml_constructors | {"tag:yaml.org,2002:timestamp": _Loader.construct_yaml_str}
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _expanded(node, {}) > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, f"its aliases make more than {MOST_VALUES} values", node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -98,9 +118,18 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # a tenth of 
         return super().construct_mapping(node, deep)
 
 
+def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node holds once its aliases are written out: infinitely many where one stands within itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts if isinstance(part, yaml.Node))
+    return known[id(node)]
+
+
 @lru_cache(maxsize=8)  # a catalog is read again for each of its entries
 def _loaded(text: str) -> object:
-    return yaml.load(text, _UniqueKeys)
+    return yaml.load(text, _Strict)
 
 
 def parse(kind: Any, content: object, path: Path | Callable[[tuple], Path], prefix: str = "") -> Any:
@@ -127,8 +156,25 @@ def _explain(error: dict, prefix: str, kind: Any, content: object) -> str:
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
         return f"{key} is no known key; allowed: {choices(str(place[-1]), _siblings(kind, error['loc'][:-1]))}"
-    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input should ")
-    return f"{key} is {error['input']!r}; allowed: {allowed}"
+    return f"{key} is {_shown(error['input'])}; allowed: {_allowed(error)}"
+
+
+def _allowed(error: dict) -> str:
+    """What one of pydantic's errors says that is allowed; it names no type of the code."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "union_tag_not_found":
+            return f"keys with values, of which {context['discriminator']} says what it is"
+        case "union_tag_invalid":
+            return f"as its {context['discriminator'].strip(chr(39))}: {context['expected_tags']}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "keys with values"
+    return error["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input should ")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} and so on"
 
 
 def _written(place: tuple, content: object) -> list[str | int]:

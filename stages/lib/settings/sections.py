@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
+    MOST_PIXELS,
     Blocks,
     BySize,
     BySource,
@@ -16,9 +17,11 @@ from stages.lib.settings.fields import (
     OneOrMore,
     Positive,
     Real,
+    Seed,
     Settings,
     Size,
     Whole,
+    bounded,
     unique,
 )  # fmt: skip
 from stages.lib.settings.robustness import EvaluateRobustnessSettings
@@ -30,14 +33,14 @@ class DownloadSettings(Settings):
 
 
 class UpscaleSettings(Settings):
-    image_size: Annotated[int, Field(strict=True, ge=8)]
+    image_size: bounded(MOST_PIXELS, 8)
     store: Literal["native", "upscaled"]
 
 
 class DrawSubsetsSettings(Settings):
     n_images: OneOrMore[Size]
-    n_seeds: BySize[Count]
-    first_seed: Whole
+    n_seeds: BySize[bounded(10_000)]
+    first_seed: Seed
     seed_step: Count
     method: Literal["choice", "covering"]
 
@@ -71,7 +74,7 @@ class Piecewise(Settings):
 
 class SourceSettings(Settings):
     dataset: Name
-    n_models: Count
+    n_models: bounded(1000)
     epochs: Count
     batch_size: Count
     lr: Positive
@@ -81,7 +84,7 @@ class SourceSettings(Settings):
     schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
     augmentation: Literal["none", "resized_crop", "crop_flip"]
     mixed_precision: bool
-    processes: Count | Literal["gpus"]
+    processes: bounded(1024) | Literal["gpus"]
     attack: TrainingAttack
 
 
@@ -106,7 +109,7 @@ class FinetuneSettings(Settings):
     augmentation: Literal["none", "published"]
     augment_grey: bool
     mixed_precision: bool
-    resolution: Annotated[int, Field(strict=True, ge=1)] | None
+    resolution: bounded(MOST_PIXELS) | None
     keep: KeptWeights
 
 
@@ -123,7 +126,7 @@ class ReportSettings(Settings):
 
 
 class TrackSettings(Settings):
-    experiment: Annotated[str, Field(min_length=1)]
+    experiment: Annotated[str, Field(min_length=1, max_length=256)]
     models: Literal["best", "all"]  # which of the fine-tuned models that are kept are sent
     registered: Annotated[Name | None, Field(alias="register")]  # the best of each target, as <register>-<target>
 
@@ -133,8 +136,8 @@ class GridSettings(Settings):
 
     executor: Literal["local", "ray"]
     address: str | None
-    workers: Count | None
-    per_gpu: Count
+    workers: bounded(1024) | None
+    per_gpu: bounded(64)
     cache_gib: NotNegative
 
 

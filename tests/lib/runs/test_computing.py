@@ -62,7 +62,7 @@ def uncached(job, cell):
         def forward(self, x):
             return self.trained(self.frozen(x))
 
-    (train_x, train_y), (test_x, test_y) = (sets.load("noise", split) for split in ("train", "test"))
+    (train_x, train_y), (test_x, test_y) = (sets.read(sets.IMAGES / "noise", split) for split in ("train", "test"))
     inputs = finetuning.Inputs(np.array(train_x), train_y, np.array(test_x), test_y)
     subset = SUBSETS[cell.subset]
     return list(finetuning.finetune(Whole(), inputs, subset, epochs=3, eval_every=1, seed=cell.seed, **job.training))
@@ -166,7 +166,9 @@ def test_a_run_that_diverges_leaves_its_company_alone_to_the_bit(job, blocks, sp
     """Beside a network of NaN, or one that is given infinite images, the others have the weights that they have beside a sound one."""
     held = np.concatenate(list(frozen.activations(job, blocks, "train", None)))
     held = np.concatenate([held, np.full_like(held[:1], np.inf)])  # row 40, which no subset has
-    inputs = finetuning.Inputs(held, np.append(sets.load("noise", "train")[1], 0), held[:20], sets.load("noise", "test")[1])
+    inputs = finetuning.Inputs(
+        held, np.append(sets.read(sets.IMAGES / "noise", "train")[1], 0), held[:20], sets.read(sets.IMAGES / "noise", "test")[1]
+    )
 
     def trained(is_spoilt):
         runs = []

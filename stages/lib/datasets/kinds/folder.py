@@ -22,7 +22,7 @@ from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.settings.catalog import File
-from stages.lib.settings.fields import Count, Real, Whole
+from stages.lib.settings.fields import Count, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
 from stages.lib.store import archives, cells, files
 
@@ -42,7 +42,7 @@ class Folder(Dataset):
     files: list[File] = Field(default_factory=list)
     splits: dict[Literal["train", "test"], str] = Field(default_factory=lambda: {"train": "train", "test": "test"})
     test_fraction: Annotated[Real, Field(gt=0, lt=1)] | None = None
-    split_seed: Whole = 0
+    split_seed: Seed = 0
     channels: Literal[1, 3] = 3
     classes: Annotated[Count, Field(ge=2)] | None = None
     train: Count | None = None

@@ -13,7 +13,7 @@ from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
 from stages.lib.datasets.sets import RAW, stratified_split
 from stages.lib.errors import RunError
 from stages.lib.settings.catalog import File
-from stages.lib.settings.fields import Count, Sha256, Whole
+from stages.lib.settings.fields import Count, Seed, Sha256
 from stages.lib.settings.params import DATA_CATALOG
 from stages.lib.settings.sections import DownloadSettings
 
@@ -31,7 +31,7 @@ class Packaged(Dataset):
     file: str  # in the folder of the package
     sha256: Sha256
     reader: Literal["digits_csv"]
-    split_seed: Whole
+    split_seed: Seed
 
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
         top, *rest = self.package.split(".")

@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import Field
 
 from stages.lib.datasets.kinds.base import Dataset, Images, Split
-from stages.lib.datasets.sets import RAW, load, save
+from stages.lib.datasets.sets import RAW, read, save
 from stages.lib.progress import bar
-from stages.lib.settings.fields import Count, Fraction, Real, Whole
+from stages.lib.settings.fields import Count, Fraction, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
 
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which are digits in some of the fonts
@@ -24,7 +24,7 @@ class Procedural(Dataset):
     train: Count
     test: Count
     size: Annotated[int, Field(strict=True, ge=8)]  # pixels a side
-    seed: Whole
+    seed: Seed
     clutter: Fraction  # amplitude of smooth colour noise
     texture_amplitude: Fraction
 
@@ -44,7 +44,7 @@ class Procedural(Dataset):
     def read(self, name: str, image_size: int) -> Iterator[Split]:
         for path in sorted((RAW / name).glob("*_x.npy")):
             split = path.name.removesuffix("_x.npy")
-            yield split, *load(name, split, RAW)
+            yield split, *read(RAW / name, split)
 
     def native_size(self, image_size: int) -> int:
         return self.size

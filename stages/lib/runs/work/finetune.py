@@ -2,18 +2,15 @@
 
 from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from stages.lib.datasets import sets
 from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.runs.jobs import Batch
 from stages.lib.runs.work import frozen as frozen_parts
-from stages.lib.store import files
 from stages.lib.training import finetuning
 
 
@@ -21,7 +18,7 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
     """The result of each cell: its evaluated epochs; and what of its network is no longer the source's, which are the trained weights
     and all statistics."""
     job, first = batch.job, batch.requests[0].cell
-    weights = files.read_tensors(Path(job.weights)) if job.source_sha256 else None
+    weights = frozen_parts.weights_of(job)
     inputs, chosen = inputs_of(batch)
     networks, runs = [], []
     for request, rows in zip(batch.requests, chosen, strict=True):
@@ -40,9 +37,9 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
 
 def inputs_of(batch: Batch) -> tuple[finetuning.Inputs, list[np.ndarray]]:
     """The data of a batch, activations where they are kept and images elsewhere; and the rows of the training data for each cell."""
-    (train_x, train_y), (test_x, test_y) = (sets.load(batch.job.target, split) for split in ("train", "test"))
+    (train_x, train_y), (test_x, test_y) = (frozen_parts.images_of(batch.job, split) for split in ("train", "test"))
     chosen = [request.subset for request in batch.requests]
-    with suppress(KeyError, FileNotFoundError):  # not kept, or removed since
+    with suppress(KeyError, FileNotFoundError):  # not kept, or removed or changed since
         test_x = batch.stored["test"].load()
     with suppress(KeyError, FileNotFoundError):
         stored = batch.stored["train"]

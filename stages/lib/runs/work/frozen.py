@@ -4,14 +4,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from stages.lib.datasets import sets
-from stages.lib.networks import inference, units
+from stages.lib.networks import inference, pretrained, units
 from stages.lib.networks.devices import best_device
 from stages.lib.runs.jobs import Job, Split
 from stages.lib.store import files
 from stages.lib.training import finetuning
+
+
+def weights_of(job: Job) -> dict[str, Tensor] | None:
+    """The weights of the source; None where there is no pre-training. Raises RunError when they are not those of the key."""
+    if job.source_sha256 is None:
+        return None
+    pretrained.check(job.weights, job.source_sha256, job.source)
+    return files.read_tensors(Path(job.weights))
+
+
+def images_of(job: Job, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of the target, as `sets.load` gives them. Raises RunError when they are not those of the key."""
+    return sets.load(job.target, split, job.target_sha256[split == "test"])
 
 
 def view_of(job: Job) -> inference.View:
@@ -21,16 +34,15 @@ def view_of(job: Job) -> inference.View:
 
 def part_of(job: Job, blocks: int) -> nn.Sequential:
     """The frozen part, on its device."""
-    weights = files.read_tensors(Path(job.weights))
-    network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed=0, moments=job.moments)
+    network = finetuning.start(job.architecture, weights_of(job), job.classes, job.head_init, seed=0, moments=job.moments)
     return units.split(network, blocks)[0].to(best_device())
 
 
 def shape_of_one(job: Job, blocks: int, split: Split) -> tuple[int, ...]:
     """The shape of the activation of one image."""
-    return inference.activation_shape(part_of(job, blocks), sets.load(job.target, split)[0], view_of(job))
+    return inference.activation_shape(part_of(job, blocks), images_of(job, split)[0], view_of(job))
 
 
 def activations(job: Job, blocks: int, split: Split, rows: np.ndarray | None) -> Iterator[np.ndarray]:
     """Float32 [batch, ..., C], batch by batch; rows: places of the images in the split, or None for all."""
-    return inference.frozen_activations(part_of(job, blocks), sets.load(job.target, split)[0], view_of(job), rows)
+    return inference.frozen_activations(part_of(job, blocks), images_of(job, split)[0], view_of(job), rows)

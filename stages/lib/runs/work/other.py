@@ -23,7 +23,7 @@ def network_of(other: "OtherNetwork", attacked: "AttackedNetwork", see: See, dev
     network = other.source.network().to(device)
     if other.own_head:
         return network
-    x, y = load_part(attacked.dataset, "train", attacked.part)
+    x, y = load_part(attacked.dataset, "train", attacked.part, other.train)
     classes = n_classes(attacked.part, card_of(attacked.dataset).classes)
     drawn = sampling.stratified(y, max(FITTED, OF_CLASS * classes))
     body = units.split(network, 0)[0]
