@@ -16,6 +16,7 @@ from torch import nn
 from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load_part, n_classes
 from stages.lib.errors import RunError
+from stages.lib.fetching.pinned import fetch_pinned
 from stages.lib.networks import checkpoints, devices, inference, sources, units
 from stages.lib.progress import bar, log
 from stages.lib.runs import pretraining
@@ -24,7 +25,6 @@ from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Traine
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import cells, files, packed
 from stages.lib.store.journal import Journal, execution
-from stages.lib.store.pinned import fetch_pinned
 from stages.lib.training import parallel
 
 FETCHED = Path("models/fetched")

@@ -17,7 +17,7 @@ ORDER = [  # each may import what stands before it, and itself; those of one lin
     {"norms"},
     {"settings"},
     {"store"},
-    {"workers"},
+    {"workers", "fetching"},
     {"datasets"},
     {"networks"},
     {"attacks", "training", "report", "models"},

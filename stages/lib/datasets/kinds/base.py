@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.datasets.sets import RAW
+from stages.lib.fetching.checksums import is_known
+from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
 from stages.lib.settings.fields import Count, Fraction, Positive, Settings
 from stages.lib.settings.sections import DownloadSettings
-from stages.lib.store.checksums import is_known
-from stages.lib.store.fetch import fetch
 
 
 class Images(Protocol):

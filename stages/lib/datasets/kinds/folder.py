@@ -17,14 +17,15 @@ from pydantic import Field, model_validator
 
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
 from stages.lib.datasets.kinds.listing import Listed, again, find, is_hidden
-from stages.lib.datasets.kinds.pictures import Pictures
+from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
+from stages.lib.fetching import archives
 from stages.lib.progress import bar
 from stages.lib.settings.catalog import File
 from stages.lib.settings.fields import Count, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
-from stages.lib.store import archives, cells, files
+from stages.lib.store import cells, files
 
 MANIFEST = "manifest.csv"
 BLOCK = 256  # images that are read side by side

@@ -13,12 +13,13 @@ from pydantic import Field
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
+from stages.lib.fetching import archives
+from stages.lib.fetching.checksums import digests_of, is_whole, problem_of
 from stages.lib.settings.catalog import File
 from stages.lib.settings.fields import Count
 from stages.lib.settings.params import DATA_CATALOG
 from stages.lib.settings.sections import DownloadSettings
-from stages.lib.store import archives, cells
-from stages.lib.store.checksums import digests_of, is_whole, problem_of
+from stages.lib.store import cells
 
 IDX = [f"{split}-{array}-ubyte.gz" for split in ("train", "t10k") for array in ("images-idx3", "labels-idx1")]
 FILES = {

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from stages.lib.errors import RunError
+from stages.lib.fetching.checksums import Digests, digests_of, is_known, is_page, problem_of
 from stages.lib.progress import log
 from stages.lib.settings.catalog import File
 from stages.lib.store import cells, files
-from stages.lib.store.checksums import Digests, digests_of, is_known, is_page, problem_of
 
 LONGEST_WAIT_S = 300.0  # a server that asks for more is asked again after so long
 Progress = Callable[[int, int | None], None]  # bytes that are there and, where known, of the whole file

@@ -14,7 +14,7 @@ import pytest
 from served import tar, zipped
 
 from stages.lib.errors import RunError
-from stages.lib.store import archives
+from stages.lib.fetching import archives
 
 MEMBERS = {"a/b/one.txt": b"1" * 5000, "a/two.txt": b"2" * 70_000, "three.txt": b""}
 KINDS = {

@@ -13,9 +13,9 @@ import pytest
 from served import Server
 
 from stages.lib.errors import RunError
+from stages.lib.fetching.fetch import fetch
 from stages.lib.settings.catalog import File
 from stages.lib.store import code
-from stages.lib.store.fetch import fetch
 
 NAME = "w.bin"
 CONTENT = bytes(range(256)) * 20
@@ -140,7 +140,7 @@ def test_a_killed_download_goes_on_in_the_next_process(server, tmp_path, state):
     large = bytes(range(256)) * 40_000  # more than the buffers between the two processes
     server.files[NAME], server.plans[NAME] = large, ["cut:2000000", "silent:60"]
     script = (
-        "import sys; from pathlib import Path; from stages.lib.settings.catalog import File; from stages.lib.store.fetch import fetch;"
+        "import sys; from pathlib import Path; from stages.lib.settings.catalog import File; from stages.lib.fetching.fetch import fetch;"
         "fetch(File(name='w.bin', mirrors=[sys.argv[1]]), Path(sys.argv[2]), timeout_s=60, attempts=9, wait=lambda s: None)"
     )
     command = [sys.executable, "-c", script, server.address(NAME), str(tmp_path / NAME)]
@@ -312,7 +312,7 @@ import resource, signal, sys
 from pathlib import Path
 from stages.lib.settings.catalog import File
 from stages.lib.errors import RunError
-from stages.lib.store.fetch import fetch
+from stages.lib.fetching.fetch import fetch
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the limit ends the process, which a full disk does not
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 try:
@@ -339,7 +339,7 @@ def test_two_processes_that_want_the_same_file_bring_it_once(server, tmp_path):
     server.files[NAME] = CONTENT * 4000
     sha256 = hashlib.sha256(server.files[NAME]).hexdigest()
     script = (
-        "import sys; from pathlib import Path; from stages.lib.settings.catalog import File; from stages.lib.store.fetch import fetch;"
+        "import sys; from pathlib import Path; from stages.lib.settings.catalog import File; from stages.lib.fetching.fetch import fetch;"
         "print(fetch(File(name='w.bin', mirrors=[sys.argv[1]], sha256=sys.argv[3]), Path(sys.argv[2]), timeout_s=5, attempts=1))"
     )
     command = [sys.executable, "-c", script, server.address(NAME), str(tmp_path / NAME), sha256]

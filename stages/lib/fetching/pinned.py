@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 from stages.lib.errors import RunError
+from stages.lib.fetching.checksums import is_whole
+from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import log
 from stages.lib.settings.catalog import File
 from stages.lib.store import files
-from stages.lib.store.checksums import is_whole
-from stages.lib.store.fetch import fetch
 
 
 def note_of(destination: Path) -> Path:

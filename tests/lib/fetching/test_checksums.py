@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
+from stages.lib.fetching.checksums import digests_of, is_known, is_page, problem_of
 from stages.lib.settings.catalog import File
-from stages.lib.store.checksums import digests_of, is_known, is_page, problem_of
 
 CONTENT = b"abc"
 SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
