@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test lint look ui profile profiles diff plan bench growth peer forget-activations
+.DELETE_ON_ERROR:
+.PHONY: help repro test lint look ui plots profile profiles diff plan bench growth peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
 
 repro: $(READY) ## install, run the whole pipeline, print the path of the report
 	dvc repro
+	@changed="$$(git diff --name-only HEAD)"; test -z "$$changed" || echo "differs from the last commit:" $$changed "(docs/experiments.md)"
 	@echo "$(CURDIR)/reports/report.html"
 
 test: lint ## install, lint, run the suite
@@ -29,6 +31,12 @@ look: $(READY) ## pictures of the report in .look/, as a desk and a phone show i
 ui: $(READY) ## open the runs in the MLflow UI on 127.0.0.1:5000
 	python -m stages.track
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+plots: $(READY) .dvc/plots/vega.js ## draw the curves of the report in DVC's page, which needs no network
+	dvc plots show
+
+.dvc/plots/vega.js: | $(READY)
+	$(BIN)/python -c "import vl_convert; print(vl_convert.javascript_bundle())" > $@
 
 profiles: $(READY) ## the profiles that there are, with what each is for
 	@python -m stages.profile

@@ -2,7 +2,8 @@
 
 Reads params.yaml, data/catalog.yaml, models/catalog.yaml, stages/. Writes data/checked/<stage>: the hash of the code of each stage
 and of each experiment, which depends on no setting. So a setting or a module that changed runs the stages that read it and no others.
-DVC deletes the results of a stage before it runs it; so settings are checked here, while the results are still in place.
+DVC deletes the results of a stage before it runs it; so settings are checked here, while the results are still in place, and the
+cells among results that were pulled from elsewhere are taken into the store.
 """
 
 from collections.abc import Iterator
@@ -14,14 +15,17 @@ from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
+from stages.lib.progress import log
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnySource, Part, Random
+from stages.lib.settings.catalog import AnySource, Part, Random, Trained
 from stages.lib.settings.fields import OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import Params
-from stages.lib.store import code, files
+from stages.lib.store import code, files, packed
 from stages.lib.store.journal import execution
+from stages.lib.store.tables import FINETUNED
 from stages.studies import registry
 from stages.studies.study import sections_on
 
@@ -34,6 +38,7 @@ def main() -> None:
             raise SettingsError("; ".join(wrong))
         for name, digest in digests().items():
             files.write_bytes(CHECKED / name, f"{digest}\n".encode())
+        take_in_pulled_cells()
 
 
 def digests() -> dict[str, str]:
@@ -43,6 +48,13 @@ def digests() -> dict[str, str]:
     of_stages = {stage: code.digest(f"stages.{stage}", *sections.get(stage, []), choices=True) for stage in stages}
     experiments = registry.EXPERIMENTS.values()
     return of_stages | {each.name: code.digest("stages.experiment", each.module, choices=True) for each in experiments}
+
+
+def take_in_pulled_cells() -> None:
+    """Take the finished trainings and fine-tuning runs that are packed among the results, and that the store lacks, into the store."""
+    for kind, of_all in (("source", SOURCES), ("finetune", FINETUNED)):
+        if taken := sum(packed.unpack(folder, kind, log) for folder in sorted(of_all.glob("*/"))):
+            log(f"check: {taken} cells of {of_all} were computed elsewhere; the store has them now")
 
 
 def problems(settings: Params) -> list[str]:
@@ -106,7 +118,7 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
         for blocks in settings.blocks
         if blocks != "all" and blocks > most
     ]
-    if source.dataset != settings.source.dataset:
+    if isinstance(source, Trained) and source.dataset != settings.source.dataset:  # others may have learnt anything
         allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
         wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")
     return wrong

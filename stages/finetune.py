@@ -1,10 +1,10 @@
 """Fine-tuning of one source on all targets: blocks x subset sizes x seeds; each run is a cell of the store.
 
 Reads models/sources/<source>/, data/images/ and data/subsets/ of the targets, params.yaml: targets, blocks, finetune. Writes
-models/finetuned/<source>/: runs.parquet, one row per evaluated epoch of each run, and in weights/<target>/ the weights of the runs
-that `finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors, with the settings in weights/settings.json. Computes the cells
-that the store does not hold. With targets as further arguments it computes only their runs into the store, and writes none of
-these files: so a job of a cluster does a part of the work, and the stage finds it done.
+models/finetuned/<source>/: runs.parquet, one row per evaluated epoch of each run; in weights/<target>/ the weights of the runs that
+`finetune.keep` names, as <blocks>_<n_images>_<seed>.safetensors, with the settings in weights/settings.json; and cells.json, the runs
+as cells, for machines that pull them. Computes the cells that the store does not hold. With targets as further arguments it computes
+only their runs into the store, and writes none of these files: so a job of a cluster does a part of the work, and the stage finds it done.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from stages.lib.runs import computing, grid, missing
 from stages.lib.runs.grid import Cell, Plan
 from stages.lib.settings import params
 from stages.lib.settings.sections import FinetuneSettings
-from stages.lib.store import cells, files, tables
+from stages.lib.store import cells, files, packed, tables
 from stages.lib.store.journal import Journal, execution
 
 
@@ -60,13 +60,10 @@ def compute_missing(title: str, plans: list[Plan], journal: Journal) -> None:
 
 
 def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
-    """Write the table of all runs, and the weights that are kept."""
-    rows = [
-        columns_of(cell) | row | {"cell": cell.key[:16]}
-        for plan in plans
-        for cell in plan.cells
-        for row in cells.load("finetune", cell.key)["rows"]
-    ]
+    """Write the table of all runs, the weights that are kept, and the cells."""
+    planned = [cell for plan in plans for cell in plan.cells]
+    results = {cell.key: cells.load("finetune", cell.key) for cell in planned}
+    rows = [columns_of(cell) | row | {"cell": cell.key[:16]} for cell in planned for row in results[cell.key]["rows"]]
     table = pd.DataFrame(rows, columns=list(tables.RUNS)).astype(tables.RUNS)
     files.write_parquet(tables.finetuned(source) / "runs.parquet", table)
     out = tables.kept_weights(source)
@@ -76,6 +73,7 @@ def save(source: str, plans: list[Plan], settings: FinetuneSettings) -> None:
     for path in set(out.glob("*/*.safetensors")) - set(kept):
         path.unlink()  # left by an earlier run without DVC, which begins with an empty folder
     files.write_json(out / "settings.json", settings.model_dump())
+    packed.pack(tables.finetuned(source), results, set(kept.values()))
 
 
 def columns_of(cell: Cell) -> dict[str, str | int]:

@@ -1,8 +1,8 @@
 """The cost of a configuration before it runs: the number of cells, how many of them are done, hours on this machine, space on disk.
 
 `python -m stages.plan paper` reads that profile, or several together, or a file that is named by its path (params.yaml if nothing
-is named), the catalogs, and those images, subsets, sources and cells that exist. Rates come from a few steps of each
-kind of run, measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
+is named), the catalogs, and those images, subsets, sources and cells that exist. Rates come from a few steps of each kind of run that
+is not done, measured with the processes that `grid` asks for. Nothing is downloaded, trained or written.
 """
 
 import argparse
@@ -18,13 +18,12 @@ from pathlib import Path
 from stages.lib.datasets import catalog, subsets
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
-from stages.lib.runs import computing, costs, grid, transfers
-from stages.lib.runs.costs import Kind, Rates, Work
-from stages.lib.runs.experiments import Run
+from stages.lib.runs import computing, costs, counts, grid, transfers
+from stages.lib.runs.costs import Kind, Rates, Sizes, Work
+from stages.lib.runs.grid import Cell
 from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
-from stages.lib.store import cells
 from stages.lib.workers import executors
 from stages.studies import registry
 
@@ -37,18 +36,36 @@ class Outstanding:
 
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
-    weights: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))  # how many runs keep their weights
+    with_weights: list[tuple[Kind, Cell]] = field(default_factory=list)  # runs whose weights are kept
+
+    @property
+    def lacking(self) -> list[Kind]:
+        """The kinds of which a run is not done."""
+        return [kind for kind, work in self.work.items() if work.done < work.runs]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast this machine computes the kinds of runs that are not done."""
+
+    rates: dict[Kind, Rates]
+    processes: int
+    stage_s: float  # seconds that a stage takes beside its runs
 
 
 def main(named: list[str]) -> None:
     settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
-    kinds = list(dict.fromkeys(kind for pair in pairs for kind in pair.work))
+    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)))
+    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, speed)))
+
+
+def measured(settings: Params, kinds: list[Kind]) -> Speed:
+    """The speed of runs of these kinds; where there are none, no process is started."""
+    if not kinds:
+        return Speed({}, 1, 0.0)
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
-        stage_s = seconds_of_a_stage(workers)
-        rates = costs.measure(kinds, workers, progress.update)
-        processes = workers.processes
-    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, rates, processes, stage_s)))
+        return Speed(stage_s=seconds_of_a_stage(workers), rates=costs.measure(kinds, workers, progress.update), processes=workers.processes)
 
 
 def settings_of(named: list[str]) -> Params:
@@ -75,7 +92,7 @@ def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: b
     for batch in grid.batches(planned):
         kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size)
         costs.add(pair.work[kind], kind, batch, transfer.n["test"], sum(cell.key in absent for cell in batch))
-        pair.weights[kind] += sum(cell.key in keep for cell in batch)
+        pair.with_weights += [(kind, cell) for cell in batch if cell.key in keep]
     for blocks in {cell.blocks for cell in planned if cell.key in absent}:
         same = [cell for cell in planned if cell.blocks == blocks]
         kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size)
@@ -97,66 +114,71 @@ def _nothing(task: int) -> int:
     return task
 
 
-def report(title: str, settings: Params, pairs: list[Outstanding], rates: dict[Kind, Rates], processes: int, stage_s: float) -> list[str]:
+def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed) -> list[str]:
     total: dict[Kind, Work] = defaultdict(Work)
     for pair in pairs:
         for kind, work in pair.work.items():
             total[kind] += work
-    limit = settings.grid.cache_gib
-    frozen_s, held = (sum(parts) for parts in zip(*(activations(pair, rates, limit * computing.GIB) for pair in pairs), strict=True))
-    runs_s = sum(work.seconds(rates[kind]) for kind, work in total.items())
-    stages = sum(any(work.done < work.runs for work in pair.work.values()) for pair in pairs)
-    all_s = (runs_s + frozen_s) / processes + stages * stage_s
+    sizes, limit = {kind: costs.sizes_of(kind) for kind in total}, settings.grid.cache_gib
+    stored = [activations(pair, speed.rates, sizes, limit * computing.GIB) for pair in pairs]
+    frozen_s, held = sum(seconds for seconds, _ in stored) / speed.processes, sum(size for _, size in stored)
+    runs_s = sum(work.seconds(speed.rates[kind]) for kind, work in total.items() if kind in speed.rates) / speed.processes
+    stages = sum(bool(pair.lacking) for pair in pairs)
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
-    times = f"runs {duration(runs_s / processes)}, frozen parts {duration(frozen_s / processes)}, start of {stages} stages"
-    weights = sum(n * rates[kind].trained_bytes for pair in pairs for kind, n in pair.weights.items())
+    beside = counted(settings, pairs)
+    unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n]
+    weights = sum(sizes[kind].trained for pair in pairs for kind, _ in pair.with_weights)
     return [
-        f"{title} over {processes} processes ({settings.grid.executor})",
+        f"{title} over {speed.processes} processes ({settings.grid.executor})" if speed.rates else title,
         "",
         "| architecture | blocks | runs | done | million images trained | tested | trained images/s | tested images/s | time |",
         "|---|---|---|---|---|---|---|---|---|",
-        *(row(kind, work, rates[kind], processes) for kind, work in total.items()),
+        *(row(kind, work, speed) for kind, work in total.items()),
         "",
-        f"cells  {runs:,}, of which {done:,} are done",
-        *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in experiments(settings)),
-        f"time   {duration(all_s)} on this machine ({times} {duration(stages * stage_s)}); and the sources' training, the attacks, "
-        "and the experiments",
-        f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, rates))}, "
+        f"cells  {runs:,} of fine-tuning, of which {done:,} are done",
+        *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in beside),
+        f"time   {duration(runs_s + frozen_s + stages * speed.stage_s)} on this machine (runs {duration(runs_s)}, frozen parts "
+        f"{duration(frozen_s)}, start of {stages} stages {duration(stages * speed.stage_s)})"
+        + (f"; not in it: {', '.join(unknown)}" if unknown else ""),
+        f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, sizes))}, "
         f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
     ]
 
 
-def row(kind: Kind, work: Work, rate: Rates, processes: int) -> str:
-    step = rate.per_image + rate.per_step / (kind.batch_size * kind.together)
-    return (
-        f"| {kind.architecture} | {kind.blocks} | {work.runs:,} | {work.done:,} | {work.trained / 1e6:,.2f} | {work.tested / 1e6:,.2f} "
-        f"| {processes / step:,.0f} | {processes / max(rate.per_tested, 1e-9):,.0f} | {duration(work.seconds(rate) / processes)} |"
-    )
+def row(kind: Kind, work: Work, speed: Speed) -> str:
+    fields = [kind.architecture, kind.blocks, f"{work.runs:,}", f"{work.done:,}", f"{work.trained / 1e6:,.2f}", f"{work.tested / 1e6:,.2f}"]
+    if kind in speed.rates:
+        rate, n = speed.rates[kind], speed.processes
+        per_image = rate.per_image + rate.per_step / (kind.batch_size * kind.together)
+        fields += [f"{n / per_image:,.0f}", f"{n / max(rate.per_tested, 1e-9):,.0f}", duration(work.seconds(rate) / n)]
+    else:
+        fields += ["", "", "0 s"]
+    return f"| {' | '.join(map(str, fields))} |"
 
 
-def activations(pair: Outstanding, rates: dict[Kind, Rates], room: float) -> tuple[float, float]:
+def activations(pair: Outstanding, rates: dict[Kind, Rates], sizes: dict[Kind, Sizes], room: float) -> tuple[float, float]:
     """Seconds in the frozen parts, and bytes of the activations that fit below the limit `room`; the smallest entries are kept first."""
     seconds, held = 0.0, 0.0
-    for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * rates[kept[0]].activation_bytes):
-        size = images * rates[kind].activation_bytes
+    for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * sizes[kept[0]].activation):
+        size = images * sizes[kind].activation
         fits = held + size <= room
         held += size if fits else 0.0
         seconds += (images if fits else seen) * rates[kind].per_frozen
     return seconds, held
 
 
+def counted(settings: Params, pairs: list[Outstanding]) -> list[tuple[str, int, int]]:
+    """Of what there is beside fine-tuning: its name, how many cells it has, and how many of them are done."""
+    attacks = counts.attacks(settings, [cell for pair in pairs for _, cell in pair.with_weights])
+    found = [("training sources", *counts.trainings(settings)), ("attacks and their checks", *attacks), *experiments(settings)]
+    return [(name, n, done) for name, n, done in found if n]
+
+
 def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
     """The name of each experiment that is on, the number of its runs, and how many of them the store holds."""
     for name in settings.experiments:
         runs = registry.experiment_of(name).runs(getattr(settings, name), transfers.expected_card)
-        yield name, len(runs), sum(is_kept(run) for run in runs)
-
-
-def is_kept(run: Run) -> bool:
-    try:
-        return cells.load(run.experiment, run.key) is not None
-    except (RunError, OSError, ValueError):  # its source or its target is not there yet
-        return False
+        yield name, len(runs), sum(counts.is_done(name, run) for run in runs)
 
 
 def images_bytes(settings: Params) -> float:
@@ -169,9 +191,9 @@ def images_bytes(settings: Params) -> float:
     return total
 
 
-def sources_bytes(settings: Params, rates: dict[Kind, Rates]) -> float:
+def sources_bytes(settings: Params, sizes: dict[Kind, Sizes]) -> float:
     """Bytes of the sources' weights, and of the published files from which they are read."""
-    of = {kind.architecture: rate.network_bytes for kind, rate in rates.items()}
+    of = {kind.architecture: size.network for kind, size in sizes.items()}
     entries = {name: params.source_entry(name) for name in settings.sources}
     return sum(
         transfers.n_models(settings, name) * of[entry.architecture] + (getattr(getattr(entry, "file", None), "size", None) or 0)

@@ -2,8 +2,9 @@
 
 Reads data/images/<source dataset>/, models/catalog.yaml: <source>, params.yaml: source, download. Writes models/sources/<source>/:
 0.safetensors and its card 0.json, and where `source.n_models` asks for more models, trained from other seeds, 1.safetensors and so
-on. Training goes on from its last epoch after a kill; started by torchrun, it trains the models whose numbers are further arguments,
-or all, and keeps the weights in the cell store, where the next `dvc repro` finds them.
+on; of trained ones also cells.json, the trainings as cells, for machines that pull them. Training goes on from its last epoch after a
+kill; started by torchrun, it trains the models whose numbers are further arguments, or all, and keeps the weights in the cell store,
+where the next `dvc repro` finds them.
 """
 
 from collections.abc import Sequence
@@ -21,9 +22,9 @@ from stages.lib.runs import pretraining
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
-from stages.lib.store import files
-from stages.lib.store.fetch import fetch
+from stages.lib.store import cells, files, packed
 from stages.lib.store.journal import Journal, execution
+from stages.lib.store.pinned import fetch_pinned
 from stages.lib.training import parallel
 
 FETCHED = Path("models/fetched")
@@ -38,7 +39,7 @@ def main(source: str, models: Sequence[str] = ()) -> None:
             pretraining.train_together([each for each in trainings if not models or str(each.number) in models])
         return
     shown = settings.model_dump() | {source: entry.model_dump()}
-    inputs = [] if isinstance(entry, Random) else [IMAGES / settings.dataset]
+    inputs = [IMAGES / settings.dataset] if getattr(entry, "dataset", None) == settings.dataset else []
     with execution("source", source, settings=shown, inputs=inputs, outputs=[sources.folder_of(source)]) as journal:
         if isinstance(entry, Random):
             sources.save(card(source, entry, settings, origin="weights drawn from each run's seed"), {})
@@ -55,14 +56,21 @@ def main(source: str, models: Sequence[str] = ()) -> None:
                 known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed,
                          "published_accuracy": entry.published_accuracy}  # fmt: skip
                 save(source, entry, settings, training.network(), journal, **known)
+            finished = {training.key: cells.load("source", training.key) for training in trainings}
+            packed.pack(sources.folder_of(source), finished, with_weights=finished)
         written = {path for number, _ in enumerate(entry.model_seeds(settings.n_models)) for path in sources.paths(source, number)}
+        written |= {sources.folder_of(source) / packed.NAME} if isinstance(entry, Trained) else set()
         for left in set(sources.folder_of(source).iterdir()) - written:
             left.unlink()  # by an earlier run without DVC, which begins with an empty folder
 
 
 def save(source: str, entry: Trained | Fetched, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
     """Measure a model on its own data, and write its weights and its card."""
-    accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
+    accuracy = {}
+    if entry.dataset == settings.dataset:  # DVC brings the images of no other set before this stage
+        accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
+    else:
+        log(f"source@{source}: its accuracy on {entry.dataset} is not measured, as source.dataset is {settings.dataset}")
     compare(source, entry, accuracy)
     journal.metrics({f"{split}_accuracy": value for split, value in accuracy.items()}, known.get("number", 0))
     sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())
@@ -119,19 +127,15 @@ def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.S
     """Published weights as a network, and the sha256 of their file, which stays in models/fetched/ and is not downloaded again."""
     path = files.state_folder() / FETCHED / entry.file.name
     with bar(title=name, unit="B") as progress:
-        sha256 = fetch(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,
+        sha256 = fetch_pinned(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,
                        progress=lambda done, total: (setattr(progress, "total", total), progress.update(done - progress.n)))  # fmt: skip
     weights = checkpoints.read(path)
     mean, std = weights.mean or entry.mean, weights.std or entry.std
-    tensors = units.with_unit_names(entry.architecture, weights.tensors)
     if mean is None or std is None:
-        of_file = [tensors.get(f"normalise.{part}") for part in ("mean", "std")]
-        if None in of_file:
-            raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
-        mean, std = (part.flatten().tolist() for part in of_file)
+        raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
     network = units.build(entry.architecture, entry.classes, mean, std)
     try:
-        units.load(network, {"normalise.mean": network.normalise.mean, "normalise.std": network.normalise.std} | tensors)
+        units.load(network, units.with_unit_names(entry.architecture, weights.tensors), but="normalise.")
     except RunError as error:
         mismatch = f"{entry.file.name} is no {entry.architecture} with {entry.classes} classes"
         raise RunError(f"{params.MODEL_CATALOG}: {name}: {mismatch}: {error}") from None

@@ -35,7 +35,7 @@ class Server:
 
     `plans[name]` lists how the requests of a file are answered, one word each, the last one for ever; without a plan, `whole`:
     whole (ranges too), no-range (all of it, whatever was asked), wrong-range, chunked, unsized (no length: the end of the
-    connection is the end), cut:<bytes> (the connection ends early), silent:<seconds>, page (an HTML page), other (other bytes
+    connection is the end), length:<text> (a Content-Length that is no number), cut:<bytes> (the connection ends early), silent:<seconds>, page (an HTML page), other (other bytes
     of the same length), moved, linked:<sha256> (a redirect with the promise of a hash, as Hugging Face sends it), encoded (a
     .gz declared as an encoding), <status>, <status>:<Retry-After>.
     """
@@ -107,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
         if word in plain:
             self.send(302 if word in ("moved", "linked") else 200, *plain[word], sized=word not in ("chunked", "unsized"))
+        elif word == "length":
+            self.send(200, content, {"Content-Length": detail}, sized=False)
         elif word == "silent":
             time.sleep(float(detail))
         elif word.isdigit():

@@ -44,6 +44,7 @@ BAD = {
     "step size out of range": ("params.yaml", {"source__attack__step_ratio": 4}, ["params.yaml", "source.attack.step_ratio", "4", "less than 4"]),
     "unknown norm": ("models/catalog.yaml", {"l2_eps0_5__threat__norm": "l1"}, ["models/catalog.yaml", "threat.norm", "'l1'", "'l2' or 'linf'"]),
     "unknown architecture": ("models/catalog.yaml", {"natural__architecture": "resnet51"}, ["models/catalog.yaml", "'resnet51'", "resnet50"]),
+    "a source to be retrained on data that are not brought here": ("params.yaml", {"models": ["natural", "l2_eps0_5", "random", "torchvision_resnet18"], "retrain__sources": ["torchvision_resnet18"]}, ["retrain.sources", "torchvision_resnet18 has learnt imagenet", "params.yaml: datasets"]),
     "other source data": ("models/catalog.yaml", {"natural__dataset": "imagenet"}, ["models/catalog.yaml", "natural.dataset", "'imagenet'", "'glyphs'"]),
     "seeds from too many images on": ("params.yaml", {"draw_subsets__n_seeds": {"from_30": 2}}, ["params.yaml", "draw_subsets.n_seeds", "30", "20 or fewer"]),
     "epochs from too many images on": ("params.yaml", {"finetune__epochs": {"from_100": 2, "all": 1}}, ["params.yaml", "finetune.epochs", "100"]),
@@ -73,11 +74,15 @@ def test_bad_settings_get_one_clear_line(case, workspace):
     assert not check.CHECKED.exists()
 
 
+MIXED = ["natural", "l2_eps0_5", "random", "torchvision_resnet18"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"blocks": 9},
+        {"models": MIXED, "sources": MIXED, "blocks": 8},  # each source has its own data
         {"blocks": ["all"]},
         {"blocks": [0, 3, 9]},
         {"draw_subsets__n_images": 1000},

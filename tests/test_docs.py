@@ -19,7 +19,7 @@ from stages.lib.settings import written
 from stages.studies import registry
 
 RUN = (  # in a copy of the repository; all others would compute, install, or need several machines
-    r"dvc dag", r"dvc exp show.*", r"dvc metrics show", r"dvc plots show", r"dvc queue status", r"git restore .*", r"make help",
+    r"dvc dag\b.*", r"dvc exp show.*", r"dvc (metrics|params) (show|diff)", r"dvc plots show", r"dvc queue status", r"git restore .*", r"make help",
     r"make (profile|profiles|diff)\b.*", r"python -m stages\.profile\b.*",
 )  # fmt: skip
 COMMANDS = [(place, command) for page in PAGES for place, command in page.commands]
@@ -55,13 +55,14 @@ def here(tree, monkeypatch):
 
 
 def add_entries(blocks: list[Block]) -> int:
-    """Put the entries that blocks show below those of the catalogs of the current folder; how many there are."""
+    """Put the entries that blocks show below those of the catalogs of the current folder, or in their place; how many there are."""
     shown = {name: entry for block in blocks for name, entry in yaml.safe_load(block.text).items() if "kind" in entry}
     assert {entry["kind"] for entry in shown.values()} <= {kind for kinds in CATALOGS.values() for kind in kinds}
     for catalog, kinds in CATALOGS.items():
         entries = {name: entry for name, entry in shown.items() if entry["kind"] in kinds}
         if entries:
-            Path(catalog).write_text(f"{Path(catalog).read_text()}\n{yaml.safe_dump(entries)}")
+            others = re.sub(rf"^({'|'.join(entries)}):.*\n([ #].*\n)*", "", Path(catalog).read_text(), flags=re.MULTILINE)
+            Path(catalog).write_text(f"{others}\n{yaml.safe_dump(entries)}")
     return len(shown)
 
 
@@ -74,7 +75,7 @@ def test_a_cheap_command_runs(here, command):
 def test_a_command_names_what_exists(here, place, command):
     words = words_of(command)
     if bare(command) not in CHEAP and not command.startswith("ray start"):
-        checks = {"make": make, "dvc": dvc, "python": python, "pip": pip, "rm": rm, "sbatch": sbatch, "torchrun": torchrun}
+        checks = {"make": make, "dvc": dvc, "python": python, "git": git, "pip": pip, "rm": rm, "sbatch": sbatch, "torchrun": torchrun}
         checks[words[0]](words, place)
 
 
@@ -89,8 +90,8 @@ def dvc(words: list[str], place: str) -> None:
     from dvc.cli import parse_args  # here, as it takes a second to import
 
     arguments = parse_args(words[1:])
-    if words[1:3] == ["exp", "apply"]:
-        assert any(f"--name {words[3]}" in other for page in PAGES for _, other in page.commands)
+    if words[1:3] in (["exp", "apply"], ["exp", "push"]):
+        assert any(f"--name {words[-1]}" in other for page in PAGES for _, other in page.commands)
     for target in getattr(arguments, "targets", None) or []:
         stage, _, item = target.partition("@")
         assert stage in STAGES
@@ -141,6 +142,10 @@ def python(words: list[str], place: str) -> None:
 def pip(words: list[str], place: str) -> None:
     extra = re.fullmatch(r"pip install -c constraints\.txt -e \.\[(\w+)\]", " ".join(words))
     assert re.search(rf"^{extra[1]} = \[$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def git(words: list[str], place: str) -> None:
+    assert words[1:] == ["push"]
 
 
 def rm(words: list[str], place: str) -> None:

@@ -3,14 +3,17 @@
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import processes
 import pytest
+import vl_convert
 import yaml
 from repository import Repository, current, ran
 
@@ -64,6 +67,21 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
     assert copy.repro() == []
 
 
+def test_dvc_draws_a_line_for_each_source_and_its_page_asks_no_network(copy):
+    """What `dvc plots` fills into our template is drawn by the scripts that `make plots` puts beside it."""
+    copy.dvc("plots", "show")
+    page = copy.text("dvc_plots/index.html")
+    assert set(re.findall(r'src="(.*?)"', page)) == {"../.dvc/plots/vega.js"}
+    assert "\n.dvc/plots/vega.js:" in (code.ROOT / "Makefile").read_text()
+    plots = [json.loads(spec) for spec in re.findall(r"var spec = (.*);", page)]
+    assert [plot["title"] for plot in plots] == ["Test accuracy against the number of images", "Test accuracy while fine-tuning"]
+    for plot in plots:
+        drawn = vl_convert.vegalite_to_svg(plot)
+        assert "Infinity" not in drawn
+        lines = re.findall(r'aria-label="[^"]*source: (\w+)[^"]*" role="graphics-symbol" aria-roledescription="line mark"', drawn)
+        assert Counter(lines) == {"natural": 2, "l2_eps0_5": 2, "random": 1}  # blocks 0 and 1, and all
+
+
 def test_the_tracking_store_holds_every_stage_and_every_cell(copy):
     script = (
         "from stages.lib.store import tracking; import json; s = tracking.Store('robust-transfer');"
@@ -73,6 +91,21 @@ def test_the_tracking_store_holds_every_stage_and_every_cell(copy):
     assert {name for name, _, kind, stage in runs if stage and stage != "experiment"} == set().union(*STAGES.values()) - {"track"}
     assert sum(kind == "cell" for _, _, kind, _ in runs) == 2 * (2 * 2 * 2) + 2 * 2
     assert {status for _, status, _, _ in runs} == {"FINISHED"}
+
+
+def test_a_clone_that_pulls_runs_nothing_and_computes_no_finished_run_again(copy, tmp_path):
+    copy.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    copy.commit("a remote")
+    copy.dvc("push")
+    copy.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone")
+    clone.dvc("pull")
+    assert clone.repro() == []
+    clone.edit("params.yaml", blocks=1)
+    done = clone.dvc("repro", "finetune@natural")
+    assert ran(done.stdout) == ["check", "finetune@natural"]
+    assert "finetune@natural: all 4 runs are in the store" in done.stdout + done.stderr
+    assert [cells(clone, kind) for kind in ("source", "finetune")] == [cells(copy, kind) for kind in ("source", "finetune")]
 
 
 PARAMETERS = {  # key of params.yaml, what it becomes, and the stages that read it beside `check` and `track`, which read all

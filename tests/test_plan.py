@@ -26,10 +26,19 @@ def files_of(repository) -> dict:
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(copy, monkeypatch):
+def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(copy, monkeypatch, capsys):
     monkeypatch.chdir(copy.folder)
+    monkeypatch.setattr(costs, "measure", None)  # where nothing is to be computed, nothing is measured
     before = files_of(copy)
     assert counted() == (20, 20)
+    plan.main([])
+    said = capsys.readouterr().out
+    assert "cells  20 of fine-tuning, of which 20 are done" in said
+    assert "2 of training sources, of which 2 are done" in said
+    attacks = len(list((copy.folder / ".cells/robustness").rglob("*.json")))
+    assert f"{attacks} of attacks and their checks, of which {attacks} are done" in said
+    assert "time   0 s on this machine" in said
+    assert "not in it" not in said
     assert files_of(copy) == before
     copy.edit("params.yaml", draw_subsets__n_seeds=3)
     assert counted() == (30, 0)  # other subsets are to be drawn first
@@ -59,8 +68,13 @@ def test_it_needs_nothing_but_settings_and_catalogs_and_leaves_nothing(workspace
     heads = next(line.split() for line in lines if "of train_heads" in line)
     assert int(heads[0]) > 0
     assert heads[1:] == ["of", "train_heads,", "of", "which", "0", "are", "done"]
-    assert any(line.startswith("cells  4, of which 0 are done") for line in lines)
-    assert any(line.startswith("time") and "start of 1 stages" in line for line in lines)
+    assert "cells  4 of fine-tuning, of which 0 are done" in lines
+    assert "       2 of training sources, of which 0 are done" in lines
+    attacks = "8 of attacks and their checks"  # of the source and of one kept run, within two norms, each with its checks
+    assert f"       {attacks}, of which 0 are done" in lines
+    [time] = [line for line in lines if line.startswith("time")]
+    assert "start of 1 stages" in time
+    assert f"; not in it: 2 of training sources, {attacks}, {heads[0]} of train_heads" in time
     assert any(line.startswith("disk") for line in lines)
     assert sum(line.startswith("| small_resnet |") for line in lines) == 1
 
@@ -102,7 +116,7 @@ def test_a_plan_is_of_profiles_of_a_file_or_of_params_yaml(tmp_path, monkeypatch
 
 
 def test_seconds_are_the_sum_of_their_parts():
-    rates = costs.Rates(1.0, 0.1, 0.01, 0.001, 0.0001, 4, 8, 8)
+    rates = costs.Rates(1.0, 0.1, 0.01, 0.001, 0.0001)
     assert costs.Work(batches=2, steps=3, trained=4, tested=5, frozen=6).seconds(rates) == pytest.approx(2 + 0.3 + 0.04 + 0.005 + 0.0006)
 
 

@@ -1,7 +1,7 @@
-"""The configuration of the paper, shrunk: the profile `paper` with tiny sizes, everything that it fetches from a server here.
+"""The profiles `paper` and `own-images`, shrunk to tiny sizes, everything that they fetch from a server here.
 
-Miniature archives of two of the six targets, which are colour and grey, and of a folder in place of ImageNet, and small networks in
-the published formats in place of ResNet-50s, run through every stage to the report.
+Miniature archives of two of the six targets, which are colour and grey, and of a folder in place of ImageNet, or a folder of one's own,
+and small networks in the published formats in place of ResNets, run through every stage to the report.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ import yaml
 from checkpoints import robustness_format, torchvision_format
 from inprocess import run_all, settings_only
 from repository import ROOT, Repository, merge
-from served import Server, folder_archive, serve_sets
+from served import Server, folder, folder_archive, serve_sets
 
 from stages.lib.networks.families import small_resnet
 from stages.lib.settings import overlays
@@ -35,6 +35,29 @@ FORMATS = {
     "utrera_linf_eps4_255": lambda network: robustness_format(network, [0.4] * 3, [0.2] * 3, zipped=False),
     "utrera_linf_eps8_255": lambda network: robustness_format(network, [0.4] * 3, [0.2] * 3, extra="model.", key="state_dict"),
 }
+OWN = {
+    "blocks": [1],
+    "upscale": {"image_size": 32},
+    "draw_subsets": {"n_images": [9], "n_seeds": 10},
+    "finetune": {"epochs": 1, "eval_every": 1, "batch_size": 9, "keep": {"n_seeds": 0}},
+    "evaluate_robustness": {"l2": [], "linf": [], "check_images": 0, "max_images": 8},
+    "report": {"headline": {"n_images": 9, "blocks": 1}, "utrera2021": {"epochs_at": [9]}},
+}
+OWN_FORMATS = {
+    "torchvision_resnet50": torchvision_format,
+    "salman_resnet50_l2_eps3": lambda network: robustness_format(network, [0.4] * 3, [0.2] * 3, extra="model."),
+}
+
+
+def serve_sources(repository: Repository, server: Server, formats: dict) -> None:
+    """Put small networks in the place of published ones."""
+    catalog = yaml.safe_load(repository.text("models/catalog.yaml"))
+    for seed, (name, make) in enumerate(formats.items()):
+        torch.manual_seed(seed)
+        [file] = server.listed({catalog[name]["file"]["name"]: make(small_resnet.published("small_resnet", CLASSES))})
+        small = {"architecture": "small_resnet", "classes": CLASSES, "file": file}
+        repository.edit("models/catalog.yaml", **{name: catalog[name] | small})
+    repository.edit("models/catalog.yaml", random_resnet50__architecture="small_resnet")
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +68,7 @@ def paper(tmp_path_factory) -> Repository:
         serve_sets(repository, server, dict.fromkeys(TARGETS, (TRAIN, TEST)))
         [archive] = server.listed({"imagenet.tar.gz": folder_archive(rng, 6, 3, CLASSES, "gz")})
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
-        for seed, (name, make) in enumerate(FORMATS.items()):
-            torch.manual_seed(seed)
-            entry = yaml.safe_load(repository.text("models/catalog.yaml"))[name]
-            [file] = server.listed({entry["file"]["name"]: make(small_resnet.published("small_resnet", CLASSES))})
-            repository.edit("models/catalog.yaml", **{name: entry | {"architecture": "small_resnet", "classes": CLASSES, "file": file}})
-        repository.edit("models/catalog.yaml", random_resnet50__architecture="small_resnet")
+        serve_sources(repository, server, FORMATS)
         run_all(repository)
     return repository
 
@@ -89,3 +107,25 @@ def test_the_report_shows_the_figures_of_the_paper(paper):
     page = paper.text("reports/report.html")
     assert "Table 7" in page
     assert len(page) > 100_000
+
+
+def test_own_images_get_an_answer_also_with_a_source_that_is_trained_here_on_other_images(tmp_path):
+    """The folder and the networks as a user has them, and beside them one of the embedded letters: each source has its own data."""
+    compared = [*OWN_FORMATS, "natural", "random_resnet50"]
+    settings = merge(overlays.merged(["own-images"], ROOT / "profiles"), OWN)
+    settings |= {"datasets": ["glyphs", "mine"], "models": compared, "sources": compared}
+    settings["source"] |= {"dataset": "glyphs", "epochs": 1}
+    repository = settings_only(tmp_path, settings)
+    repository.edit("data/catalog.yaml", glyphs__classes=CLASSES, glyphs__train=16, glyphs__test=8)
+    for path, content in folder(np.random.default_rng(0), {"": 5}, classes=3).items():
+        (tmp_path / "data/mine" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data/mine" / path).write_bytes(content)
+    with Server({}) as server:
+        serve_sources(repository, server, OWN_FORMATS)
+        run_all(repository)
+    accuracy = {source: yaml.safe_load(repository.text(f"models/sources/{source}/0.json"))["accuracy"] for source in compared}
+    assert [source for source in compared if accuracy[source]] == ["natural"], "measured where a source's own images are at hand"
+    assert "With 9 images,\nmine is learned best from" in repository.text("reports/report.html")
+    claims = pd.read_csv(tmp_path / "reports/tables/claims.csv")
+    [note] = claims.loc[claims["statement"] == "Robust sources are less accurate on their own data", "note"]
+    assert note.startswith("as published with the weights"), "both learnt ImageNet, which is not at hand"

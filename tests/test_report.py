@@ -236,13 +236,12 @@ def test_the_numbers_of_each_figure_are_a_table(finished):
     assert found.loc[("robust minus natural", "textures", 200), "mean"] == -9.0
 
 
-def test_metrics_have_no_dots_in_their_keys_and_the_robust_differences(finished):
+def test_metrics_are_the_best_source_of_each_target_and_the_best_robust_one_above_natural(finished):
+    """At 100 images and one block: L2 0.5 is the best on digits, natural on textures; random takes part with its whole network."""
     metrics = json.loads((finished / "metrics.json").read_text())
-    entry = metrics["digits"]["blocks_1"]
-    assert entry["minus_natural"]["l2_eps0_5"] == {"mean": 7.5, "low": 7.5, "high": 7.5}
-    assert entry["accuracy"] == {"natural": 75.5, "l2_eps0_5": 83.0, "linf_eps8_255": 81.5}
-    assert metrics["digits"]["blocks_all"]["accuracy"] == {"random": pytest.approx(52.5, abs=8)}
-    assert metrics["source_data"]["natural"] == {"test": 99.0, "test_decorrelated": 80.0}
+    assert metrics == {
+        "digits": {"best": 83.0, "gain": 7.5}, "textures": {"best": 81.5, "gain": -13.5}, "diverged_runs": 2,
+    }  # fmt: skip
     assert not any("." in key for key in keys_of(metrics))
 
 

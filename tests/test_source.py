@@ -121,7 +121,7 @@ def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs,
     assert source.accuracies(sources.load("natural", 2), "glyphs", None) == cards[2].accuracy
     glyphs.edit("params.yaml", source__n_models=1)
     source.main("natural")
-    assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json"}
+    assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json", "cells.json"}
 
 
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, capsys):
@@ -323,9 +323,16 @@ def checkpoints() -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in cells.folder("source").rglob("*.checkpoint")}
 
 
+def addresses_listened_on(pid: int) -> set[str]:
+    """By a process and all that it has started."""
+    started = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return {found.laddr.ip for process in started for found in process.net_connections("inet") if found.status == psutil.CONN_LISTEN}
+
+
 def test_of_two_processes_one_that_ends_ends_the_other_and_they_go_on_and_a_failing_one_is_one_line(glyphs):
     glyphs.edit("params.yaml", source__processes=2, source__epochs=2000)
     running, training_ones = two_processes(glyphs)
+    assert addresses_listened_on(running.pid) == {"127.0.0.1"}, "no other machine reaches them"
     training_ones[1].kill()
     error = running.communicate(timeout=60)[1]
     assert running.returncode == 1

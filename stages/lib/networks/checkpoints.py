@@ -17,6 +17,8 @@ from stages.lib.networks.torch_files import Piece
 from stages.lib.store import files
 
 LONGEST_NAME = 1000  # characters of a tensor's name
+NORMALISERS = ("normalizer.", "attacker.", "normalise.")  # what stands beside the network: of the `robustness` library, and of our units
+OTHER_TENSORS = "torch._utils._rebuild_"  # begins what makes sparse, quantised, nested and meta tensors
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ def read(path: Path) -> Weights:
     """The weights of a file.
 
     A checkpoint of the `robustness` library holds the network twice, as `module.model.` and for its attacker as
-    `module.attacker.model.`; the first is taken, and the normaliser beside it. A name may carry one more `model.`.
+    `module.attacker.model.`; the first is taken, and the normaliser beside it. A name may carry one more `model.`. A file with the
+    names of our units has its normaliser as `normalise.`.
 
     Raises:
         RunError: one line, for a file that is missing, broken, in another format, or would need code to be read.
@@ -71,11 +74,16 @@ def _state_of(checkpoint: object, path: Path) -> dict[str, Piece]:
             break
     if isinstance(state, dict) and state and all(isinstance(name, str) and isinstance(of, Piece) for name, of in state.items()):
         return state
-    held_values = list(state.values()) if isinstance(state, dict) else [state]
-    if stand := next((value for value in held_values if isinstance(value, Stand)), None):
-        raise _needs_code(path, stand.name)
+    held_values = state if isinstance(state, dict) else {"it": state}
+    if stand := next(((name, value) for name, value in held_values.items() if isinstance(value, Stand)), None):
+        raise _not_dense(path, *stand) if stand[1].name.startswith(OTHER_TENSORS) else _needs_code(path, stand[1].name)
     held = ", ".join(map(str, list(state)[:5])) if isinstance(state, dict) else type(state).__name__
     raise RunError(f"{path}: holds no state dict; found: {held[:200]}; allowed: names with tensors, alone or under `model` or `state_dict`")
+
+
+def _not_dense(path: Path, name: object, stand: Stand) -> RunError:
+    kind = stand.name.removeprefix(OTHER_TENSORS)
+    return RunError(f"{path}: {name!r} is no dense tensor of usual numbers, but a {kind}; allowed: dense tensors, as of float32")
 
 
 def _needs_code(path: Path, name: str) -> RunError:
@@ -89,18 +97,32 @@ def _named(state: dict[str, Tensor], path: Path) -> Weights:
     """Weights under the names of the network alone: what the `robustness` library wraps around it goes, its normaliser beside them."""
     if longest := max((len(name) for name in state if len(name) > LONGEST_NAME), default=0):
         raise RunError(f"{path}: a tensor has a name of {longest:,} characters; allowed: up to {LONGEST_NAME:,}")
-    if broken := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
-        raise RunError(f"{path}: the tensor {broken} holds values that are no numbers or infinite; allowed: finite weights")
+    for name, tensor in state.items():
+        if problem := _problem_of(name, tensor):
+            raise RunError(f"{path}: the tensor {name} {problem}")
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    mean, std = (_moment(state.get(f"normalizer.new_{name}", state.get(f"attacker.normalize.new_{name}"))) for name in ("mean", "std"))
-    if any(moment is not None and len(moment) != 3 for moment in (mean, std)) or min(std or [1]) <= 0:
+    mean, std = (_moment(state, name) for name in ("mean", "std"))
+    if (mean is None) != (std is None) or any(len(moment or "rgb") != 3 for moment in (mean, std)) or min(std or [1]) <= 0:
         raise RunError(f"{path}: normalises with mean {mean} and std {std}; allowed: three numbers each, those of std above 0")
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(("normalizer.", "attacker."))}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(NORMALISERS)}
     while state and all(name.startswith("model.") for name in state):
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
     return Weights(state, mean, std)
 
 
-def _moment(values: Tensor | None) -> list[float] | None:
-    """A mean or std per channel; of more values than channels the first few, which are refused afterwards."""
+def _problem_of(name: str, tensor: Tensor) -> str | None:
+    """Why a network with such a tensor would compute nothing of use; None where it may."""
+    if tensor.is_complex():
+        return f"holds complex numbers ({tensor.dtype}); allowed: real numbers"
+    if not tensor.float().isfinite().all():  # as networks compute in float32
+        return "holds values that are no numbers, infinite or beyond float32; allowed: finite weights"
+    if name.endswith("running_var") and (tensor < 0).any():
+        return "holds variances below 0; allowed: numbers from 0"
+    return None
+
+
+def _moment(state: dict[str, Tensor], name: str) -> list[float] | None:
+    """The mean or std per channel of a file's normaliser; of more values than channels the first few, which are refused afterwards."""
+    found = (state.get(f"{place}{name}") for place in ("normalizer.new_", "attacker.normalize.new_", "normalise."))
+    values = next((values for values in found if values is not None), None)
     return None if values is None else values.flatten()[:4].tolist()

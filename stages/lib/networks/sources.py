@@ -69,7 +69,7 @@ def save(card: SourceCard, weights: "dict[str, Tensor]") -> None:
 
 def count(name: str) -> int:
     """How many models of a source there are; 1 where its files are missing, which reading the first one says."""
-    return max(1, len(list(folder_of(name).glob("*.json"))))
+    return max(1, len(list(folder_of(name).glob("[0-9]*.json"))))
 
 
 def cards_of(name: str) -> list[SourceCard]:

@@ -152,7 +152,9 @@ def _read_older(path: Path) -> Contents:
         checkpoint, keys = (inert.load(content, KNOWN, noted) for _ in range(2))
         place, places = content.tell(), {}
         for key in keys:
-            storage = storages[key if isinstance(key, str) else ""]
+            storage = storages.get(key if isinstance(key, str) else "")
+            if storage is None:  # its length is not known, so nothing after it can be found
+                raise ValueError(f"the storage {key} is of numbers that weights do not have")
             if int.from_bytes(content[place : place + 8], "little") != storage.n or place + 8 + storage.bytes > len(content):
                 raise ValueError(f"the storage {key} does not have {storage.n} numbers")
             places[key] = (place + 8, storage.bytes)

@@ -39,17 +39,23 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Bytes that the parts of a network of one kind take."""
+
+    activation: int  # of an image, as the frozen part leaves it
+    network: int
+    trained: int  # of the part that is fine-tuned
+
+
+@dataclass(frozen=True)
 class Rates:
-    """Seconds and bytes that the parts of a run of one kind take."""
+    """Seconds that the parts of a run of one kind take."""
 
     start: float  # of a batch of runs, before its first step
     per_step: float
     per_image: float  # trained on, of one run
     per_tested: float
     per_frozen: float  # pass of an image through the frozen part
-    activation_bytes: int  # of an image, as the frozen part leaves it
-    network_bytes: int
-    trained_bytes: int  # of the part that is fine-tuned
 
 
 @dataclass
@@ -100,6 +106,21 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
         work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.fixed_within_a_run)))
 
 
+def sizes_of(kind: Kind) -> Sizes:
+    """The bytes of a network of the kind, which is built for that."""
+    from stages.lib.networks import inference  # here, as torch takes seconds to import
+
+    frozen, trained = _parts(kind, seed=0)
+    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    if frozen is not None:
+        image = np.zeros((1, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+        activation = sum(part.nbytes for part in inference.frozen_activations(frozen, image, view))
+    frozen_bytes, trained_bytes = (
+        sum(w.nbytes for w in part.state_dict().values()) if part is not None else 0 for part in (frozen, trained)
+    )
+    return Sizes(activation, frozen_bytes + trained_bytes, trained_bytes)
+
+
 def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], None]) -> dict[Kind, Rates]:
     """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
     of_kinds = {}
@@ -122,7 +143,7 @@ def _measure(kind: Kind) -> Rates:
     most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
     few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
     stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
-    frozen, trained = _parts(kind, seed=0)
+    frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
         activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
@@ -139,10 +160,7 @@ def _measure(kind: Kind) -> Rates:
     per_image = max(0.0, (step_many - step_few) / max(1, many - few)) / kind.together
     per_step = max(0.0, step_few - per_image * kind.together * few)
     start = max(0.0, base - 2 * step_few - 2 * kind.together * few * per_tested)
-    frozen_bytes, trained_bytes = (
-        sum(w.nbytes for w in part.state_dict().values()) if part is not None else 0 for part in (frozen, trained)
-    )
-    return Rates(start, per_step, per_image, per_tested, per_frozen, activation.nbytes, frozen_bytes + trained_bytes, trained_bytes)
+    return Rates(start, per_step, per_image, per_tested, per_frozen)
 
 
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:

@@ -31,7 +31,14 @@ def save(kind: str, key: str, result: dict[str, Any], tensors: dict[str, Any] | 
         weights = path_of(kind, key, ".safetensors")
         files.write_tensors(weights, tensors)
         result = result | {"weights_sha256": files.sha256_of(weights)}
-    files.write_json(path_of(kind, key), {"result": result, "digest": files.digest_of(result)})
+    _write(kind, key, result)
+
+
+def adopt(kind: str, key: str, result: dict[str, Any], weights: Path | None) -> None:
+    """Keep a result that was computed elsewhere, with the file of its tensors, whose hash the result names."""
+    if weights is not None:
+        files.write_bytes(path_of(kind, key, ".safetensors"), weights.read_bytes())
+    _write(kind, key, result)
 
 
 def load(kind: str, key: str, log: Callable[[str], None] | None = None) -> dict[str, Any] | None:
@@ -69,6 +76,10 @@ def discard(kind: str, key: str) -> None:
     """Remove a cell and all that is kept beside it."""
     for path in path_of(kind, key).parent.glob(f"{key}.*"):
         path.unlink(missing_ok=True)
+
+
+def _write(kind: str, key: str, result: dict[str, Any]) -> None:
+    files.write_json(path_of(kind, key), {"result": result, "digest": files.digest_of(result)})
 
 
 def _warn(log: Callable[[str], None] | None, line: str) -> None:

@@ -45,6 +45,11 @@ def is_known(file: File) -> bool:
     return file.sha256 is not None or file.md5 is not None
 
 
+def is_whole(file: File) -> bool:
+    """Whether the catalog has the whole sha256 of the file, which no other file can be made to have."""
+    return len(file.sha256 or "") == 64
+
+
 def is_page(start: bytes) -> bool:
     """Whether a file that starts with these bytes is an HTML page: servers that ask for a log-in, or have moved, send one."""
     return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))

@@ -192,8 +192,9 @@ def _start_of(answer: Any, start: int, mirror: str, part: _Part) -> int:
 
 def _receive(answer: Any, file: File, part: _Part, start: int, progress: Progress) -> None:
     """Append what the server sends to the part, byte for byte as it comes, so that a cut connection loses none."""
-    length = answer.headers.get("Content-Length")
-    total = start + int(length) if length else file.size
+    length = answer.headers.get("Content-Length", "")
+    length = int(length) if length.isdecimal() else None  # what is no number says nothing
+    total = file.size if length is None else start + length
     if length is None and file.size is None and not is_known(file) and not answer.raw.chunked:
         raise _LastingError("the server does not say how long the file is, so it cannot be known to be whole; give its size or sha256")
     done = start
@@ -205,7 +206,7 @@ def _receive(answer: Any, file: File, part: _Part, start: int, progress: Progres
             target.write(chunk)
             done += len(chunk)
             progress(done, total)
-    if total is not None and length and done < total:
+    if length is not None and done < total:
         raise _PassingError(f"the connection ended after {done} of {total} bytes")
 
 

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+FINETUNED = Path("models/finetuned")
 RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet, images.parquet, arrays.npz, settings.json
 
 
 def finetuned(source: str) -> Path:
-    """The folder of a source's fine-tuning runs on all targets: runs.parquet and weights/."""
-    return Path("models/finetuned") / source
+    """The folder of a source's fine-tuning runs on all targets: runs.parquet, cells.json and weights/."""
+    return FINETUNED / source
 
 
 def kept_weights(source: str) -> Path:

@@ -1,18 +1,22 @@
 """Several processes that train one network, each with its part of every batch, to what one process makes of the whole.
 
 torchrun starts them (`launch`, or a person on a cluster) and sets RANK, WORLD_SIZE and LOCAL_RANK. In a process of its own,
-everything here does nothing.
+everything here does nothing. Those that `launch` starts meet through files and talk through the loopback: no other machine can
+reach them.
 """
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -21,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.lib.errors import RunError
 from stages.lib.networks.devices import local_rank
 
-OURS = "STARTED_BY_A_STAGE"  # in the environment of processes that `launch` starts; those of a person's torchrun have a terminal
+MEETING = "STAGE_MEETING_FILE"  # in the environment of processes that `launch` starts: the file through which they find one another
 
 
 def processes() -> int:
@@ -40,11 +44,13 @@ def is_first() -> bool:
 @contextmanager
 def group() -> Iterator[None]:
     """The processes that torchrun started can talk while the block runs: through NCCL on GPUs, through Gloo elsewhere."""
-    if os.environ.get(OURS):
+    where = {}  # of a person's torchrun, whose processes may be of several machines: what its environment says
+    if meeting := os.environ.get(MEETING):
         threading.Thread(target=_end_with_the_stage, daemon=True).start()
+        where = {"store": dist.FileStore(meeting), "rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **where)
     try:
         yield
     finally:
@@ -57,14 +63,30 @@ def launch(count: int, *arguments: str) -> None:
     Raises:
         RunError: one line, when one of them fails; torchrun has then ended the others.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)), OURS: "1"}
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, errors="replace", **pipes) as running:
-        why = _why_it_failed(running.stderr)
-        running.stdin.close()
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={folder}/torchrun", "--local-addr=127.0.0.1"]
+        command = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(count), "-m", *arguments]
+        environment = os.environ | _only_here() | {
+            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)), MEETING: f"{folder}/processes",
+        }  # fmt: skip
+        with subprocess.Popen(command, env=environment, text=True, errors="replace", **pipes) as running:
+            why = _why_it_failed(running.stderr)
+            running.stdin.close()
     if running.returncode:
         raise RunError(f"one of the {count} processes of `{' '.join(arguments)}` failed: {why}")
+
+
+def _only_here() -> dict[str, str]:
+    """The environment in which no process listens but on the loopback.
+
+    Gloo and NCCL listen on one network interface, which these variables name. torchrun, with its `--standalone` too, opens a store for
+    whoever trains, on all interfaces; ours meet through a file instead, and the third variable keeps that store closed.
+    """
+    loopback = next(
+        name for name, found in psutil.net_if_addrs().items() if any(a.family == socket.AF_INET and a.address == "127.0.0.1" for a in found)
+    )
+    return {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def _why_it_failed(lines: Iterable[str]) -> str:

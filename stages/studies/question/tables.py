@@ -31,19 +31,16 @@ def plots_of(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def metrics_of(results: Results, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Accuracy, and each robust source's difference from natural, at the headline's n_images: target, blocks, source; how many runs of all
-    have diverged."""
+    """Few enough figures for a line of `dvc exp show`: of each target `best`, the accuracy of its best source at the headline's blocks and
+    n_images, and `gain`, by how many points the best robust source is above natural there; and how many runs of all have diverged."""
     metrics: dict[str, Any] = {}
-    differences = tables["differences"][tables["differences"]["source"].isin(results.robust)]
-    for (target, blocks), rows in at(tables["summary"], size=results.size).groupby(["target", "blocks"], sort=False):
-        entry: dict[str, Any] = {"accuracy": {r.source: round(r.mean, 3) for r in rows.itertuples()}}
-        gaps = at(differences, size=results.size, target=target, blocks=blocks)
-        if len(gaps):
-            known = gaps.set_index("source")[["mean", "low", "high"]].round(3)
-            entry["minus_natural"] = {source: row.dropna().to_dict() for source, row in known.iterrows()}
-        metrics.setdefault(target, {})[f"blocks_{blocks}"] = entry
-    on_source = {n: {s: round(a, 3) for s, a in card["accuracy"].items()} for n, card in results.cards.items() if card["accuracy"]}
-    return metrics | {"source_data": on_source, "diverged_runs": int(results.diverged["n"].sum())}
+    for target in results.targets:
+        means, gaps = (at(tables[name], target=target, size=results.size) for name in ("summary", "differences"))
+        means = means[(means["blocks"] == results.blocks) | (means["source"] == results.random)]
+        gaps = gaps[(gaps["blocks"] == results.blocks) & gaps["source"].isin(results.robust)]
+        known = {"best": means["mean"].max(), "gain": gaps["mean"].max()}
+        metrics[target] = {name: round(value, 3) for name, value in known.items() if pd.notna(value)}
+    return metrics | {"diverged_runs": int(results.diverged["n"].sum())}
 
 
 def rows_by_target(results: Results, summary: pd.DataFrame) -> list[dict[str, Any]]:

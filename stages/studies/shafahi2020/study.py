@@ -40,11 +40,16 @@ def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
         for name, section in sections.items()
         if section.measured != sections[first].measured
     ]
-    return wrong + (_piece_problems(sections[runs.RETRAIN], sources) if runs.RETRAIN in sections else [])
+    return wrong + (_retrain_problems(sections[runs.RETRAIN], settings, sources) if runs.RETRAIN in sections else [])
 
 
-def _piece_problems(section: RetrainSettings, sources: dict[str, AnySource]) -> list[str]:
-    wrong = []
+def _retrain_problems(section: RetrainSettings, settings: Params, sources: dict[str, AnySource]) -> list[str]:
+    """Sources whose own data are not brought here, on which they are retrained, and pieces that a source does not have."""
+    wrong = [
+        f"{PARAMS}: retrain.sources: {source} has learnt {sources[source].dataset}; allowed: sources of one of params.yaml: datasets"
+        for source in section.sources
+        if getattr(sources.get(source), "dataset", None) not in [None, *settings.datasets]
+    ]
     for source in section.sources:
         architecture = sources[source].architecture if source in sources else None
         if architecture in BLOCKS:

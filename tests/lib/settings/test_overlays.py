@@ -16,6 +16,7 @@ PROFILES = [
     "embedded-full",
     "embedded-shafahi",
     "embedded-utrera",
+    "own-images",
     "paper",
     "paper-last-code",
     "paper-table4-seeds",

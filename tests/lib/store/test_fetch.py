@@ -70,6 +70,8 @@ def parts(state: Path) -> list[Path]:
     [
         (["whole"], []),
         (["unsized"], []),
+        (["length:abc"], []),
+        (["length:-5"], []),
         (["chunked"], []),
         (["encoded"], []),  # a .gz that the server declares as an encoding is the file itself
         (["moved", "whole"], []),

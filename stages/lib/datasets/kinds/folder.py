@@ -10,22 +10,21 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
+from stages.lib.datasets.kinds.listing import Listed, again, find, is_hidden
 from stages.lib.datasets.kinds.pictures import Pictures
-from stages.lib.datasets.sets import RAW, stratified_split
+from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
-from stages.lib.progress import bar, log
+from stages.lib.progress import bar
 from stages.lib.settings.catalog import File
 from stages.lib.settings.fields import Count, Real, Whole
 from stages.lib.settings.sections import DownloadSettings
 from stages.lib.store import archives, cells, files
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MANIFEST = "manifest.csv"
 BLOCK = 256  # images that are read side by side
 
@@ -68,11 +67,16 @@ class Folder(Dataset):
         if self.path is not None:
             sha256, listed = read_manifest(RAW / name), find(name, self.root, self)
             compare(name, self.root, listed, sha256)
-            yield from pictures(self.root, listed, self, image_size, sha256)
+            yield from pictures(self.root, listed, self, image_size, sha256=sha256)
         else:
-            with archives.extracted([RAW / name / file.name for file in self.files], within=cells.folder("extracted")) as folder:
-                root = root_within(folder, self)
-                yield from pictures(root, find(name, root, self), self, image_size)
+            archived = [RAW / name / file.name for file in self.files]
+            with archives.extracted(archived, within=cells.folder("extracted")) as folder:
+                root, shown = root_within(folder, self), ", ".join(map(str, archived))
+                try:
+                    listed = find(name, root, self)
+                except RunError as error:  # which names the folder that is about to go
+                    raise RunError(str(error).replace(str(folder), shown)) from None
+                yield from pictures(root, listed, self, image_size, shown=f"{shown}/{root.relative_to(folder)}".removesuffix("/."))
 
     def native_size(self, image_size: int) -> int:
         return image_size  # as images differ in size, they are decoded to the one that is asked for
@@ -95,94 +99,26 @@ class Folder(Dataset):
 Entry = Folder
 
 
-class Listed(NamedTuple):
-    """The images of one split, class after class in the order of their names."""
-
-    paths: list[str]  # from the root
-    y: np.ndarray  # int64 [n]
-
-
-def find(name: str, root: Path, entry: Folder) -> dict[str, Listed]:
-    """The images of each split; none of an optional set, or of an optional split, that is not there.
-
-    Raises:
-        RunError: for a folder without classes, a class without images, or other classes in `test` than in `train`.
-    """
-    if not root.is_dir():
-        return _absent(f"{root}: no such folder; put the images of {name} there, or correct {name}.path", name, entry)
-    if entry.test_fraction is not None:
-        return _split(root, entry, _classes(root, ""))
-    classes = {}
-    for split, folder in entry.splits.items():
-        if (root / folder).is_dir():
-            classes[split] = _classes(root, f"{folder}/")
-        else:
-            there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-            _absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
-    names = [sorted(paths) for paths in classes.values()]
-    if len(names) == 2 and names[0] != names[1]:
-        differing = ", ".join(sorted(set(names[0]) ^ set(names[1]))[:8])
-        raise RunError(f"{root}: the splits have different classes ({differing} are in one of them alone); they must have the same")
-    return {split: _listed(paths) for split, paths in classes.items()}
-
-
-def _absent(problem: str, name: str, entry: Folder) -> dict[str, Listed]:
-    if not entry.optional:
-        raise RunError(problem)
-    log(f"{name}: left out, as it is optional: {problem}. When it is there: {_again(name)}")
-    return {}
-
-
-def _again(name: str) -> str:
-    return f"`dvc repro --force --single-item download@{name}`"
-
-
-def _classes(root: Path, folder: str) -> dict[str, list[str]]:
-    """The images of each class, as paths from the root; the class folders may have folders of their own."""
-    classes = {}
-    for place in sorted(path for path in (root / folder).iterdir() if path.is_dir() and not _hidden(path.name)):
-        images = (path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and not _hidden(path.name))
-        classes[place.name] = sorted(path.relative_to(root).as_posix() for path in images)
-        if not classes[place.name]:
-            raise RunError(f"{place}: a class without an image; allowed: one or more of {', '.join(SUFFIXES)}")
-    if len(classes) < 2:
-        raise RunError(f"{root / folder}: holds {len(classes)} class folders; allowed: two or more, each with the images of a class")
-    return classes
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _listed(classes: dict[str, list[str]]) -> Listed:
-    counts = [len(paths) for paths in classes.values()]
-    return Listed([path for paths in classes.values() for path in paths], np.repeat(np.arange(len(counts)), counts))
-
-
-def _split(root: Path, entry: Folder, classes: dict[str, list[str]]) -> dict[str, Listed]:
-    """Training and test images, each class in proportion."""
-    paths, y = _listed(classes)
-    try:
-        rows_of = stratified_split(y, len(y) - round(len(y) * entry.test_fraction), entry.split_seed)
-    except ValueError as error:
-        raise RunError(f"{root}: {len(y)} images of {len(classes)} classes cannot be split by test_fraction ({error})") from None
-    return {split: Listed([paths[i] for i in rows], y[rows]) for split, rows in zip(("train", "test"), rows_of, strict=True)}
-
-
 def root_within(folder: Path, entry: Folder) -> Path:
     """The folder in which the splits are, of all that an archive held: often one folder further down."""
     while not any((folder / split).is_dir() for split in entry.splits.values()):
-        inside = [path for path in folder.iterdir() if not _hidden(path.name)]
+        inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
         if len(inside) != 1 or not inside[0].is_dir():
             break
         folder = inside[0]
     return folder
 
 
-def pictures(root: Path, listed: dict[str, Listed], entry: Folder, size: int, sha256: dict[str, str] | None = None) -> Iterator[Split]:
-    """Each split: its name, its images, decoded to `size` when they are asked for, and their labels."""
+def pictures(
+    root: Path, listed: dict[str, Listed], entry: Folder, size: int, sha256: dict[str, str] | None = None, shown: str | None = None
+) -> Iterator[Split]:
+    """Each split: its name, its images, decoded to `size` when they are asked for, and their labels.
+
+    Args:
+        sha256, shown: as `Pictures` takes them.
+    """
     for split, (paths, y) in listed.items():
-        yield split, Pictures(root, paths, size, entry.crop, entry.channels, sha256), y
+        yield split, Pictures(root, paths, size, entry.crop, entry.channels, sha256, shown), y
 
 
 # The manifest: the content of a folder outside the project when `download` looked
@@ -206,7 +142,10 @@ def manifest(root: Path, paths: list[str], progress: Callable[[int], object]) ->
 
 
 def _hash(path: Path) -> tuple[int, str]:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
     return len(content), hashlib.sha256(content).hexdigest()
 
 
@@ -216,11 +155,11 @@ def read_manifest(raw: Path) -> dict[str, str]:
         with open(raw / MANIFEST, newline="") as file:
             return {row["path"]: row["sha256"] for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise RunError(f"{raw / MANIFEST}: cannot be read ({error}); {_again(raw.name)}") from None
+        raise RunError(f"{raw / MANIFEST}: cannot be read ({error}); {again(raw.name)}") from None
 
 
 def compare(name: str, root: Path, listed: dict[str, Listed], sha256: dict[str, str]) -> None:
     """Raises RunError where other images are in the folder now than the manifest lists."""
     paths = {path for split in listed.values() for path in split.paths}
     if differing := sorted(paths ^ sha256.keys()):
-        raise RunError(f"{root}: has changed since `download` listed it ({differing[0]} and {len(differing) - 1} more); run {_again(name)}")
+        raise RunError(f"{root}: has changed since `download` listed it ({differing[0]} and {len(differing) - 1} more); run {again(name)}")

@@ -6,17 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.lib.errors import RunError
 
 
 class Pictures:
-    """Images that are decoded when a slice of them is asked for: reads like a uint8 array [n, size, size, channels]."""
+    """Images that are decoded when a slice of them is asked for: reads like a uint8 array [n, size, size, channels].
 
-    def __init__(self, root: Path, paths: list[str], size: int, crop: float, channels: int, sha256: dict[str, str] | None):
+    Args:
+        paths: from `root`.
+        sha256: what each image is to have; None where that need not be looked at.
+        shown: what errors name in the place of `root`: the archive, where the root is a temporary folder.
+    """
+
+    def __init__(
+        self, root: Path, paths: list[str], size: int, crop: float, channels: int, sha256: dict[str, str] | None, shown: str | None = None
+    ):
         self.shape = (len(paths), size, size, channels)
-        self._root, self._paths, self._crop, self._sha256 = root, paths, crop, sha256
+        self._root, self._paths, self._crop, self._sha256, self._shown = root, paths, crop, sha256, shown or str(root)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -25,23 +33,28 @@ class Pictures:
         """The images of a slice, decoded; of an array of places, those that are decoded when they are asked for."""
         if isinstance(rows, np.ndarray):
             size, channels = self.shape[2:]
-            return Pictures(self._root, [self._paths[row] for row in rows], size, self._crop, channels, self._sha256)
+            return Pictures(self._root, [self._paths[row] for row in rows], size, self._crop, channels, self._sha256, self._shown)
         with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
             images = list(pool.map(self._decode, self._paths[rows]))
         return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
     def _decode(self, path: str) -> np.ndarray:  # [size, size, channels]
-        content = (self._root / path).read_bytes()
+        shown = f"{self._shown}/{path}"
+        try:
+            content = (self._root / path).read_bytes()
+        except OSError as error:
+            raise RunError(f"{shown}: cannot be read: {error.strerror}") from None
         if self._sha256 is not None and hashlib.sha256(content).hexdigest() != self._sha256[path]:
-            raise RunError(f"{self._root / path}: has changed since `download` listed it; run that stage again with --force")
+            raise RunError(f"{shown}: has changed since `download` listed it; run that stage again with --force")
         try:
             with Image.open(io.BytesIO(content)) as image:
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
+                ImageOps.exif_transpose(image, in_place=True)  # as the camera was held
                 return square(image.convert("RGB" if self.shape[-1] == 3 else "L"), self.shape[1], self._crop)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             why = "no known format" if isinstance(error, UnidentifiedImageError) else error
-            raise RunError(f"{self._root / path}: not an image that can be read ({why}); replace or remove it") from None
+            raise RunError(f"{shown}: not an image that can be read ({why}); replace or remove it") from None
 
 
 def square(image: Image.Image, size: int, crop: float) -> np.ndarray:

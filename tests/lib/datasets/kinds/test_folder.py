@@ -49,7 +49,7 @@ def test_classes_are_numbered_by_name_and_images_sorted_within_them(root):
     assert found["train"].y.dtype == np.int64
 
 
-def test_what_is_no_image_of_a_class_is_left_out(root):
+def test_what_is_no_image_of_a_class_is_left_out_and_said(root, capsys):
     before = folders.find("it", root, entry())
     put(
         root,
@@ -58,11 +58,13 @@ def test_what_is_no_image_of_a_class_is_left_out(root):
             "train/class_0/notes.txt": b"x",
             "train/class_0/._0.png": b"x",
             "train/.git/a.png": b"x",
+            "train/class_0/.thumbnails/a.png": b"x",
             "train/__MACOSX/a.png": b"x",
         },
     )
     after = folders.find("it", root, entry())
     assert [(split, listed.paths) for split, listed in after.items()] == [(split, listed.paths) for split, listed in before.items()]
+    assert f"{root}/train: left out: train/class_0/notes.txt and 1 more; allowed: files in class folders" in capsys.readouterr().err
 
 
 def test_splits_may_have_other_names(root):
@@ -88,7 +90,8 @@ BAD = {
     "one class": (lambda root: put(root, {"one/a/a.png": b"x"}), {"splits": {"train": "one", "test": "test"}}, "one: holds 1 class folders"),
     "empty class": (lambda root: (root / "train/class_9").mkdir(), {}, "train/class_9: a class without an image"),
     "other classes": (lambda root: put(root, {"test/class_7/a.png": b"x"}), {}, "images: the splits have different classes (class_7 are in one of them alone)"),
-    "too few to split": (lambda root: None, {"test_fraction": 0.01}, "cannot be split by test_fraction"),
+    "too few to split": (lambda root: (root / "test").rename(root / "val"), {"test_fraction": 0.01}, "cannot be split by test_fraction"),
+    "split already": (lambda root: None, {"test_fraction": 0.2}, "images: is divided already, into train and test; remove it.test_fraction, which would take them for classes"),
 }  # fmt: skip
 
 
@@ -132,11 +135,18 @@ def test_every_kind_of_image_becomes_one_of_the_channels_of_the_set(tmp_path, mo
     assert np.array_equal(found, np.repeat(grey[..., None], channels, axis=-1))
 
 
-def test_the_orientation_that_a_camera_notes_is_ignored(tmp_path):
+def test_an_image_is_turned_as_the_camera_was_held(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned
-    assert np.array_equal(decoded(image, 16, 1.0, 3, tmp_path, exif=exif), np.asarray(image))
+    exif[0x0112] = 6  # its first row is on the right
+    assert np.array_equal(decoded(image, 16, 1.0, 3, tmp_path, exif=exif), np.rot90(image, -1))
+
+
+def test_of_an_animation_the_first_picture_is_taken(root):
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    first.save(root / "train/class_0/9.gif", save_all=True, append_images=[second])
+    assert "train/class_0/9.gif" in folders.find("it", root, entry())["train"].paths
+    assert np.array_equal(Pictures(root, ["train/class_0/9.gif"], 16, 1.0, 3, None)[0:1][0], np.asarray(first))
 
 
 UNREADABLE = {

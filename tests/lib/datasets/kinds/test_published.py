@@ -41,7 +41,9 @@ def put(raw: Path, name: str, files: dict[str, bytes], **known) -> Published:
     for file, content in files.items():
         (raw / file).write_bytes(content)
     entry = catalog.dataset_entry(name, ROOT / params.DATA_CATALOG).model_dump()
-    listed = [{"name": file, "mirrors": ["http://host.invalid/x"], "md5": served.md5(content)} | known for file, content in files.items()]
+    listed = [
+        {"name": file, "mirrors": ["http://host.invalid/x"], "sha256": served.sha256(content)} | known for file, content in files.items()
+    ]
     return Published(**entry | {"files": listed})
 
 
@@ -149,13 +151,14 @@ def test_a_cifar_archive_with_damaged_content_is_one_line(raw, inside, changes, 
     assert said in line
 
 
-def test_a_cifar_archive_without_a_checksum_is_refused_before_it_is_read(raw, inside, monkeypatch, tmp_path):
+@pytest.mark.parametrize("known", [{}, {"sha256": "01234567"}, {"md5": "0" * 32}], ids=["nothing", "eight digits", "md5"])
+def test_a_cifar_archive_without_a_whole_sha256_is_refused_before_it_is_read(known, raw, inside, monkeypatch, tmp_path):
     """It holds pickles, and reading one may run code."""
     monkeypatch.chdir(tmp_path)
     (archive,) = served.cifar10(np.random.default_rng(SEED)).values()
     trapped = repacked(archive, {"cifar-10-batches-py/data_batch_1": pickle.dumps(Trap())})
-    entry = put(raw, "cifar10", {"cifar-10-python.tar.gz": trapped}, md5=None)
-    with pytest.raises(RunError, match="holds pickles, which could run code; give its sha256 or md5"):
+    entry = put(raw, "cifar10", {"cifar-10-python.tar.gz": trapped}, **{"sha256": None} | known)
+    with pytest.raises(RunError, match="holds pickles, which could run code; give its whole sha256"):
         entry.check("it")
     with pytest.raises(RunError, match="holds pickles"):
         read(raw, entry, inside)

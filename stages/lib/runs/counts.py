@@ -1,0 +1,84 @@
+"""What a configuration has to compute beside its fine-tuning runs, and how much of it the store holds."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from stages.lib.errors import RunError
+from stages.lib.networks import sources
+from stages.lib.networks.sources import SourceCard
+from stages.lib.runs import attacked, transfers
+from stages.lib.runs.attacked import AttackedNetwork
+from stages.lib.runs.grid import Cell
+from stages.lib.settings import params
+from stages.lib.settings.catalog import Trained
+from stages.lib.settings.sections import Params
+from stages.lib.store import cells
+
+
+class Piece(Protocol):
+    """Work whose result is kept under a key, such as a training or an attack; the key may rest on files that are not there yet."""
+
+    @property
+    def key(self) -> str: ...
+
+
+def is_done(kind: str, piece: Piece) -> bool:
+    """Whether the store holds the result of a piece of work; it does not where the inputs of the piece are not there yet."""
+    try:
+        return cells.load(kind, piece.key) is not None
+    except (RunError, OSError, ValueError):
+        return False
+
+
+def trainings(settings: Params) -> tuple[int, int]:
+    """How many models of sources are trained, and how many of them are done."""
+    from stages.lib.runs import pretraining  # here, as torch takes seconds to import
+
+    entries = {name: params.source_entry(name) for name in settings.models}
+    asked = [
+        training
+        for name, entry in entries.items()
+        if isinstance(entry, Trained)
+        for training in pretraining.trainings_of(name, entry, settings.source)
+    ]
+    return len(asked), sum(is_done("source", training) for training in asked)
+
+
+def attacks(settings: Params, with_weights: Iterable[Cell]) -> tuple[int, int]:
+    """How many attacks and checks of attacks there are, and how many of them are done.
+
+    Args:
+        with_weights: the runs whose weights are kept, which are attacked beside the sources.
+    """
+    cards = {name: _card_of(name) for name in settings.sources}
+    networks = [
+        AttackedNetwork(sources.pretrained_of(card), card.dataset, part=card.part)
+        for card in cards.values()
+        if card.dataset in settings.datasets
+    ]
+    networks += [_finetuned(cards[cell.source], cell, settings.finetune.resolution) for cell in with_weights]
+    chosen = settings.evaluate_robustness
+    of_each = len(chosen.norms) * (len(chosen.attacks) + bool(chosen.check_images))
+    return of_each * len(networks), sum(_attacks_done(network, settings) for network in networks)
+
+
+def _card_of(source: str) -> SourceCard:
+    try:
+        return sources.card_of(source)
+    except RunError:  # it is not there yet
+        return transfers.expected_card(source)
+
+
+def _finetuned(card: SourceCard, cell: Cell, resolution: int | None) -> AttackedNetwork:
+    weights = cells.path_of("finetune", cell.key, ".safetensors")
+    pretrained = sources.pretrained_of(card)
+    return AttackedNetwork(pretrained, cell.target, str(cell.blocks), cell.n_images, cell.seed, str(weights), resolution)
+
+
+def _attacks_done(network: AttackedNetwork, settings: Params) -> int:
+    chosen = settings.evaluate_robustness
+    try:
+        asked = attacked.evaluations_of([network], chosen.norms, chosen, settings.sources)
+    except (RunError, OSError, ValueError):  # the sources or the images are not there yet
+        return 0
+    return sum(is_done("robustness", evaluation) for evaluation in asked)
