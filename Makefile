@@ -12,9 +12,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
 
-repro: $(READY) ## install, run the whole pipeline, print the path of the report
+repro: $(READY) ## install, run the whole pipeline, print the answer and the path of the report
 	dvc repro
 	@changed="$$(git diff --name-only HEAD)"; test -z "$$changed" || echo "differs from the last commit:" $$changed "(docs/experiments.md)"
+	@cat reports/answer.txt
 	@echo "$(CURDIR)/reports/report.html"
 
 test: lint ## install, lint, run the suite

@@ -2,7 +2,8 @@
 
 Reads models/sources/, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
 every configured experiment, data/images/<dataset>/, and the sections of params.yaml that made them. Each study adds
-its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json and reports/report.html.
+its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json,
+reports/answer.txt (what it prints: the answer in words) and reports/report.html.
 The same inputs give the same bytes; results of a source, target or experiment that is not configured are not read.
 """
 
@@ -31,7 +32,7 @@ REPORTS = Path("reports")
 
 def main() -> None:
     settings = settings_of()
-    outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "report.html")]
+    outputs = [REPORTS / name for name in ("tables", "figures", "plots", "metrics.json", "answer.txt", "report.html")]
     journal = execution("report", settings=settings["report"].model_dump(), inputs=inputs_of(settings), outputs=outputs)
     with drawings.processes() as drawers, journal:
         results, experiments = reading.load_results(settings), reading.load_experiments(settings["experiments"])
@@ -48,8 +49,9 @@ def main() -> None:
         svgs = drawings.draw_all([drawing for section in sections for drawing in section.drawings], REPORTS / "figures", drawers)
         html = page.render(results, sections, looks=looks, svgs=svgs, settings=settings)
         files.write_bytes(REPORTS / "report.html", html.encode())
-    for line in [line for section in sections for line in section.words]:
-        print(line)
+        answer = "".join(f"{line}\n" for section in sections for line in section.words)
+        files.write_bytes(REPORTS / "answer.txt", answer.encode())
+    print(answer, end="")
     print(f"report: {REPORTS / 'report.html'}")
 
 
