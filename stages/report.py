@@ -3,7 +3,7 @@
 Reads models/sources/, models/finetuned/ and models/robustness/ of every configured source and target, models/results/ of
 every configured experiment, data/images/<dataset>/, and the sections of params.yaml that made them. Each study adds
 its section. Writes reports/tables/*.csv, reports/figures/*.{svg,png}, reports/plots/*.csv, reports/metrics.json,
-reports/answer.txt and reports/report.html.
+reports/answer.txt (what it prints: the answer in words) and reports/report.html.
 The same inputs give the same bytes; results of a source, target or experiment that is not configured are not read.
 """
 

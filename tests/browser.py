@@ -57,7 +57,8 @@ class Browser:
         """Show a file on a screen of that width, and wait until it is loaded."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        if error := self.ask("Page.navigate", url=page.resolve().as_uri()).get("errorText"):
+            raise FileNotFoundError(f"{page}: {error}")
         self._until(lambda message: message.get("method") == "Page.loadEventFired")
 
     def value(self, expression: str) -> Any:

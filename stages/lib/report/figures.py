@@ -122,7 +122,7 @@ def style(look: Look) -> dict[str, Any]:
 def size_axis(ax: Axes, sizes: Sequence[str], slanted: bool | None = None) -> None:
     """Logarithmic, with a tick at each number of images; `all`, whose number differs between targets, is the last."""
     places = size_places(sizes)
-    slanted = len(places) > 5 if slanted is None else slanted
+    slanted = len(places) > 4 if slanted is None else slanted
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(list(places.values())))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -147,7 +147,7 @@ def size_label(size: str, count: int) -> str:
     if size == "all":
         return size
     n = int(size)
-    return f"{n:,}" if n < (1000 if count > 5 else 10000) else f"{n / 1000:.3g}k"
+    return f"{n:,}" if n < (1000 if count > 4 else 10000) else f"{n / 1000:.3g}k"
 
 
 def zero_line(ax: Axes, name: str = "") -> None:

@@ -17,7 +17,7 @@ MARKERS = "osD^vPX*"
 INK = "#1d2733"  # of text; on a dark page it is light
 TARGETS = ["#3da644", "#c2259a", "#2b50e0", "#f08cab", "#145c3a", "#6b7d2a"]
 ORDERED = ["#e6cf6b", "#c9a03a", "#9c7428", "#74521f"]  # falls in brightness: for what has an order
-OTHERS = ["#6f5b8f", "#b7d13f", "#a98f80"]  # of what is neither a source, a target nor a number of blocks
+OTHERS = ["#6f5b8f", "#3f9fe0", "#a98f80"]  # of what is neither a source, a target nor a number of blocks
 
 
 @dataclass(frozen=True)

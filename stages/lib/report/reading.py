@@ -156,7 +156,7 @@ def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def class_names(name: str) -> list[str] | None:
     """The names of the classes of an image set, by label, where its card has them."""
-    return sets.card_of(name).model_dump().get("class_names")
+    return sets.card_of(name).class_names
 
 
 def reduced(x: np.ndarray) -> np.ndarray:

@@ -49,9 +49,9 @@ class Answer:
         """Sources that cannot be told from the best one, or are better on the half that measures."""
         return [name for name, evidence in self.differences.items() if evidence.verdict != SUPPORTS]
 
-    def shown(self, natural: str) -> list[str]:
-        """Sources whose difference is shown: the runner-up, those that are tied, and natural."""
-        return [name for name in dict.fromkeys([self.runner_up, *self.tied, natural]) if name in self.differences]
+    def shown(self, natural: str) -> dict[str, Evidence]:
+        """The differences that are shown: from the runner-up, from those that are tied, and from natural."""
+        return {name: self.differences[name] for name in [self.runner_up, *self.tied, natural] if name in self.differences}
 
 
 def answers(results: Results) -> list[Answer]:

@@ -157,7 +157,7 @@ def distances(pairs: list[tuple[str, str, dict[str, np.ndarray]]]) -> Figure:
     )
     for ax, (label, target, arrays) in zip(axes, pairs, strict=True):
         edges = np.linspace(0, max(float(values.max()) for values in arrays.values()), BINS)
-        for (split, values), colour in zip(arrays.items(), (MUTED, OTHERS[0]), strict=True):
+        for (split, values), colour in zip(arrays.items(), (MUTED, OTHERS[1]), strict=True):
             name = f"{split}: mean {values.mean():.2f}"
             ax.hist(values, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=name)
         ax.legend(loc="upper right")

@@ -43,6 +43,7 @@ def nearest(colours: list[str], others: list[str] | None = None, seen: str = "al
 def test_families_and_the_first_targets_are_apart_whatever_colours_one_sees(seen):
     assert nearest(list(FAMILIES.values()), seen=seen) > (20,)
     assert nearest(looks.TARGETS[:4], seen=seen) > (20,)
+    assert nearest(looks.OTHERS, seen=seen) > (15,)
 
 
 def test_a_colour_has_one_meaning():

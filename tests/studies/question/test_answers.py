@@ -19,11 +19,11 @@ def test_answers_name_the_best_source_the_runner_up_and_what_they_differ_by():
     assert (ours.best, ours.runner_up, ours.tied, ours.n) == ("linf", "l2", [], 6)
     assert {name: gap.mean for name, gap in ours.differences.items()} == {"l2": 1.0, "natural": 3.0}
     assert ours.accuracy[0] == 60 + 3 + np.mean([0, 2, 4, 6, 8, 10])
-    assert ours.shown("natural") == ["l2", "natural"]
+    assert list(ours.shown("natural")) == ["l2", "natural"]
     assert better_of_natural_and_robust(results, ours) == "robust"
     results = made.results(lambda source, *_: {"l2": -2.0, "linf": -3.0}[source], seeds=SEEDS)
     [theirs] = answers(results)
-    assert (theirs.best, theirs.runner_up, theirs.shown("natural")) == ("natural", "l2", ["l2"])
+    assert (theirs.best, theirs.runner_up, [*theirs.shown("natural")]) == ("natural", "l2", ["l2"])
     assert better_of_natural_and_robust(results, theirs) == "natural"
 
 
