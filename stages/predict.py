@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib import command
-from stages.lib.datasets.kinds.pictures import Pictures
+from stages.lib.datasets.pictures import Pictures
 from stages.lib.errors import RunError
 from stages.lib.models import kept
 from stages.lib.models.card import Card

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
 from stages.lib.datasets.kinds.listing import Listed, again, find, is_hidden
-from stages.lib.datasets.kinds.pictures import Pictures
+from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
 from stages.lib.progress import bar

@@ -13,7 +13,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from stages.lib.datasets import sets
 from stages.lib.datasets.kinds import folder as folders
 from stages.lib.datasets.kinds.folder import Folder
-from stages.lib.datasets.kinds.pictures import Pictures
+from stages.lib.datasets.pictures import Pictures
 from stages.lib.errors import RunError
 from stages.lib.store.files import write_bytes
 
