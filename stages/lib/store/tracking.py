@@ -1,4 +1,4 @@
-"""The tracking store: mirrors journals of stages, and results of DVC experiments, into MLflow. Nothing else imports mlflow.
+"""The tracking store: mirrors journals of stages, and results of DVC experiments, into MLflow. Beside this, `models.logged` imports it.
 
 Files are the truth, the store mirrors them. All that is sent carries the name of the journal or the key of the cell that
 it comes from, so that sending it again adds nothing.

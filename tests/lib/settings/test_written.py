@@ -15,7 +15,7 @@ FOLDER = ROOT / "profiles"
 OF_ALL = ["blocks=1", "blocks=[1,3]", "blocks=all", "datasets=[]", "finetune.lr=0.03", "finetune.keep.n_seeds=2", "finetune.resolution=16", "grid.executor=ray",
           "evaluate_robustness.attacks.apgd_ce_t_pgd.steps=5", "evaluate_robustness.linf=[]", "evaluate_robustness.l2=[0.5]", "download.attempts=2", "upscale.store=native",
           "source.attack.eps_hold=0.2", "source.batch_size=32", "grid.workers=2", "report.headline.blocks=3", "report.utrera2021.robust=natural",
-          "track.experiment=mine", "report.utrera2021.similar=[]", "draw_subsets.n_images=[100]", "experiments=[]"]  # fmt: skip
+          "track.experiment=mine", "track.models=best", "track.register=mine", "report.utrera2021.similar=[]", "draw_subsets.n_images=[100]", "experiments=[]"]  # fmt: skip
 OF_EXPERIMENTS = ["retrain.k=[1]", "retrain.measured.eps=0.1", "retrain.measured.attacks.pgd20.steps=5", "retrain.training.lr=0.5", "retrain.sources=[]",
                   "train_heads.kinds.regularised.dropout=0.5", "train_heads.targets=[digits]", "train_heads.training.drops=[]", "harden.natural_head.drops=[]", "harden.attack.replay=4", "harden.sources=[]", "harden.targets=[]",
                   "harden.from_scratch.steps=2", "learn_without_forgetting.lambda_d=[0.5]", "learn_without_forgetting.measured.max_images=8"]  # fmt: skip
