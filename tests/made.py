@@ -16,6 +16,7 @@ from stages import report
 from stages.lib.datasets import sets
 from stages.lib.report import drawings
 from stages.lib.store import journal, tables
+from stages.lib.store.files import sha256_of
 from stages.studies.utrera2021.results import UtreraResults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +84,8 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / f"{split}_x.npy", random.integers(0, 256, (20, PIXELS, PIXELS, channels), dtype=np.uint8))
         np.save(folder / f"{split}_y.npy", np.arange(20) % 10)
-    counts = {split: {"n": n, "sha256": "0" * 64} for split, n in (splits or {}).items()}
+    hashes = {split: sets.digest_of([sha256_of(path) for path in sets.paths_of(folder, split)]) for split in splits or {}}
+    counts = {split: {"n": n, "sha256": hashes[split]} for split, n in (splits or {}).items()}
     card = {"name": name, "classes": classes, "channels": channels, "image_size": PIXELS, "stored_size": PIXELS, "mean": [0.5] * 3,
             "std": [0.2] * 3, "splits": counts, "label_is_texture": name == "textures"}  # fmt: skip
     write_json(folder / "card.json", {key: card[key] for key in sets.DatasetCard.model_fields if key in card})
