@@ -13,8 +13,11 @@ it comes from, so that sending it again adds nothing.
 import logging
 import math
 import os
+import re
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,12 +31,14 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from stages.lib.store import files, journal
 from stages.lib.store.tables import DIVERGED
 
-AWAY = (MlflowException, RequestException)
-"""Errors that a store raises when it cannot be reached."""
+AWAY = (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error, ImportError, OSError)
+"""Errors that a store raises when it cannot be reached or written: a server that is away, a database without its driver, a bad file."""
+LOCKED_S = 10.0  # for so long, a database that another process writes to is waited for
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
 
@@ -41,6 +46,12 @@ LONGEST_PARAM = 6000  # MLflow's limit
 def address() -> str:
     """MLFLOW_TRACKING_URI, or a SQLite file beside the original repository."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{files.state_folder() / 'mlflow.db'}"
+
+
+def masked(text: object) -> str:
+    """The text on one line, without the passwords of addresses in it."""
+    hidden = re.sub(r"://[^/\s'\"]*@", "://***@", " ".join(str(text).split()))
+    return re.sub(r"((?:password|token|key)=)[^&\s'\"]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 
 class Store:
@@ -53,7 +64,10 @@ class Store:
     def __init__(self, experiment: str):
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        with files.locked(journal.folder() / "store.lock", address(), lambda line: None):  # two migrations at once spoil each other
+        with files.locked(
+            journal.folder() / "store.lock", "the tracking store", lambda line: None
+        ):  # two migrations at once spoil each other
+            _open(address())
             mlflow.set_tracking_uri(address())
             self.client = MlflowClient()
             stored = self.client.get_experiment_by_name(experiment)
@@ -80,6 +94,15 @@ class Store:
         parts = [_batches(metrics, MOST_METRICS), _batches(params, MOST_PARAMS), _batches(tags, MOST_TAGS)]
         for batch in zip_longest(*parts, fillvalue=()):
             self.client.log_batch(run_id, *batch, synchronous=True)
+
+
+def _open(uri: str) -> None:
+    """Raises sqlite3.Error where an SQLite file cannot be written now: MLflow itself would try for minutes."""
+    if uri.startswith("sqlite:///"):
+        path = uri.removeprefix("sqlite:///").partition("?")[0]
+        with closing(sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
 
 
 def _batches(items: Sequence, most: int) -> list[Sequence]:
@@ -141,8 +164,13 @@ def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> 
     Args:
         cell: key, params, history [(epoch, {metric: value})], time_ms. Values that are no numbers are not sent; where the history says
             that the run has `diverged`, the run has a tag of that name: `tags.diverged = 'true'` finds all of them.
-        run: the cell's run in the store, finished or begun; None where there is none.
+        run: the cell's run in the store, finished or begun; None where none is known, so that it is looked for.
     """
+    with files.locked(journal.folder() / "cells.lock", "the tracking store", lambda line: None):  # two experiments may send at once
+        _send_cell(store, parent, cell, run or next(store.runs(f"tags.cell LIKE '{cell['key'][:16]}%'"), None))
+
+
+def _send_cell(store: Store, parent: str, cell: dict, run: Run | None) -> None:
     if run is not None and run.info.status == "FINISHED":
         return
     time_ms, params = cell["time_ms"], cell["params"]
