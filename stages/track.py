@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -20,14 +20,14 @@ from stages.lib.errors import RunError
 from stages.lib.models import staged
 from stages.lib.progress import bar, log
 from stages.lib.settings import params
-from stages.lib.store import cells, files, journal, tracking
+from stages.lib.store import address, cells, files, journal, tracking
 
 REPORTS = Path("reports")
 ARTIFACTS = {"": ["report.html", "metrics.json"], "figures": ["figures"], "tables": ["tables"]}
 
 
 def main() -> None:
-    name = params.section("track").experiment
+    name, place = params.section("track").experiment, address.masked(address.address())
     experiments = pending_experiments()
     if (REPORTS / "metrics.json").is_file():
         experiments.append(stage_experiment())
@@ -36,23 +36,39 @@ def main() -> None:
     try:
         store = tracking.Store(name)
         for path in bar(tracking.pending(), title="track", unit="journal"):
-            tracking.mirror(store, path)
+            send(path, lambda path: tracking.mirror(store, path))
         with files.locked(journal.folder() / "experiments.lock", "the tracking store", log):  # two experiments may end at once
             for experiment in dict.fromkeys(reversed(experiments)):
                 if (experiment / "experiment.json").is_file():
-                    send_experiment(store, experiment)
+                    send(experiment, lambda folder: send_experiment(store, folder))
     except tracking.AWAY as error:
         log(
-            f"warning: {tracking.address()}: the tracking store is away ({type(error).__name__}). Nothing is lost: "
+            f"warning: {place}: the tracking store is away ({type(error).__name__}: {address.masked(error)[:200]}). Nothing is lost: "
             f"{len(tracking.pending())} journals and this experiment wait in {journal.folder()}; `python -m stages.track` sends them"
         )
         return
-    log(f"track: all results are in {tracking.address()}, experiment {name!r}")
+    log(f"track: all results are in {place}, experiment {name!r}")
+
+
+def send(path: Path, sender: Callable[[Path], None]) -> None:
+    """Send a journal or an experiment; one that is damaged is named and set aside, so that the others go on."""
+    try:
+        sender(path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # what reading of a cut or overwritten file raises
+        aside = journal.folder() / "damaged" / path.name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        path.replace(aside)
+        reason = f"{type(error).__name__}: {address.masked(error)[:200]}"
+        log(f"warning: {path}: damaged, and not sent ({reason}); it was moved to {aside}, and the others are sent")
 
 
 def follow(path: Path) -> None:
     """Mirror the journal of a stage while it runs; events that do not arrive are sent by `track` later."""
-    tracking.mirror(tracking.Store(params.section("track").experiment), path)
+    try:
+        tracking.mirror(tracking.Store(params.section("track").experiment), path)
+    except tracking.AWAY as error:
+        log(f"warning: the tracking store is away ({type(error).__name__}: {address.masked(error)[:200]}); `track` sends {path} later")
 
 
 def experiments_folder() -> Path:
@@ -69,7 +85,7 @@ def stage_experiment() -> Path:
         "name": os.environ.get("DVC_EXP_NAME") or "workspace",
         "lock": lock_digest(),
         "git_commit": journal.git_commit(),
-        "params": journal.flatten(yaml.safe_load(Path("params.yaml").read_text())),
+        "params": journal.flatten(params.read_yaml(Path("params.yaml"))),
         "metrics": journal.flatten(files.read_json(REPORTS / "metrics.json"), "/") | accuracies(),
     }
     folder = experiments_folder() / files.digest_of([content["name"], content["lock"]])[:32]

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from stages.lib import command
 from stages.lib.errors import RunError
 from stages.lib.settings import params
-from stages.lib.store import tracking
+from stages.lib.store import address, tracking
 
 HOST = "127.0.0.1"
 STARTS_WITHIN_S = 60
@@ -25,8 +25,8 @@ STARTS_WITHIN_S = 60
 
 def main(port: str) -> None:
     experiment = tracking.Store(params.section("track").experiment).experiment
-    if tracking.address().startswith(("http://", "https://")):
-        show(tracking.address(), experiment)
+    if address.address().startswith(("http://", "https://")):
+        show(address.address(), experiment)
         return
     if not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise RunError(f"PORT is {port!r}; allowed: 1 to 65535")
@@ -54,7 +54,7 @@ def serving(port: int) -> Iterator[subprocess.Popen]:
         if probe.connect_ex((HOST, port)) == 0:
             raise RunError(f"port {port} of {HOST} is in use; choose another: make ui PORT={port + 1}")
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--backend-store-uri", tracking.address()],
+        [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--backend-store-uri", address.address()],
         env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         start_new_session=True,  # its processes are ended together
     )

@@ -1,10 +1,18 @@
-"""The command line of a stage: its matrix items as arguments, and errors that a person can act on as one line."""
+"""The command line of a stage: its matrix items as arguments, errors that a person can act on as one line, and its end with DVC's."""
 
 import argparse
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 from stages.lib.errors import RunError
+
+WATCH_S = 1.0  # from one look at the process that started the stage to the next
 
 
 def run(main: Callable[..., None], description: str, *items: str) -> None:
@@ -16,7 +24,24 @@ def run(main: Callable[..., None], description: str, *items: str) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for item in items:
         parser.add_argument(item.rstrip("*"), nargs="*" if item.endswith("*") else None)
+    if "DVC_STAGE" in os.environ:  # a stage that a person started outlives the shell, as `nohup` asks for
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         main(**vars(parser.parse_args()))
     except RunError as error:
         sys.exit(f"error: {error}")
+
+
+def _end_with(parent: int) -> None:
+    """End this stage once the DVC that started it has ended: SIGTERM ends DVC alone, and the stage would go on unseen.
+
+    What is finished is kept, as after any kill. The follower of the journal ends by itself, when it has sent how the stage ended.
+    """
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    print("error: the process that started this stage has ended; `dvc repro` goes on from here", file=sys.stderr, flush=True)
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "--follow" not in child.cmdline():
+                child.terminate()
+    os._exit(143)  # as after SIGTERM

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stages.lib import command
@@ -65,3 +67,41 @@ def test_the_error_is_told_apart_by_its_type_alone(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["stage"])
     with pytest.raises(SystemExit, match="error: x"):
         command.run(main, "")
+
+
+PARENT = """
+    import os, subprocess, sys
+    child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+    child.stdout.readline()  # it is in its `main`
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), 15)
+"""
+STAGE = """
+    import time
+    from stages.lib import command
+
+    def main():
+        print("begun", flush=True)
+        time.sleep(60)
+
+    command.run(main, "What it does.")
+"""
+
+
+@pytest.mark.parametrize(("of_dvc", "ends"), [({"DVC_STAGE": "finetune@natural"}, True), ({}, False)])
+def test_a_stage_of_dvc_ends_with_dvc_and_one_that_a_person_started_goes_on(of_dvc, ends):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | of_dvc
+    run = [sys.executable, "-c", textwrap.dedent(PARENT), textwrap.dedent(STAGE)]
+    with subprocess.Popen(run, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        stage = psutil.Process(int(parent.stdout.readline()))
+        try:
+            if ends:
+                stage.wait(timeout=30)
+                assert "error: the process that started this stage has ended" in parent.stderr.read()
+            else:
+                parent.wait(timeout=30)
+                with pytest.raises(psutil.TimeoutExpired):
+                    stage.wait(timeout=2 * command.WATCH_S)
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                stage.kill()

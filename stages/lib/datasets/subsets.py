@@ -30,7 +30,8 @@ def load(target: str) -> dict[str, np.ndarray]:
     """
     path, again = path_of(target), f"run `dvc repro draw_subsets@{target}` to make it again"
     try:
-        drawn = dict(np.load(path))
+        with open(path, "rb") as file:
+            drawn = dict(np.load(file))
     except FileNotFoundError:
         raise RunError(f"{path}: the file is missing; {again}") from None
     except (OSError, ValueError, EOFError, TypeError, NotImplementedError, SyntaxError, BadZipFile, zlib.error) as error:

@@ -74,8 +74,9 @@ def is_kept(wanted: Entry) -> bool:
     record = cells.load("activations", wanted.key)
     if record is None:
         return False
-    try:
+    with suppress(OSError):  # missing, or read-only
         os.utime(wanted.path)  # before it is hashed: what is remembered of a file holds until its times change
+    try:
         whole = verified.sha256_of(wanted.path) == record["sha256"]
     except FileNotFoundError:
         whole = False

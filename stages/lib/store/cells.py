@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.errors import RunError
 from stages.lib.store import files
 
 
@@ -84,7 +85,10 @@ def tensors(kind: str, key: str) -> dict[str, Any]:
 def discard(kind: str, key: str) -> None:
     """Remove a cell and all that is kept beside it."""
     for path in path_of(kind, key).parent.glob(f"{key}.*"):
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be removed: {error.strerror}") from None
 
 
 def _write(kind: str, key: str, result: dict[str, Any]) -> None:

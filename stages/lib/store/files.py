@@ -176,14 +176,20 @@ def read_checkpoint(path: Path, log: Callable[[str], None]) -> dict | None:
 
 @contextmanager
 def locked(path: Path, content: str, log: Callable[[str], None] = print) -> Iterator[None]:
-    """Hold a lock file while the block runs; where another process holds it, wait, and log that `content` is being written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Hold a lock file while the block runs; where another process holds it, wait, and log that `content` is being written.
+
+    Raises:
+        RunError: when the folder is read-only.
+    """
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         log(f"{content} is being written by another process; waiting for it to end")
         lock.acquire()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
     try:
         yield
     finally:

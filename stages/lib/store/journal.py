@@ -38,8 +38,11 @@ class Journal:
 
     def __init__(self, name: str, stage: str):
         self.path = folder() / f"{stage}-{uuid.uuid4().hex}.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a")  # noqa: SIM115  closed by `close`, as its lock says that the stage lives
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a")  # noqa: SIM115  closed by `close`, as its lock says that the stage lives
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._guard = threading.Lock()
         self.event("start", name=name, stage=stage, dvc_experiment=os.environ.get("DVC_EXP_NAME") or "workspace", git_commit=git_commit())

@@ -19,7 +19,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -33,52 +32,20 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from stages.lib.store import files, journal
+from stages.lib.store.address import address, artifacts, settle, writable
 from stages.lib.store.tables import DIVERGED
 
-AWAY = (MlflowException, RequestException)
-"""Errors that a store raises when it cannot be reached."""
+AWAY = (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error, ImportError, OSError)
+"""Errors that a store raises when it cannot be reached or written: a server that is away, a database without its driver, a bad file."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch
 LONGEST_PARAM = 6000  # MLflow's limit
 LONGEST_DIGEST = 36  # MLflow's limit
 PARENT = "mlflow.parentRunId"  # a tag that MLflow's UI shows runs below one another by
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # a tag by which MLflow's UI shows runs and models, not agents
 IMAGES = "data/images/"  # inputs that are data sets; all others, such as weights, are noted by their hash alone
-ADDRESSES = {
-    "experiments": ["artifact_location"], "runs": ["artifact_uri"], "logged_models": ["artifact_location"],
-    "model_versions": ["source", "storage_location"],
-}  # fmt: skip
-"""Where MLflow keeps whole addresses of artifacts: columns of its tables."""
-
-
-def address() -> str:
-    """MLFLOW_TRACKING_URI, or a SQLite file beside the original repository."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database()}"
-
-
-def database() -> Path:
-    """The SQLite file beside the original repository."""
-    return files.state_folder() / "mlflow.db"
-
-
-def artifacts() -> str:
-    """The address of the folder of artifacts beside it."""
-    return (files.state_folder() / "mlartifacts").as_uri()
-
-
-def settle() -> None:
-    """Let the addresses of artifacts lead beside the database: MLflow keeps whole paths, which lead elsewhere after a move or a copy."""
-    if not database().is_file():
-        return
-    with closing(sqlite3.connect(database())) as connection, connection:
-        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        columns = [(table, column) for table, of_table in ADDRESSES.items() if table in there for column in of_table]
-        ours = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE '%/mlartifacts'"
-        for (old,) in connection.execute(ours).fetchall() if "experiments" in there else []:
-            for table, column in columns if old != artifacts() else []:
-                moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?"
-                connection.execute(moved, (artifacts(), len(old) + 1, old, len(old) + 1, f"{old}/"))
 
 
 class Store:
@@ -91,9 +58,10 @@ class Store:
     def __init__(self, experiment: str):
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        with files.locked(journal.folder() / "store.lock", address(), lambda line: None):  # two migrations at once spoil each other
+        with files.locked(journal.folder() / "store.lock", "the tracking store", lambda line: None):  # two migrations spoil each other
             if not os.environ.get("MLFLOW_TRACKING_URI"):
                 settle()
+            writable(address())
             self.client = MlflowClient(address(), registry_uri=address())  # not for the whole process, as `mlflow.set_tracking_uri` does
             stored = self.client.get_experiment_by_name(experiment)
             place = artifacts() if address().startswith("sqlite:") else None
@@ -185,8 +153,13 @@ def send_cell(store: Store, parent: str, cell: dict, run: Run | None = None) -> 
         cell: key, params, history [(epoch, {metric: value})], time_ms of its end, seconds that it took, where they are known. Values that
             are no numbers are not sent; where the history says that the run has `diverged`, the run has a tag of that name:
             `tags.diverged = 'true'` finds all of them.
-        run: the cell's run in the store, finished or begun; None where there is none.
+        run: the cell's run in the store, finished or begun; None where none is known, so that it is looked for.
     """
+    with files.locked(journal.folder() / "cells.lock", "the tracking store", lambda line: None):  # two experiments may send at once
+        _send_cell(store, parent, cell, run or next(store.runs(f"tags.cell LIKE '{cell['key'][:16]}%'"), None))
+
+
+def _send_cell(store: Store, parent: str, cell: dict, run: Run | None) -> None:
     if run is not None and run.info.status == "FINISHED":
         return
     time_ms, params = cell["time_ms"], cell["params"]
