@@ -219,8 +219,8 @@ def test_a_store_that_cannot_be_used_is_one_warning_without_the_password(state, 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(address, "LOCKED_S", 0.1)
     path = workspace.folder / "store.db"
-    address = "http://me:hidden@127.0.0.1:9" if state == "away" else database(path, state)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    uri = "http://me:hidden@127.0.0.1:9" if state == "away" else database(path, state)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with closing(sqlite3.connect(path if state == "locked" else ":memory:", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with journal.execution("check", settings={}, inputs=[], outputs=[]) as record:

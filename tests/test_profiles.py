@@ -125,7 +125,7 @@ def test_own_images_get_an_answer_also_with_a_source_that_is_trained_here_on_oth
         run_all(repository)
     accuracy = {source: yaml.safe_load(repository.text(f"models/sources/{source}/0.json"))["accuracy"] for source in compared}
     assert [source for source in compared if accuracy[source]] == ["natural"], "measured where a source's own images are at hand"
-    assert "With 9 images,\nmine is learned best from" in repository.text("reports/report.html")
+    assert "With 9 images,\nthe best source for mine is" in repository.text("reports/report.html")
     claims = pd.read_csv(tmp_path / "reports/tables/claims.csv")
     [note] = claims.loc[claims["statement"] == "Robust sources are less accurate on their own data", "note"]
     assert note.startswith("as published with the weights"), "both learnt ImageNet, which is not at hand"
