@@ -94,17 +94,18 @@ def images(folder: Path, name: str, classes: int = 10, channels: int = 3, splits
 def card(source: str, kind: str, threat: dict | None, accuracy: dict[str, float] | None = None, **more: object) -> dict:
     found = {
         "name": source, "kind": kind, "architecture": "small_resnet", "classes": 24, "dataset": None if kind == "random" else "glyphs",
-        "threat": threat, "origin": "", "sha256": "abcdef012345" + "0" * 52, "mean": [0.5] * 3, "std": [0.2] * 3, "accuracy": accuracy or {},
+        "threat": threat, "origin": "", "sha256": "0" * 64, "mean": [0.5] * 3, "std": [0.2] * 3, "accuracy": accuracy or {},
     }  # fmt: skip
     return found | more
 
 
 def write_source(folder: Path, content: dict) -> None:
-    """The card of a source, and weights of 12 parameters with the statistics of a batch norm; none of a random one."""
+    """Weights of 12 parameters with the statistics of a batch norm, none of a random source, and the card, with their hash."""
     folder = folder / "models/sources" / content["name"]
-    write_json(folder / "0.json", content)
+    folder.mkdir(parents=True, exist_ok=True)
     weights = {"weight": np.zeros((4, 3), np.float32), "norm.running_mean": np.zeros(4, np.float32)}
     save_file({} if content["kind"] == "random" else weights, folder / "0.safetensors")
+    write_json(folder / "0.json", content | {"sha256": sha256_of(folder / "0.safetensors")})
 
 
 def write_json(path: Path, content: object) -> None:

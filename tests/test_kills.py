@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,8 +32,8 @@ def computed(finished, tmp_path_factory) -> Repository:
 
 
 def started(repository: Repository) -> psutil.Popen:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return psutil.Popen(STAGE, cwd=repository.folder, env=repository.environment, **quiet)
+    with open(repository.folder / "stage.log", "w") as log:
+        return psutil.Popen(STAGE, cwd=repository.folder, env=repository.environment, stdout=log, stderr=log)
 
 
 def kill(stage: psutil.Popen, victim: str, moments: random.Random) -> None:
@@ -70,6 +69,7 @@ def test_a_grid_that_something_of_is_killed_ends_with_the_same_table(executor, c
         kill(stage, victim, moments)
         stage.wait(120)
         if stage.returncode:
-            assert victim == "stage" or executor == "ray"  # Ray's own processes are the stage's as well
+            said = (folder / "stage.log").read_text()
+            assert victim == "stage" or executor == "ray", said  # Ray's own processes are the stage's as well
             copy.stage("finetune", "natural")
         assert (folder / TABLE).read_bytes() == expected

@@ -216,7 +216,7 @@ def test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells(
         )
         shown = copy.dvc("exp", "run", "-S", "blocks=1", "--name", "one-block")
         wait_for_the_queue(copy)
-    assert set(ran(shown.stdout)) == named("check", "finetune", "report", "track")  # the weights that are attacked are the same
+    assert set(ran(shown.stdout)) == named("check", "finetune", "report", "export", "track")  # the weights that are attacked are the same
     assert cells(copy) == before
     listed = json.loads(copy.dvc("exp", "show", "--json").stdout)
     revisions = [revision for row in listed for experiment in row.get("experiments") or [] for revision in experiment["revs"]]
@@ -295,7 +295,7 @@ def test_half_a_lock_file_costs_no_computation(copy):
     assert not set(copy.repro("report")) & named("upscale", "draw_subsets", "source", "finetune", "evaluate_robustness", "report")
     assert copy.text("reports/tables/runs.csv") == table
     entries, committed = (yaml.safe_load(text)["stages"] for text in (lock.read_text(), copy.run("git", "show", "HEAD:dvc.lock").stdout))
-    assert entries == {name: entry for name, entry in committed.items() if name != "track"}
+    assert entries == {name: entry for name, entry in committed.items() if name not in ("track", "export")}
 
 
 def test_runs_of_a_cluster_s_jobs_are_taken_from_the_store(copy):

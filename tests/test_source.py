@@ -112,7 +112,7 @@ def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs,
     assert "source@natural: 100%" in capfd.readouterr().err, "as nothing else shows how far their training is"
     events = [json.loads(line) for path in (glyphs.folder / ".runs").rglob("source*.jsonl") for line in path.read_text().splitlines()]
     losses = {name for event in events if event["event"] == "metrics" for name in event["values"] if name.endswith("loss")}
-    assert losses == {"loss", "model1_loss", "model2_loss"}
+    assert losses == {"loss", "model1/loss", "model2/loss"}
     assert (glyphs.folder / "models/sources/natural/1.safetensors").read_bytes() == second
     cards = sources.cards_of("natural")
     assert [(card.number, card.seed) for card in cards] == [(0, 0), (1, 1), (2, 2)]

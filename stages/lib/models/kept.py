@@ -26,6 +26,7 @@ from stages.lib.store.tables import finetuned, kept_weights
 
 BEST = Path("models/best")
 FINETUNED = Path("models/finetuned")
+WORK = {"finetune": "stages.lib.runs.work.finetune"}  # the code that made them: a table of choices (`choice.py`)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def tuned_parts(kept: Kept) -> tuple[Card, list[Path]]:
         _described(source, images, kept.target, images.classes), kind="finetuned", resolution=settings["resolution"], mean=mean, std=std,
         blocks=kept.blocks, n_images=kept.n_images, seed=kept.seed, epochs=int(run["epoch"]),
         training={name: value for name, value in settings.items() if name != "keep"},
-        test_accuracy=float(run["test_accuracy"]), cell=str(run["cell"]), code=code.digest("stages.lib.runs.work.finetune"),
+        test_accuracy=float(run["test_accuracy"]), cell=str(run["cell"]), code=code.digest(WORK["finetune"]),
     )  # fmt: skip
     return card, paths
 

@@ -27,7 +27,7 @@ from stages.lib.store.tables import WORST
 if TYPE_CHECKING:
     from stages.lib.store.tracking import Store
 
-LOADER = "stages.lib.models.classifier"
+LOADERS = {"torch": "stages.lib.models.classifier"}  # what a logged model runs with: a table of choices (`choice.py`)
 SAMPLE = "sample.npy"
 PARAMS = ("source", "blocks", "n_images", "seed", "architecture", "image_size")  # of the card, beside its target
 
@@ -83,8 +83,9 @@ def send(store: "Store", run_id: str, place: Path, robustness: Path, register: s
             params = {"target": card.dataset} | {name: str(getattr(card, name)) for name in PARAMS}
             metrics = {"test_accuracy": card.test_accuracy} | under_attack(card, robustness)
             asked = logged.Model(
-                name=name_of(card), cell=card.cell, folder=Path(folder), loader=LOADER,
-                code=code.closure(LOADER, FAMILIES[card.architecture]), sample=np.load(place / SAMPLE), params=params, metrics=metrics,
+                name=name_of(card), cell=card.cell, folder=Path(folder), loader=LOADERS["torch"],
+                code=code.closure(LOADERS["torch"], FAMILIES[card.architecture]),
+                sample=np.load(place / SAMPLE), params=params, metrics=metrics,
                 step=card.epochs, dataset=(card.dataset, card.images_sha256["test"]),
             )  # fmt: skip
             model = logged.send(store, run_id, asked)
