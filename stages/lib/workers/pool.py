@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -12,6 +13,7 @@ from typing import Any
 
 from stages.lib.errors import RunError
 
+RESTART_S = 0.2  # until the server that starts processes is surely gone
 DEATHS = 3  # a task is given up after so many of the processes that ran it died
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -74,8 +76,7 @@ class Pool:
 
     def begin(self) -> None:
         """Start the processes now, so that they are ready when the first task comes."""
-        for _ in range(self.processes):
-            self._started().submit(os.getpid)
+        self._submit(_number_of_process, dict.fromkeys(range(self.processes)))
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -116,11 +117,15 @@ class Pool:
                 self._end()
 
     def _submit(self, function: Callable[[Any], Any], tasks: dict[int, Any]) -> dict[Future, int]:
-        try:
-            return {self._started().submit(function, task): i for i, task in tasks.items()}
-        except BrokenProcessPool:  # one died with nothing to do
-            self._end()
-            return {self._started().submit(function, task): i for i, task in tasks.items()}
+        for left in reversed(range(DEATHS)):
+            try:
+                return {self._started().submit(function, task): i for i, task in tasks.items()}
+            except (BrokenProcessPool, EOFError, ConnectionError):  # one died with nothing to do, or the server that starts them
+                self._end()
+                if not left:
+                    raise
+                time.sleep(RESTART_S)
+        return {}
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -133,6 +138,10 @@ class Pool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
+
+
+def _number_of_process(task: None) -> int:
+    return os.getpid()
 
 
 def _begin(environment: dict[str, str], initialise: Callable[..., None], arguments: tuple) -> None:
