@@ -1,5 +1,6 @@
 """Figures in which a source has a colour: accuracy and differences of each target, speed, and accuracy under attack."""
 
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,8 @@ from stages.lib.report.figures import PAPER, drawing, facets, legend, lines, siz
 from stages.lib.report.looks import Look
 from stages.lib.report.web import svg
 from stages.lib.report.wording import block_text, images, number, threat_text
+
+WIDEST = 50  # letters of a title above one of two panels
 
 
 @drawing
@@ -74,7 +77,7 @@ def robustness(accuracies: pd.DataFrame, looks: dict[str, Look], title: str) -> 
         lines(ax, rows, "eps", looks, "source")
         radii = sorted(rows["eps"].unique())
         ax.set_xticks(radii, [norm_of(norm).tick(eps) for eps in radii])
-        ax.set(title=panel, xlabel=norm_of(norm).axis, ylabel="accuracy (%)", ylim=(-3, 103))
+        ax.set(title=fill(panel, WIDEST), xlabel=norm_of(norm).axis, ylabel="accuracy (%)", ylim=(-3, 103))
     legend(figure, looks, accuracies["source"])
     return figure
 

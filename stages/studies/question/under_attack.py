@@ -21,7 +21,7 @@ def against_eps(results: Results) -> pd.DataFrame:
     for target in results.targets:
         kept = kept_models(results, target)
         if len(kept):
-            parts.append(kept.assign(panel=f"{target}, fine-tuned: {images(kept['n_images'].iloc[0])}, {_blocks(results, kept)}"))
+            parts.append(kept.assign(panel=f"{target}: {images(kept['n_images'].iloc[0])}, {_blocks(results, kept)}"))
     shown = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     return statistics.summarise(shown, ["panel", "norm", "source", "eps"], "accuracy", n_test="n_test")
 
@@ -31,7 +31,7 @@ def _blocks(results: Results, kept: pd.DataFrame) -> str:
     own = kept["source"] == results.random
     blocks = block_text(kept.loc[~own if (~own).any() else own, "blocks"].iloc[0])
     whole = own.any() and (~own).any()
-    return f"{blocks} ({results.labels[results.random]}: {block_text(kept.loc[own, 'blocks'].iloc[0])})" if whole else blocks
+    return f"{blocks} ({results.labels[results.random]}: {kept.loc[own, 'blocks'].iloc[0]})" if whole else blocks
 
 
 def clean_against_robust(results: Results) -> pd.DataFrame:

@@ -39,9 +39,9 @@ def test_of_fewer_than_five_models_the_interval_is_over_images(results):
     found = under_attack.against_eps(results).set_index(["panel", "norm", "source", "eps"])
     one = found.loc[("glyphs, source models", "l2", "natural", 0.5)]
     assert one[["mean", "low", "high", "n"]].tolist() == [30.0, *statistics.wilson(30.0, 100), 1]
-    two = found.loc[("digits, fine-tuned: 200 images, 1 block", "l2", "natural", 0.5)]
+    two = found.loc[("digits: 200 images, 1 block", "l2", "natural", 0.5)]
     assert two[["mean", "low", "high", "n"]].tolist() == [22.0, *statistics.wilson(22.0, 100), 2]
-    assert found.loc[("digits, fine-tuned: 200 images, 1 block", "linf", "l2", 8 / 255), "mean"] == 56.0
+    assert found.loc[("digits: 200 images, 1 block", "linf", "l2", 8 / 255), "mean"] == 56.0
 
 
 def test_over_five_models_the_interval_is_over_models_and_random_s_number_of_blocks_stands_beside_the_others():
@@ -55,7 +55,7 @@ def test_over_five_models_the_interval_is_over_models_and_random_s_number_of_blo
     cards = {"natural": made.short_card(), "random": made.short_card(kind="random")}
     results = made.results(lambda *_: 1.0, cards=cards, robustness=pd.DataFrame(kept, columns=list(tables.ATTACKED)), sizes=(100,))
     found = under_attack.against_eps(results).set_index(["panel", "source", "eps"])
-    assert set(found.index.get_level_values("panel")) == {"digits, fine-tuned: 100 images, 1 block (random: all blocks)"}
+    assert set(found.index.get_level_values("panel")) == {"digits: 100 images, 1 block (random: all)"}
     natural = found.xs("natural", level="source").droplevel(0).loc[0.5]
     assert natural[["mean", "n"]].tolist() == [74.0, 5]
     assert natural[["low", "high"]].tolist() != list(statistics.wilson(74.0, 100))
