@@ -23,24 +23,26 @@ FIRST = [
     "test_profiles_shafahi",
     "test_profiles",
     "test_source",
-    "test_slurm",  # makes the finished miniature, for which no other worker has to wait: the next files do without
+    "test_it_runs_to_the_report_and_then_runs_nothing",  # makes the finished miniature; until then the other workers do without
     "test_cluster",
     "test_report_paper",
     "test_report",
     "test_download",
     "test_independent_attacks",
     "test_registry",
+    "test_slurm",
     "test_pipeline",
     "test_experiment",
     "test_kills",
     "test_plan",
     "test_track",
 ]
-"""Files that are begun first, as they last longest, so that no worker is busy alone at the end."""
+"""Files, and a test, that are begun first, as they last longest, so that no worker is busy alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.name, places.get(item.path.stem, len(FIRST))))
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

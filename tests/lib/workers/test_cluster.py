@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import processes
@@ -88,17 +88,8 @@ def planned_of(job):
     return grid.plan(job, [1, "all"], SUBSETS | MANY, three_epochs)
 
 
-def test_an_error_stops_no_other_task_and_is_the_task_s_own(nodes, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", nodes[0].address)
-    settings = LOCAL.model_copy(update={"executor": "ray"})
-    with executors.workers(settings, []) as workers:
-        assert workers.processes == 2
-        found = {task: (result, error) for task, result, error in workers.run_all(math.sqrt, [4.0, -1.0, 9.0])}
-    assert [found[4.0], found[9.0]] == [(2.0, None), (3.0, None)]
-    assert isinstance(found[-1.0][1], ValueError)
-
-
-def test_two_nodes_give_what_local_processes_give_also_when_one_is_killed(job, nodes):
+def test_two_nodes_give_what_local_processes_give_also_when_one_is_killed(job, nodes, monkeypatch):
+    """And before that, an error stops no other task and is the task's own."""
     planned = planned_of(job)
     computed(job, planned, LOCAL)
     expected = rows_of(planned)
@@ -111,7 +102,14 @@ def test_two_nodes_give_what_local_processes_give_also_when_one_is_killed(job, n
             lost.append(nodes[1])
             nodes[1].kill()
 
-    done = computed(job, planned, LOCAL.model_copy(update={"executor": "ray", "address": nodes[0].address}), kill)
+    on_nodes = LOCAL.model_copy(update={"executor": "ray", "address": nodes[0].address})
+    with executors.workers(on_nodes, computing.PRELOAD) as workers:
+        assert workers.processes == 2
+        found = {task: (result, error) for task, result, error in workers.run_all(math.sqrt, [4.0, -1.0, 9.0])}
+        assert [found[4.0], found[9.0]] == [(2.0, None), (3.0, None)]
+        assert isinstance(found[-1.0][1], ValueError)
+        monkeypatch.setattr(executors, "workers", lambda *_: nullcontext(workers))  # which take seconds to start
+        done = computed(job, planned, on_nodes, kill)
     assert lost
     assert sorted(cell.key for cell in done) == sorted(cell.key for cell in planned)  # each once
     assert rows_of(planned) == expected
