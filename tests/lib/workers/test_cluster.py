@@ -22,6 +22,9 @@ from stages.lib.workers import cluster, executors
 
 TOKEN = "ab" * 32
 RAY = Path(sys.executable).with_name("ray")
+PATIENCE = {"raylet_rpc_server_reconnect_timeout_s": 3, "core_worker_rpc_server_reconnect_timeout_s": 3,
+            "health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}  # fmt: skip
+"""How soon Ray gives a node up; by default the task of one that was killed may wait for a minute."""
 
 
 class Node:
@@ -62,6 +65,8 @@ def nodes(tmp_path_factory) -> Iterator[list[Node]]:
         patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         patch.setenv("RAY_AUTH_MODE", "")
         patch.delenv("RAY_AUTH_MODE")  # `Cluster` sets it; the patch takes it back
+        for name, value in PATIENCE.items():
+            patch.setenv(f"RAY_{name}", str(value))
         head = Node(folder, stack)
         yield [head, Node(folder, stack, head)]
 
