@@ -15,7 +15,6 @@ from stages.lib.datasets.sets import IMAGES, card_of, load
 from stages.lib.errors import RunError
 from stages.lib.settings import params
 from stages.lib.settings.sections import DrawSubsetsSettings
-from stages.lib.store.files import write_npz
 from stages.lib.store.journal import execution
 
 MOST_DRAWS = 100  # whole subsets are drawn at most so often; then single images of the last one are exchanged
@@ -26,7 +25,7 @@ def main(target: str) -> None:
     out = subsets.path_of(target)
     with execution("draw_subsets", target, settings=settings.model_dump(), inputs=[IMAGES / target], outputs=[out]):
         _, y = load(target, "train")
-        write_npz(out, draw_all(y, card_of(target).classes, settings))
+        subsets.save(target, draw_all(y, card_of(target).classes, settings))
 
 
 def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:

@@ -59,22 +59,25 @@ def paths_in(folder: Path) -> list[str]:
 
 def images_of(root: Path, paths: list[str], card: Card) -> Iterator[tuple[list[str], np.ndarray]]:
     """Names of files, and their images, uint8 [n, side, side, channels], some at a time; a file that is no image is named and left out."""
+    pictures = Pictures(root, paths, card.image_size, card.crop, card.channels, None)
 
     def decoded(path: str) -> np.ndarray | RunError:
         try:
-            return Pictures(root, [path], card.image_size, card.crop, card.channels, None)[:1][0]
+            return pictures.decoded(path)
         except RunError as error:
             return error
 
-    for first in range(0, len(paths), AT_ONCE):
-        some = paths[first : first + AT_ONCE]
-        with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
-            found = list(zip(some, pool.map(decoded, some), strict=True))
-        for _, error in found:
-            if isinstance(error, RunError):
-                log(f"set aside: {error}")
-        if images := {path: image for path, image in found if not isinstance(image, RunError)}:
-            yield list(images), np.stack(list(images.values()))
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
+        for first in range(0, len(paths), AT_ONCE):
+            some = paths[first : first + AT_ONCE]
+            images = {}
+            for path, found in zip(some, pool.map(decoded, some), strict=True):
+                if isinstance(found, RunError):
+                    log(f"set aside: {found}")
+                else:
+                    images[path] = found
+            if images:
+                yield list(images), np.stack(list(images.values()))
 
 
 if __name__ == "__main__":

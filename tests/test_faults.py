@@ -88,11 +88,32 @@ def test_an_input_with_one_wrong_bit_is_named_and_no_cell_is_written(kind, damag
 @pytest.mark.parametrize("damage", [lambda path: flip(path, 200), lambda path: path.write_bytes(path.read_bytes()[:99]), Path.unlink])
 def test_subsets_that_are_missing_or_damaged_are_one_line(damage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    files.write_npz(subsets.path_of("noise"), {"20_1": np.arange(20)})
+    subsets.save("noise", {"20_1": np.arange(20)})
     damage(subsets.path_of("noise"))
     with pytest.raises(RunError, match=r"^data/subsets/noise\.npz: .*run `dvc repro draw_subsets@noise`") as error:
         subsets.load("noise")
     one_line(error)
+
+
+def test_whichever_bit_of_subsets_is_wrong_they_are_those_that_were_drawn_or_none(tmp_path, monkeypatch):
+    """A bit of the archive's directory may hide a subset; of a date, it changes nothing."""
+    monkeypatch.chdir(tmp_path)
+    drawn = {f"{n}_{seed}": np.arange(n) for n, seed in ((1, 1), (2, 1))}
+    subsets.save("noise", drawn)
+    path, refused = subsets.path_of("noise"), 0
+    whole = path.read_bytes()
+    for place in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            found = subsets.load("noise")
+        except RunError:
+            refused += 1
+        else:
+            assert found.keys() == drawn.keys()
+            assert all(np.array_equal(found[name], drawn[name]) for name in drawn)
+    assert refused > 4 * len(whole)
 
 
 def test_failures_are_told_by_cause_and_all_of_them_stand_in_a_file(tmp_path, monkeypatch):
@@ -157,6 +178,7 @@ FILES = {
     "- 1": "params.yaml: holds a list; allowed: keys with values",
     ALIASES: "params.yaml: not YAML: its aliases make more than 100000 values",
     "a: &a [*a]": "params.yaml: not YAML: its aliases make more than 100000 values",
+    f"a: {'[' * 3000}{']' * 3000}": "params.yaml: not YAML of settings: values stand too deep within one another",
 }
 
 

@@ -43,10 +43,11 @@ class Pictures:
             size, channels = self.shape[2:]
             return Pictures(self._root, [self.paths[row] for row in rows], size, self._crop, channels, self._sha256, self._shown)
         with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
-            images = list(pool.map(self._decode, self.paths[rows]))
+            images = list(pool.map(self.decoded, self.paths[rows]))
         return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
-    def _decode(self, path: str) -> np.ndarray:  # [size, size, channels]
+    def decoded(self, path: str) -> np.ndarray:
+        """One of the images, by its path: uint8 [size, size, channels]; raises RunError where it is no image that can be read."""
         shown = f"{self._shown}/{path}"
         try:
             content = (self._root / path).read_bytes()

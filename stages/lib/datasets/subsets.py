@@ -3,19 +3,24 @@
 The number of images and the seed identify a subset, in tables as in cells. `draw_subsets` draws them.
 """
 
-import re
+import hashlib
+import io
 import zlib
 from collections import Counter
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from stages.lib.errors import RunError
 from stages.lib.settings import params
 from stages.lib.settings.sections import DrawSubsetsSettings
+from stages.lib.store import files
 
 FOLDER = Path("data/subsets")
+UNREADABLE = (OSError, ValueError, EOFError, TypeError, RuntimeError, SyntaxError, BadZipFile, zlib.error)
+"""What reading a damaged file raises: RuntimeError is zipfile's where a bit says that a part is encrypted or compressed in another way,
+SyntaxError is NumPy's for the head of an array."""
 
 
 def path_of(target: str) -> Path:
@@ -26,20 +31,33 @@ def load(target: str) -> dict[str, np.ndarray]:
     """Places of images among the target's training images, int64 [n_images], by the name of the subset.
 
     Raises:
-        RunError: when the file is missing or damaged; each of its arrays has a checksum.
+        RunError: when the file is missing or damaged.
     """
     path, again = path_of(target), f"run `dvc repro draw_subsets@{target}` to make it again"
     try:
         with open(path, "rb") as file:
-            drawn = dict(np.load(file))
+            drawn, digest = dict(np.load(file)), ZipFile(file).comment
     except FileNotFoundError:
         raise RunError(f"{path}: the file is missing; {again}") from None
-    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, SyntaxError, BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); {again}") from None
-    for name, places in drawn.items():
-        if not re.fullmatch(r"\d+_\d+", name) or places.dtype != np.int64 or places.shape != (size_and_seed_of(name)[0],):
-            raise RunError(f"{path}: {name} is no subset; allowed: int64 [n_images] under <n_images>_<seed>; {again}")
+    if digest != _digest_of(drawn):
+        raise RunError(f"{path}: does not hold the subsets that were drawn; {again}")
     return drawn
+
+
+def save(target: str, drawn: dict[str, np.ndarray]) -> None:
+    """Write subsets as `load` reads them. The archive's comment is a digest of all: a damaged directory may hide some of them."""
+    content = io.BytesIO()
+    np.savez(content, **drawn)
+    with ZipFile(content, "a") as archive:
+        archive.comment = _digest_of(drawn)
+    files.write_bytes(path_of(target), content.getvalue())
+
+
+def _digest_of(drawn: dict[str, np.ndarray]) -> bytes:
+    of_each = {name: [str(places.dtype), hashlib.sha256(places.tobytes()).hexdigest()] for name, places in drawn.items()}
+    return files.digest_of(of_each).encode()
 
 
 def name_of(n_images: int, seed: int) -> str:

@@ -90,9 +90,7 @@ def source_model(source: str) -> tuple[Card, dict[str, np.ndarray]]:
     at_hand = (sets.IMAGES / card.dataset / "card.json").is_file()
     images = sets.card_of(card.dataset) if at_hand else None
     described = _described(card, images, card.dataset, card.classes)
-    return replace(described, kind="source", test_accuracy=card.accuracy.get("test", card.published_accuracy)), files.read_arrays(
-        _path_of(card)
-    )
+    return replace(described, test_accuracy=card.accuracy.get("test", card.published_accuracy)), files.read_arrays(_path_of(card))
 
 
 def tuned_model(kept: Kept) -> tuple[Card, dict[str, np.ndarray]]:
@@ -155,10 +153,9 @@ def _described(source: SourceCard, images: sets.DatasetCard | None, dataset: str
 
 def _path_of(card: SourceCard) -> Path:
     """The file of a source's weights; raises RunError where they are not those of its card."""
-    path = sources.paths(card.name, card.number)[0]
-    if not path.is_file() or files.sha256_of(path) != card.sha256:
-        raise RunError(f"{path}: its sha256 is not that of its card; run `dvc repro source@{card.name}` to make it again")
-    return path
+    pretrained = sources.pretrained_of(card)
+    pretrained.check()
+    return Path(pretrained.weights)
 
 
 def _runs(source: str) -> pd.DataFrame:

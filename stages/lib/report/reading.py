@@ -154,11 +154,6 @@ def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return splits
 
 
-def class_names(name: str) -> list[str] | None:
-    """The names of the classes of an image set, by label, where its card has them."""
-    return sets.card_of(name).class_names
-
-
 def reduced(x: np.ndarray) -> np.ndarray:
     """uint8 [n, H, W, channels] with a side of at most SHOWN pixels: a page with pictures of 224 x 224 would be large."""
     if x.shape[1] <= SHOWN:

@@ -82,6 +82,8 @@ def read_yaml(path: Path) -> dict:
         content = _loaded(path.read_text())
     except FileNotFoundError:
         raise SettingsError(f"{path}: the file is missing") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: not YAML of settings: values stand too deep within one another") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if content is None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Pool:
 
     def begin(self) -> None:
         """Start the processes now, so that they are ready when the first task comes."""
-        self._submit(_number_of_process, dict.fromkeys(range(self.processes)))
+        self._submit(str, dict(enumerate(range(self.processes))))  # whatever they do
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -117,15 +118,14 @@ class Pool:
                 self._end()
 
     def _submit(self, function: Callable[[Any], Any], tasks: dict[int, Any]) -> dict[Future, int]:
-        for left in reversed(range(DEATHS)):
+        for deaths in count(1):
             try:
                 return {self._started().submit(function, task): i for i, task in tasks.items()}
             except (BrokenProcessPool, EOFError, ConnectionError):  # one died with nothing to do, or the server that starts them
                 self._end()
-                if not left:
+                if deaths == DEATHS:
                     raise
                 time.sleep(RESTART_S)
-        return {}
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -138,10 +138,6 @@ class Pool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
-
-
-def _number_of_process(task: None) -> int:
-    return os.getpid()
 
 
 def _begin(environment: dict[str, str], initialise: Callable[..., None], arguments: tuple) -> None:

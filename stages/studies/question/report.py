@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.lib.datasets.sets import card_of
 from stages.lib.norms.table import NORMS
 from stages.lib.report import pictures, reading
 from stages.lib.report.looks import Look
@@ -60,7 +61,7 @@ def _samples(datasets: list[str]) -> Iterator[Drawing]:
     for name in datasets:
         if splits := reading.samples_of(name):
             title = f"{name}: first image of each class, with its label"
-            yield Drawing(f"samples_{name}", pictures.samples, (splits, title, reading.class_names(name)))
+            yield Drawing(f"samples_{name}", pictures.samples, (splits, title, card_of(name).class_names))
 
 
 def _targets(results: Results, made: dict[str, pd.DataFrame], looks: dict[str, Look]) -> Iterator[Drawing]:
@@ -91,11 +92,12 @@ def _attacks(results: Results, looks: dict[str, Look]) -> Iterator[Drawing]:
         where = f"{target}, fine-tuned models" if model == "finetuned" else "source models on their own data"
         if groups:
             name = f"examples_{target}" if model == "finetuned" else "examples_source"
-            classes = reading.class_names(target) if model == "finetuned" else _classes_of_sources(results)
+            classes = card_of(target).class_names if model == "finetuned" else _classes_of_sources(results)
             yield Drawing(name, pictures.examples, (pd.DataFrame(groups), looks, f"Adversarial examples: {where}", classes))
 
 
 def _classes_of_sources(results: Results) -> list[str] | None:
     """The names of the classes that the sources learnt, where all learnt the same whole set."""
-    sets = {(card["dataset"], str(card.get("part"))) for card in results.cards.values() if card["dataset"]}
-    return reading.class_names(next(iter(sets))[0]) if len(sets) == 1 and next(iter(sets))[1] == "None" else None
+    learnt = {(card["dataset"], bool(card.get("part"))) for card in results.cards.values() if card["dataset"]}
+    (dataset, is_part), *others = learnt or {("", True)}
+    return None if is_part or others else card_of(dataset).class_names

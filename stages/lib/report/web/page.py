@@ -56,14 +56,9 @@ def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str
     shown, letters = svg.inlined(svgs, COLOURS)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {
-        "signed": signed,
-        "images": images,
-        "block_text": block_text,
-        "known": pd.notna,
-        "number": number,
-        "counted": counted,
-    }
-    environment.filters |= {"ticks": forest.ticks, "place": forest.place}
+        "signed": signed, "images": images, "block_text": block_text, "known": pd.notna, "number": number, "counted": counted,
+        "ticks": forest.ticks, "place": forest.place,
+    }  # fmt: skip
     environment.globals |= {
         "eps_text": eps_text, "results": results, "conditional": conditional(results), "settings": settings, "cards": results.cards,
         "labels": {name: look.label for name, look in looks.items()},
