@@ -58,7 +58,7 @@ def test_every_model_norm_and_radius_has_a_row(ready):
 
 def test_of_models_that_differ_by_their_subset_alone_the_first_is_checked(ready):
     settings, [source, tuned] = params.section("evaluate_robustness"), attacked.networks_of("l2_eps0_5")
-    networks = [source, tuned, replace(tuned, seed=1), replace(tuned, blocks="all"), replace(tuned, n_images=20)]
+    networks = [source, tuned, replace(tuned, seed=tuned.seed + 1), replace(tuned, blocks="all"), replace(tuned, n_images=20)]
     asked = attacked.evaluations_of(networks, ["l2"], settings, ["natural"])
     assert [one.network for one in asked if one.name == "apgd_ce_t_pgd"] == networks
     assert [one.network for one in asked if one.name == attacked.CHECKING] == [*networks[:2], *networks[3:]]

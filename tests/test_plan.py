@@ -6,10 +6,10 @@ import pytest
 import yaml
 from experiments import turn_on
 
-from stages import experiment, plan
+from stages import evaluate_robustness, experiment, finetune, plan
 from stages.lib.errors import RunError
-from stages.lib.runs import costs
-from stages.lib.store import code
+from stages.lib.runs import costs, counts
+from stages.lib.store import cells, code
 from stages.studies import registry
 
 
@@ -49,6 +49,21 @@ def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(
 def test_models_of_a_source_share_its_subsets(source_ready):
     source_ready.edit("params.yaml", source__n_models=2, draw_subsets__n_seeds=4)
     assert counted() == (2 * 2 * 2 * 4 + 2 * 4, 0)
+
+
+def test_attacks_are_those_that_the_stage_makes_with_checks_of_one_seed_alone(runs_ready):
+    """Of the sources natural and l2_eps0_5, and of three fine-tuned ones from two seeds each, within two norms."""
+    runs_ready.edit("params.yaml", finetune__keep__n_seeds=2)
+    for name in ("natural", "l2_eps0_5", "random"):
+        finetune.main(name)
+    evaluate_robustness.main("natural")
+    asked = cells.folder("robustness").rglob("*.json")
+    of_natural = (1 + 2 + 2) * 2  # attacks and checks
+    settings = registry.load_params()
+    pairs = [plan.pair_of(settings, source, "digits") for source in settings.sources]
+    found = counts.attacks(settings, [cell for pair in pairs for _, cell in pair.with_weights])
+    assert found == ((2 + 6 + 2 + 3) * 2, of_natural + (2 + 2) * 2)
+    assert len(list(asked)) == found[1]
 
 
 def test_experiments_that_are_on_are_counted_with_what_is_done(source_ready):

@@ -121,19 +121,17 @@ def evaluations_of(
 ) -> list[Evaluation]:
     """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too.
 
-    Of networks that differ by the seed of their subset alone the first is checked.
+    Of networks that differ by the seed of their subset alone one is checked (`first_seeds`).
 
     Args:
         compared: the sources among which the checks look for another network.
     """
     attacks = {name: [attack.model_dump()] for name, attack in settings.attacks.items()}
     radii = {norm: sorted({0.0, *settings.radii(norm)}) for norm in norms}
-    evaluations, checked = [], set()
+    evaluations, checked = [], first_seeds(networks) if settings.check_images else []
     for network in networks:
         asked = {name: (of_name, None) for name, of_name in attacks.items()}
-        kind = (network.dataset, network.blocks, network.n_images)
-        if settings.check_images and kind not in checked:
-            checked.add(kind)
+        if network in checked:
             asked[CHECKING] = [attack for [attack] in attacks.values()], other_of(network, compared)
         evaluations += [
             Evaluation(network, norm, name, of_name, radii[norm], settings.max_images, settings.check_images, other)
@@ -141,6 +139,14 @@ def evaluations_of(
             for name, (of_name, other) in asked.items()
         ]
     return evaluations
+
+
+def first_seeds(networks: list[AttackedNetwork]) -> list[AttackedNetwork]:
+    """Of networks that differ by the seed of their subset alone, the one of the lowest seed."""
+    first: dict[tuple, AttackedNetwork] = {}
+    for network in sorted(networks, key=lambda network: network.seed):
+        first.setdefault((network.source.name, network.dataset, network.blocks, network.n_images), network)
+    return list(first.values())
 
 
 def other_of(network: AttackedNetwork, compared: list[str]) -> OtherNetwork | None:

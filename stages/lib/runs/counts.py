@@ -51,15 +51,15 @@ def attacks(settings: Params, with_weights: Iterable[Cell]) -> tuple[int, int]:
         with_weights: the runs whose weights are kept, which are attacked beside the sources.
     """
     cards = {name: _card_of(name) for name in settings.sources}
-    networks = [
-        AttackedNetwork(sources.pretrained_of(card), card.dataset, part=card.part)
-        for card in cards.values()
-        if card.dataset in settings.datasets
-    ]
-    networks += [_finetuned(cards[cell.source], cell, settings.finetune.resolution) for cell in with_weights]
+    networks = {
+        name: [AttackedNetwork(sources.pretrained_of(card), card.dataset, part=card.part)] if card.dataset in settings.datasets else []
+        for name, card in cards.items()
+    }
+    for cell in with_weights:
+        networks[cell.source].append(_finetuned(cards[cell.source], cell, settings.finetune.resolution))
     chosen = settings.evaluate_robustness
-    of_each = len(chosen.norms) * (len(chosen.attacks) + bool(chosen.check_images))
-    return of_each * len(networks), sum(_attacks_done(network, settings) for network in networks)
+    asked = [len(chosen.attacks) * len(of) + bool(chosen.check_images) * len(attacked.first_seeds(of)) for of in networks.values()]
+    return len(chosen.norms) * sum(asked), sum(_attacks_done(of, settings) for of in networks.values())
 
 
 def _card_of(source: str) -> SourceCard:
@@ -75,10 +75,11 @@ def _finetuned(card: SourceCard, cell: Cell, resolution: int | None) -> Attacked
     return AttackedNetwork(pretrained, cell.target, str(cell.blocks), cell.n_images, cell.seed, str(weights), resolution)
 
 
-def _attacks_done(network: AttackedNetwork, settings: Params) -> int:
+def _attacks_done(networks: list[AttackedNetwork], settings: Params) -> int:
+    """Of one source."""
     chosen = settings.evaluate_robustness
     try:
-        asked = attacked.evaluations_of([network], chosen.norms, chosen, settings.sources)
-    except (RunError, OSError, ValueError):  # the sources or the images are not there yet
+        asked = attacked.evaluations_of(networks, chosen.norms, chosen, settings.sources)
+    except (RunError, OSError, ValueError):  # sources or images are not there yet
         return 0
     return sum(is_done("robustness", evaluation) for evaluation in asked)
