@@ -1,7 +1,7 @@
 """How many images still stand against our attacks, and against those of Foolbox and of the Adversarial Robustness Toolbox, on the sources.
 
 Run it with `python -m benchmarks.attacks`, after `make repro`; `--sources`, `--images` and `--only` make it shorter. Every source is
-attacked on test images of its own data, in each norm at each radius of params.yaml. The tables of docs/robustness.md come from it.
+attacked on test images of its own data, in each norm at each radius of params.yaml. The suite compares the same attacks on small networks.
 """
 
 import argparse
@@ -35,8 +35,10 @@ OURS = {
 }
 
 
-def foolbox_pgd(network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, eps: float, loss: str) -> torch.Tensor:
-    """Foolbox's PGD with a loss of ours, as it has the cross-entropy alone."""
+def foolbox_pgd(
+    network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, eps: float, loss: str, targeted: bool = False
+) -> torch.Tensor:
+    """Foolbox's PGD with a loss of ours, as it has the cross-entropy alone; y: labels, or where it is targeted those to reach."""
     import eagerpy
     import foolbox
 
@@ -45,20 +47,22 @@ def foolbox_pgd(network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str,
             return lambda inputs: eagerpy.astensor(losses.loss_of(loss)(model(inputs).raw, labels.raw).sum())
 
     model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    aim = (foolbox.criteria.TargetedMisclassification if targeted else foolbox.criteria.Misclassification)(y)
     attack = Pgd(steps=STEPS, rel_stepsize=RATIO / STEPS, random_start=True)
-    return attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=eps).detach()
+    return attack.run(model, x, aim, epsilon=eps).detach()
 
 
 def art_apgd(network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, eps: float, loss: str) -> torch.Tensor:
-    """The toolbox's APGD from one start."""
+    """The toolbox's APGD from one start; loss: cross_entropy or dlr."""
     from art.attacks.evasion import AutoProjectedGradientDescent
     from art.estimators.classification import PyTorchClassifier
 
     with torch.no_grad():
         classes = network(x[:1]).shape[1]
     model = PyTorchClassifier(network, nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, clip_values=(0.0, 1.0), device_type="cpu")
+    name = {"cross_entropy": "cross_entropy", "dlr": "difference_logits_ratio"}[loss]
     attack = AutoProjectedGradientDescent(model, norm=norm_of(norm).order, eps=eps, eps_step=2 * eps, max_iter=STEPS,
-                                          nb_random_init=1, batch_size=len(x), loss_type=loss, verbose=False)  # fmt: skip
+                                          nb_random_init=1, batch_size=len(x), loss_type=name, verbose=False)  # fmt: skip
     with np.errstate(all="ignore"):  # it divides by windows of zeros
         return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
@@ -67,7 +71,7 @@ THEIRS: dict[str, Callable[..., torch.Tensor]] = {
     "Foolbox PGD(20)": partial(foolbox_pgd, loss="cross_entropy"),
     "Foolbox PGD(20), margin": partial(foolbox_pgd, loss="margin"),
     "ART APGD(20)": partial(art_apgd, loss="cross_entropy"),
-    "ART APGD(20), DLR": partial(art_apgd, loss="difference_logits_ratio"),
+    "ART APGD(20), DLR": partial(art_apgd, loss="dlr"),
 }
 PAIRS = list(zip(list(OURS)[: len(THEIRS)], THEIRS, strict=True))
 

@@ -63,8 +63,8 @@ def open_inputs(job: Job) -> None:
     """Compare weights and images with their hashes, once, before workers read them; raises RunError where one differs."""
     if job.source_sha256:
         pretrained.check(job.weights, job.source_sha256, job.source)
-    for split, sha256 in zip(("train", "test"), job.target_sha256, strict=True):
-        sets.load(job.target, split, sha256)
+    for split in ("train", "test"):
+        sets.load(job.target, split, job.images_sha256(split))
 
 
 def cost(batch: Batch) -> tuple[float, int]:
@@ -77,7 +77,7 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     """Keep frozen activations that are identical in all runs, the smallest first, up to the limit in bytes; returns the kept entries."""
     activations.sweep()
     job = plan.job
-    n = {split: len(sets.load(job.target, split, job.target_sha256[split == "test"])[1]) for split in ("train", "test")}
+    n = {split: len(sets.load(job.target, split, job.images_sha256(split))[1]) for split in ("train", "test")}
     wanted = [entry for b in sorted(blocks - {"all"}) for entry in entries_of(job, b, plan.cells, plan.drawn, n)]
     kept = [entry for entry in wanted if activations.is_kept(entry)]
     shapes = {}

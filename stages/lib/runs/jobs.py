@@ -35,6 +35,10 @@ class Job:
     target_sha256: tuple[str, str]  # of its training and test images
     source_model: int = 0  # of the source's models, counted from 0
 
+    def images_sha256(self, split: Split) -> str:
+        """The hash of a split of the target, as it is in the key."""
+        return self.target_sha256[split == "test"]
+
     def fixed_within_a_run(self, blocks: Blocks) -> set[Split]:
         """Splits whose frozen activations stay the same from the first epoch of a run to its last."""
         if blocks == "all" or self.training["frozen_batchnorm"] == "batch":

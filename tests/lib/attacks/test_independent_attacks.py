@@ -10,16 +10,14 @@ import torch
 from scipy import stats
 from torch import nn
 
-from stages.lib.attacks import attack as losses
+from benchmarks.attacks import RATIO, STEPS, art_apgd, foolbox_pgd
 from stages.lib.attacks import pgd
 from stages.lib.attacks.autoattack import apgd, apgd_pgd, standard
 from stages.lib.networks import units
-from stages.lib.norms.table import norm_of
 from stages.lib.training import loop
 
 BY_CHANCE = 1e-4  # how often an attack as good as the other would fail here, on whatever processor
 CASES = {"cross_entropy": [("linf", 0.01), ("l2", 0.4)], "margin": [("linf", 0.03), ("l2", 0.15)], "dlr": [("linf", 0.02), ("l2", 0.2)]}
-STEPS, RATIO = 20, 2.5
 
 
 def data(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,34 +50,6 @@ def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
 def predicted(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return network(x).argmax(1)
-
-
-def foolbox_pgd(
-    network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, eps: float, loss: str, targeted: bool = False
-) -> torch.Tensor:
-    import eagerpy
-    import foolbox
-
-    class Pgd({"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm]):
-        def get_loss_fn(self, model, labels):
-            return lambda inputs: eagerpy.astensor(losses.loss_of(loss)(model(inputs).raw, labels.raw).sum())
-
-    model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
-    aim = (foolbox.criteria.TargetedMisclassification if targeted else foolbox.criteria.Misclassification)(y)
-    attack = Pgd(steps=STEPS, rel_stepsize=RATIO / STEPS, random_start=True)
-    return attack.run(model, x, aim, epsilon=eps).detach()
-
-
-def art_apgd(network: nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, eps: float, loss: str) -> torch.Tensor:
-    from art.attacks.evasion import AutoProjectedGradientDescent
-    from art.estimators.classification import PyTorchClassifier
-
-    classifier = PyTorchClassifier(network, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 4, clip_values=(0.0, 1.0), device_type="cpu")
-    name = {"cross_entropy": "cross_entropy", "dlr": "difference_logits_ratio"}[loss]
-    attack = AutoProjectedGradientDescent(classifier, norm=norm_of(norm).order, eps=eps, eps_step=2 * eps, max_iter=STEPS,
-                                          nb_random_init=1, batch_size=len(x), loss_type=name, verbose=False)  # fmt: skip
-    with np.errstate(all="ignore"):  # it divides by windows of zeros
-        return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
 
 def by_chance(only_ours: int, only_theirs: int) -> float:

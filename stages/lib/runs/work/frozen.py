@@ -24,7 +24,7 @@ def weights_of(job: Job) -> dict[str, Tensor] | None:
 
 def images_of(job: Job, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the target, as `sets.load` gives them. Raises RunError when they are not those of the key."""
-    return sets.load(job.target, split, job.target_sha256[split == "test"])
+    return sets.load(job.target, split, job.images_sha256(split))
 
 
 def view_of(job: Job) -> inference.View:
