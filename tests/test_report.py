@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from browser import CHROMIUM, WIDTHS, browser
+from browser import CHROMIUM, WIDTHS, beyond, browser, shown
 from made import PIXELS
 
 from stages import report
@@ -196,12 +196,12 @@ def test_the_page_is_self_contained(finished):
 def test_nothing_reaches_beyond_the_screen_of_a_phone_or_a_desk(finished, tmp_path):
     with browser() as chromium:
         for width in WIDTHS:
-            chromium.open(finished / "report.html", width)
-            assert chromium.beyond() == []
+            with shown(chromium, finished / "report.html", width) as page:
+                assert beyond(page) == []
         broken = tmp_path / "broken.html"
         broken.write_text((finished / "report.html").read_text().replace("<h2>Each target", '<h2 style="width: 500px">Each target', 1))
-        chromium.open(broken, 390)
-        assert [element.split(":")[0] for element in chromium.beyond()] == ["h2."]
+        with shown(chromium, broken, 390) as page:
+            assert [element.split(":")[0] for element in beyond(page)] == ["h2."]
 
 
 def test_every_table_that_the_page_leads_to_is_there(finished):
