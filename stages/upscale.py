@@ -2,7 +2,8 @@
 
 Reads data/raw/<dataset>/, data/catalog.yaml: <dataset>, params.yaml: upscale. Writes, for each split, <split>_x.npy (uint8
 [n, stored_size, stored_size, channels]) and <split>_y.npy (int64 [n]), chunk by chunk, and card.json. With `store: upscaled`
-images are stored at `image_size`; with `native`, smaller ones as they are, to be up-scaled on the device by `pixels.prepare`.
+images are stored at `image_size`; with `native`, smaller ones as they are, to be up-scaled on the device by `pixels.prepare`. With
+`whole`, images of any shape are packed as a whole into <split>_x.bin, with <split>_places.npy (`datasets.whole`).
 """
 
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from stages.lib import command
-from stages.lib.datasets import catalog
+from stages.lib.datasets import catalog, whole
 from stages.lib.datasets.kinds.base import Dataset, Images
-from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, classes_of, digest_of, n_classes, only, paths_of
+from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, array_paths, classes_of, digest_of, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.settings import params
@@ -31,15 +32,18 @@ def main(dataset: str) -> None:
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
         splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
         names = entry.class_names
-        with closing(entry.read(dataset, settings.image_size)) as whole:
-            for split, whole_x, whole_y in whole:
+        with closing(entry.read(dataset, settings.image_size)) as all_of_it:
+            for split, whole_x, whole_y in all_of_it:
                 classes = check(dataset, split, entry, whole_x, whole_y)
                 places, y = only(entry.part, classes, whole_y)
                 names = entry.names_of_classes(split, whole_x, whole_y)
                 x = whole_x[places] if entry.part else whole_x
                 classes = n_classes(entry.part, classes)
-                stored_size = size_on_disk(x, settings)
-                splits[split] = write(dataset, split, x, y, stored_size, counts)
+                if settings.store == "whole":
+                    splits[split] = pack(dataset, split, x, y, crop_of(entry, settings), settings, counts)
+                else:
+                    stored_size = size_on_disk(x, settings)
+                    splits[split] = write(dataset, split, x, y, stored_size, counts)
         if names and entry.part:
             names = [names[i] for i in classes_of(entry.part, len(names))]
         mean, std = mean_and_std(counts)
@@ -48,7 +52,7 @@ def main(dataset: str) -> None:
             name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
             mean=mean, std=std, splits=splits, label_is_texture=entry.label_is_texture,
             published_mean=published and published.mean, published_std=published and published.std,
-            class_names=names, crop=getattr(entry, "crop", 1.0),
+            class_names=names, crop=crop_of(entry, settings), metric=entry.metric,
         )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 
@@ -59,11 +63,34 @@ def size_on_disk(x: Images, settings: UpscaleSettings) -> int:
     return height if settings.store == "native" and height == width < settings.image_size else settings.image_size
 
 
+def crop_of(entry: Dataset, settings: UpscaleSettings) -> float:
+    """Side of the central square that a test sees over the shorter side; a set of images of one size is seen whole, if not stored whole."""
+    return getattr(entry, "crop", whole.RATIO if settings.store == "whole" else 1.0)
+
+
+def pack(name: str, split: str, x: Images, y: np.ndarray, crop: float, settings: UpscaleSettings, counts: np.ndarray) -> SplitCard:
+    """Write the whole images of a split, and add the pixel values of the training images to `counts` (int64 [channels, 256])."""
+    shorter = settings.shorter_side or whole.shorter_side(settings.image_size, crop)
+    for path in array_paths(IMAGES / name, split):
+        path.unlink(missing_ok=True)  # of another `store`
+
+    def images() -> Iterator[np.ndarray]:
+        for i in bar(range(0, len(x), CHUNK), title=f"{name}: {split}", unit="chunk"):
+            some = whole.taken(x, slice(i, i + CHUNK), shorter)
+            yield from counted(iter(some), counts) if split == "train" else some
+
+    digests = whole.write(IMAGES / name, split, images(), y)
+    packed, _ = whole.read(IMAGES / name, split, settings.image_size, crop, x.shape[-1])
+    return SplitCard(n=len(packed), sha256=digest_of(digests, seen=packed))
+
+
 def write(name: str, split: str, x: Images, y: np.ndarray, size: int, counts: np.ndarray) -> SplitCard:
     """Write a split, and add the pixel values of the training images to `counts` (int64 [channels, 256])."""
     folder, shape = IMAGES / name, (len(x), size, size, x.shape[-1])
     chunks = resized(x, size, f"{name}: {split}")
-    of_x, of_y = paths_of(folder, split)
+    for path in whole.paths_of(folder, split):
+        path.unlink(missing_ok=True)  # of another `store`
+    of_x, of_y = array_paths(folder, split)
     digests = [
         files.write_array(of_x, shape, np.uint8, counted(chunks, counts) if split == "train" else chunks),
         files.save_array(of_y, y),

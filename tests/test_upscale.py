@@ -1,6 +1,7 @@
 """Images at the size of the sources, or at their own, in arrays that are written in chunks and read memory-mapped."""
 
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import served
 import torch
 import yaml
 from PIL import Image
+from torchvision import transforms
 
 from stages import download, upscale
 from stages.lib.datasets import pixels as images
@@ -210,3 +212,82 @@ def test_memory_does_not_grow_with_what_is_written(workspace):
     """From 2,000 images to 8,000, 18 MiB more are read and 215 MiB more are written."""
     workspace.edit("params.yaml", upscale__image_size=112)
     assert peak_mib(workspace, 8000) - peak_mib(workspace, 2000) < 60
+
+
+# Whole images
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whole_images_of_a_folder_are_stored_in_their_shapes_and_not_larger_than_a_test_needs(workspace, channels):
+    """Of images of 20 to 59 pixels a side, with a test at 16 of 20: the shorter side has 20 pixels, the longer one is kept."""
+    mine(workspace, channels=channels, crop=0.8)
+    members = served.folder(np.random.default_rng(0), {"train": 5, "test": 2}, classes=3)
+    put(workspace, members)
+    workspace.edit("params.yaml", upscale__store="whole")
+    download.main("mine")
+    upscale.main("mine")
+    card, (x, y) = card_of("mine"), load("mine", "train")
+    assert (card.classes, card.channels, card.image_size, card.crop) == (3, channels, 16, 0.8)
+    assert x.shape == (15, 16, 16, channels)
+    assert y.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    names = sorted(name for name in members if name.startswith("train/"))
+    for row, name in enumerate(names):
+        with Image.open(io.BytesIO(members[name])) as image:
+            resized = transforms.Resize(20)(image.convert("L" if channels == 1 else "RGB"))
+        assert np.array_equal(x.image(row), np.asarray(resized).reshape(*resized.size[::-1], channels)), name
+    pixels = np.concatenate([x.image(row).reshape(-1, channels) for row in range(15)]) / 255
+    assert card.mean == pytest.approx(np.broadcast_to(pixels.mean(0), 3), abs=1e-4)
+    assert card.std == pytest.approx(np.broadcast_to(pixels.std(0), 3), abs=1e-4)
+    assert {path.name for path in (workspace.folder / "data/images/mine").iterdir()} == {
+        "card.json", *(f"{split}_{array}" for split in ("train", "test") for array in ("x.bin", "y.npy", "places.npy"))
+    }  # fmt: skip
+
+
+def test_images_of_one_size_are_stored_whole_as_they_are_and_another_store_leaves_nothing_of_the_last(workspace):
+    download.main("glyphs")
+    workspace.edit("data/catalog.yaml", glyphs__part={"of": 2, "number": 0})
+    stored = {}
+    for store in ("native", "whole", "native"):
+        workspace.edit("params.yaml", upscale__store=store, upscale__image_size=28)
+        upscale.main("glyphs")
+        x, y = load("glyphs", "test")
+        pixels = np.stack([x.image(row) for row in range(len(x))]) if store == "whole" else np.array(x)
+        stored.setdefault(store, []).append((pixels, y))
+        endings = {".npy", ".bin", ".json"} if store == "whole" else {".npy", ".json"}
+        assert {path.suffix for path in (workspace.folder / "data/images/glyphs").iterdir()} == endings
+        assert card_of("glyphs").crop == (0.875 if store == "whole" else 1.0)
+    (first, y), (again, _) = stored["native"]
+    assert np.array_equal(first, again)
+    assert np.array_equal(stored["whole"][0][0], first)
+    assert np.array_equal(stored["whole"][0][1], y)
+
+
+def test_more_detail_than_a_test_needs_is_kept_where_it_is_asked_for(workspace):
+    mine(workspace)
+    put(
+        workspace,
+        {f"{split}/{label}/1.png": served.picture(np.random.default_rng(0), 90, 60) for split in ("train", "test") for label in "ab"},
+    )
+    workspace.edit("params.yaml", upscale={"image_size": 16, "store": "whole", "shorter_side": 40})
+    download.main("mine")
+    upscale.main("mine")
+    assert load("mine", "train")[0].image(0).shape == (40, 60, 3)
+    for wrong in ({"store": "native", "shorter_side": 40}, {"store": "whole", "shorter_side": 12}):
+        workspace.edit("params.yaml", upscale={"image_size": 16} | wrong)
+        with pytest.raises(RunError, match=r"params\.yaml: upscale.*`shorter_side` with `store: whole` alone, and not below `image_size`"):
+            upscale.main("mine")
+
+
+def test_a_card_says_nothing_of_the_usual_metric(workspace):
+    """So that cards, and keys that are made of them, are those that they were before there were metrics."""
+    download.main("digits")
+    upscale.main("digits")
+    card = json.loads(workspace.text("data/images/digits/card.json"))
+    assert ("metric" in card, card_of("digits").metric) == (False, "accuracy")
+    workspace.edit("data/catalog.yaml", digits__metric="mean_per_class")
+    upscale.main("digits")
+    again = json.loads(workspace.text("data/images/digits/card.json"))
+    assert again == card | {"metric": "mean_per_class"}
+    workspace.edit("data/catalog.yaml", digits__metric="top5")
+    with pytest.raises(RunError, match=r"data/catalog\.yaml: digits.*metric.*'accuracy' or 'mean_per_class'"):
+        upscale.main("digits")

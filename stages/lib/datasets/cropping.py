@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from stages.lib.datasets import augmentation, pixels
+from stages.lib.datasets.whole import Whole
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # area of the crop over that of the image; its width over its height
+TRIES = 10  # sizes that are drawn for a crop, of which the first that the image has room for is taken
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Shifts:
     def __getitem__(self, rows: Tensor) -> "Shifts":
         return Shifts(self.shift[rows], self.flip[rows])
 
-    def apply(self, x: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    def apply(self, x: np.ndarray | Tensor | Whole, device: torch.device) -> Tensor:
         """The crops of images as they are stored, uint8 [n, side, side, 1 or 3], in the same shape, on the device."""
         stored = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         channels_first = stored.to(device, non_blocking=True).permute(0, 3, 1, 2)
@@ -41,14 +43,43 @@ class Shifts:
 
 @dataclass(frozen=True)
 class Crops:
-    """For each of n images: size and place of a crop, in units of the image's sides, and whether it is mirrored."""
+    """For each of n images: sizes and place of a crop, and whether it is mirrored.
 
-    size: Tensor  # float [n, 2]: width, height
-    corner: Tensor  # float [n, 2]: left, top
+    Of a square image the first size counts, cut to the image. Of whole images of any shape, `within` takes the first size that the image
+    has room for.
+    """
+
+    tried: Tensor  # float [n, 1 or more, 2]: width, height, over the side of a square of the image's area
+    place: Tensor  # float [n, 2] in [0, 1): left, top, over what the crop leaves of the image's sides
     flip: Tensor  # bool [n]
 
+    @property
+    def size(self) -> Tensor:
+        """Width and height of the crops of square images, float [n, 2], in units of the image's side."""
+        return self.tried[:, 0].clamp_max(1)
+
+    @property
+    def corner(self) -> Tensor:
+        """Left and top of the crops of square images, float [n, 2], in units of the image's side."""
+        return self.place * (1 - self.size)
+
     def __getitem__(self, rows: Tensor) -> "Crops":
-        return Crops(self.size[rows], self.corner[rows], self.flip[rows])
+        return Crops(self.tried[rows], self.place[rows], self.flip[rows])
+
+    def within(self, sides: np.ndarray) -> np.ndarray:
+        """The crops of images of these sides, int64 [n, 4]: left, top, right, bottom in pixels, as torchvision's RandomResizedCrop.
+
+        Where none of the sizes fits, the crop is the largest one in the middle of an aspect that is drawn.
+
+        Args:
+            sides: int64 [n, 2], width and height of each image.
+        """
+        sizes = np.round(self.tried.double().numpy() * np.sqrt(sides.prod(1))[:, None, None]).astype(np.int64)
+        fits = ((sizes > 0) & (sizes <= sides[:, None])).all(2)
+        size = np.where(fits.any(1)[:, None], sizes[np.arange(len(sides)), fits.argmax(1)], _largest(sides))
+        place = np.where(fits.any(1)[:, None], np.floor(self.place.double().numpy() * (sides - size + 1)), (sides - size) // 2)
+        corner = place.astype(np.int64)
+        return np.concatenate([corner, corner + size], 1)
 
     def apply(self, x: Tensor) -> Tensor:
         """The crops of x, up-scaled to the whole, as the function `apply` makes them."""
@@ -67,8 +98,20 @@ def draw(kind: str, n: int, seed: int, epoch: int) -> Crops | Shifts | None:
     return Shifts.drawn(n, generator) if kind == "crop_flip" else _crops(n, generator)
 
 
-def prepare(x: np.ndarray | Tensor, device: torch.device, size: int | None, drawn: Crops | Shifts | None) -> Tensor:
-    """Images as a network takes them, as `pixels.prepare` makes them of uint8 [n, H, W, 1 or 3], each in the crop that was drawn for it."""
+def stored(x: Tensor | np.ndarray | Whole, rows: Tensor) -> Tensor | np.ndarray | Whole:
+    """Some rows (int64, on the CPU) of images as they are stored, for `prepare`; whole images are not cut to squares."""
+    if isinstance(x, Tensor):
+        return x[rows]
+    return x.only(rows.numpy()) if isinstance(x, Whole) else x[rows.numpy()]
+
+
+def prepare(x: np.ndarray | Tensor | Whole, device: torch.device, size: int | None, drawn: Crops | Shifts | None) -> Tensor:
+    """Images as a network takes them, as `pixels.prepare` makes them of uint8 [n, H, W, 1 or 3], each in the crop that was drawn for it.
+
+    Of whole images, crops of any size are parts of the whole; shifts, and no crops, are of their central squares.
+    """
+    if isinstance(x, Whole) and isinstance(drawn, Crops):
+        x, drawn = x.crops(np.arange(len(x)), drawn, size), None
     if isinstance(drawn, Shifts):
         return pixels.prepare(drawn.apply(x, device), device, size)
     batch = pixels.prepare(x, device, size)
@@ -78,9 +121,17 @@ def prepare(x: np.ndarray | Tensor, device: torch.device, size: int | None, draw
 def _crops(n: int, generator: torch.Generator) -> Crops:
     area = torch.empty(n).uniform_(*AREA, generator=generator)
     aspect = torch.empty(n).uniform_(*torch.tensor(ASPECT).log().tolist(), generator=generator).exp()
-    size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp_max(1)
-    corner = torch.rand(n, 2, generator=generator) * (1 - size)
-    return Crops(size, corner, torch.rand(n, generator=generator) < 0.5)
+    place, flip = torch.rand(n, 2, generator=generator), torch.rand(n, generator=generator) < 0.5
+    further = torch.rand(n, TRIES - 1, 2, generator=generator)  # drawn last, so that crops of square images are those of all versions
+    areas = torch.cat([area[:, None], AREA[0] + (AREA[1] - AREA[0]) * further[..., 0]], 1)
+    aspects = torch.cat([aspect[:, None], ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** further[..., 1]], 1)
+    return Crops(torch.stack([(areas * aspects).sqrt(), (areas / aspects).sqrt()], 2), place, flip)
+
+
+def _largest(sides: np.ndarray) -> np.ndarray:
+    """Width and height of the largest crop of each image, whose sides are int64 [n, 2], that has an aspect that is drawn."""
+    width, height = sides.T
+    return np.stack([np.minimum(width, np.round(height * ASPECT[1])), np.minimum(height, np.round(width / ASPECT[0]))], 1).astype(np.int64)
 
 
 def apply(x: Tensor, crops: Crops) -> Tensor:

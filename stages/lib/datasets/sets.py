@@ -2,15 +2,18 @@
 
 `data/images/<name>/` holds, for each split, `<split>_x.npy` (uint8 [n, stored_size, stored_size, channels]) and `<split>_y.npy`
 (int64 [n]), read memory-mapped, and `card.json` with the counts and hashes. Whoever feeds a network gives the card's `image_size`
-to `pixels.prepare`, which up-scales on the device images that are stored smaller.
+to `pixels.prepare`, which up-scales on the device images that are stored smaller. Images that are stored whole are packed in one file
+(`whole`).
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from stages.lib.datasets import whole
+from stages.lib.datasets.whole import Whole
 from stages.lib.errors import RunError
 from stages.lib.store import files, verified
 
@@ -37,7 +40,7 @@ class DatasetCard(BaseModel):
     classes: int  # 0 where there are no images and the catalog does not say
     channels: int
     image_size: int  # pixels a side at which a network takes the images
-    stored_size: int  # pixels a side on disk
+    stored_size: int  # pixels a side of what is read; on disk, too, but of whole images
     mean: list[float] | None  # per channel of 3, of the training images as they are stored, in [0, 1]; None without any
     std: list[float] | None
     published_mean: list[float] | None = None  # that published code normalises the set with, whatever its images are
@@ -45,7 +48,14 @@ class DatasetCard(BaseModel):
     splits: dict[str, SplitCard]  # none for an optional set that is not there
     label_is_texture: bool = False  # and in nothing else
     class_names: list[str] | None = None  # in the order of the labels, where they are known
-    crop: float = 1.0  # side of the central square that was kept of each image over its shorter side
+    crop: float = 1.0  # side of the central square that was kept, or is read, of each image over its shorter side
+    metric: Literal["accuracy", "mean_per_class"] = "accuracy"  # that results on the set are reported in
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_metric(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields, but for `metric` where it is accuracy: such a card is the one that it was before there were metrics."""
+        content = write(self)
+        return {name: value for name, value in content.items() if (name, value) != ("metric", "accuracy")}
 
 
 def card_of(name: str) -> DatasetCard:
@@ -57,8 +67,8 @@ def card_of(name: str) -> DatasetCard:
         raise RunError(f"{path}: no card of a dataset ({' '.join(str(error).split())[:200]}); run `dvc repro` to make it again") from None
 
 
-def load(name: str, split: str, sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """One split, x: uint8 [n, stored_size, stored_size, channels], memory-mapped, and y: int64 [n].
+def load(name: str, split: str, sha256: str | None = None) -> tuple[np.ndarray | Whole, np.ndarray]:
+    """One split, x: uint8 [n, stored_size, stored_size, channels], memory-mapped or whole images that read like it, and y: int64 [n].
 
     Args:
         sha256: of images and labels, as the key of the result holds it; None: that of the card, of which keys are made.
@@ -73,31 +83,41 @@ def load(name: str, split: str, sha256: str | None = None) -> tuple[np.ndarray, 
             raise RunError(f"{folder}: has no split {split}; its card lists: {', '.join(splits) or 'none'}")
         sha256 = splits[split].sha256
     x, y = read(folder, split)
-    if digest_of([verified.sha256_of(path) for path in paths_of(folder, split)]) != sha256:
+    paths = paths_of(folder, split)
+    if digest_of([verified.sha256_of(path) for path in paths], seen=x if isinstance(x, Whole) else None) != sha256:
         raise RunError(
-            f"{folder}: {split}_x.npy or {split}_y.npy was damaged or changed: their sha256 is not that of the card; "
+            f"{folder}: {' or '.join(path.name for path in paths)} was damaged or changed: their sha256 is not that of the card; "
             f"`dvc repro upscale@{name}` makes them again"
         )
     return x, y
 
 
-def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def read(folder: Path, split: str) -> tuple[np.ndarray | Whole, np.ndarray]:
     """One split of a folder as it is on disk, compared with no hash; raises RunError when it is missing or damaged."""
-    x, y = paths_of(folder, split)
+    x, y, *places = paths_of(folder, split)
+    if places:
+        card = card_of(folder.name)
+        return whole.read(folder, split, card.image_size, card.crop, card.channels)
     try:
         return np.load(x, mmap_mode="r"), np.load(y)
     except (OSError, ValueError, EOFError, SyntaxError) as error:  # SyntaxError: NumPy's reading of a damaged header
         raise RunError(f"{folder}: {split} cannot be read ({error}); run `dvc repro` to make it again") from None
 
 
-def paths_of(folder: Path, split: str) -> tuple[Path, Path]:
-    """The files of a split's images and of its labels."""
+def paths_of(folder: Path, split: str) -> tuple[Path, ...]:
+    """The files of a split's images and of its labels, and of the places of its images where these are stored whole."""
+    packed = whole.paths_of(folder, split)
+    return packed if packed[0].is_file() else array_paths(folder, split)
+
+
+def array_paths(folder: Path, split: str) -> tuple[Path, Path]:
+    """The files of a split whose images are one array, and of its labels."""
     return folder / f"{split}_x.npy", folder / f"{split}_y.npy"
 
 
-def digest_of(hashes: list[str]) -> str:
-    """The hash of a split, of those of the files of its images and of its labels."""
-    return files.digest_of(hashes)
+def digest_of(hashes: list[str], seen: Whole | None = None) -> str:
+    """The hash of a split, of those of its files and, of whole images, of the square that is read of each."""
+    return files.digest_of(hashes if seen is None else [*hashes, f"{seen.crop} of the shorter side at {seen.shape[1]}"])
 
 
 def classes_of(part: "Part", classes: int) -> np.ndarray:  # int64, rising
@@ -126,12 +146,12 @@ def load_part(name: str, split: str, part: "Part | None", sha256: str | None = N
     if part is None:
         return x, y
     places, labels = only(part, card_of(name).classes, y)
-    return x[places], labels
+    return (x.only(places) if isinstance(x, Whole) else x[places]), labels
 
 
 def save(folder: Path, split: str, x: np.ndarray, y: np.ndarray) -> str:
     """Write one split as `read` reads it; returns its hash."""
-    return digest_of([files.save_array(path, array) for path, array in zip(paths_of(folder, split), (x, y), strict=True)])
+    return digest_of([files.save_array(path, array) for path, array in zip(array_paths(folder, split), (x, y), strict=True)])
 
 
 def stratified_split(y: np.ndarray, n_train: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

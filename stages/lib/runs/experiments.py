@@ -45,7 +45,7 @@ class Run:
         source, target = card_of_source(self.source), card_of(self.target)
         return files.digest_of(self._made_by(source.architecture) | {
             "experiment": self.experiment, "source": source.sha256, "architecture": source.architecture, "method": self.method,
-            "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size", "label_is_texture"}),
+            "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size", "label_is_texture", "metric"}),
             "part": self.part and self.part.model_dump(), "seed": self.seed, "how": self.how, "measured": self.measured,
         })  # fmt: skip
 

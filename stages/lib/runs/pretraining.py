@@ -119,7 +119,7 @@ def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
         deciding.modules_of_attack(perturbation.model_dump()) if perturbation else (),
     )  # fmt: skip
     return files.digest_of(made_by | {
-        "data": data.model_dump(exclude={"name", "splits", "label_is_texture", "class_names", "crop"}),
+        "data": data.model_dump(exclude={"name", "splits", "label_is_texture", "class_names", "crop", "metric"}),
         "images": data.splits["train"].sha256,
         "settings": settings.model_dump(exclude={"processes", "n_models"}),
         "entry": entry.model_dump(exclude={"seeds", "published_accuracy"}), "seed": seed,

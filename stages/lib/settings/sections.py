@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
@@ -34,7 +34,14 @@ class DownloadSettings(Settings):
 
 class UpscaleSettings(Settings):
     image_size: bounded(MOST_PIXELS, 8)
-    store: Literal["native", "upscaled"]
+    store: Literal["native", "upscaled", "whole"]
+    shorter_side: bounded(MOST_PIXELS, 8) | None = None  # of whole images, at most; None: what the test transform cuts its square from
+
+    @model_validator(mode="after")
+    def _is_of_whole_images(self) -> "UpscaleSettings":
+        if self.shorter_side is not None and (self.store != "whole" or self.shorter_side < self.image_size):
+            raise ValueError("`shorter_side` with `store: whole` alone, and not below `image_size`")
+        return self
 
 
 class DrawSubsetsSettings(Settings):

@@ -67,22 +67,29 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: Any, chunks: Iterable
 
     The file is not written through a memory map: its pages count as memory of the process, and a full disk would kill the process.
     """
-    digest, rows, header = hashlib.sha256(), 0, io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)})
-    with replacing(path) as temporary, open(temporary, "wb") as file:
 
-        def write(data: memoryview) -> None:
-            digest.update(data)
-            file.write(data)
-
-        write(header.getbuffer())
+    def parts() -> Iterator[memoryview]:
+        rows, header = 0, io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)})
+        yield header.getbuffer()
         for chunk in chunks:
             rows += len(chunk)
             if chunk.shape[1:] != tuple(shape[1:]):
                 raise ValueError(f"{path}: a chunk has the shape {chunk.shape}, of an array of {shape}")
-            write(np.ascontiguousarray(chunk, dtype).data)
+            yield np.ascontiguousarray(chunk, dtype).data
         if rows != shape[0]:
             raise ValueError(f"{path}: {rows} rows came, of an array of {shape}")
+
+    return write_parts(path, parts())
+
+
+def write_parts(path: Path, parts: Iterable[memoryview]) -> str:
+    """Write a file from parts, one after the other, so that it may be larger than memory; returns its sha256."""
+    digest = hashlib.sha256()
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        for part in parts:
+            digest.update(part)
+            file.write(part)
     return digest.hexdigest()
 
 

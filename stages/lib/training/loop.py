@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.datasets import cropping
+from stages.lib.datasets.whole import Whole
 from stages.lib.training import parallel
 from stages.lib.training.free import Free, Moved, passes
 from stages.lib.training.sgd import Sgd, batches
@@ -30,7 +31,7 @@ class Epoch:
 
 def train(
     network: nn.Module,
-    x: Tensor | np.ndarray,  # uint8 [n, H, W, 1 or 3]
+    x: Tensor | np.ndarray | Whole,  # uint8 [n, H, W, 1 or 3]
     y: Tensor,  # int64 [n]
     *,
     epochs: int,
@@ -101,7 +102,7 @@ def train(
 
 
 def own_batches(
-    x: Tensor | np.ndarray, y: Tensor, batch_size: int, *, seed: int, epoch: int, augmentation: str, image_size: int | None,
+    x: Tensor | np.ndarray | Whole, y: Tensor, batch_size: int, *, seed: int, epoch: int, augmentation: str, image_size: int | None,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor, int]]:  # fmt: skip
     """This process's part of each batch of an epoch: images as the network takes them, their labels, and images in the whole batch.
@@ -115,8 +116,7 @@ def own_batches(
     crops = cropping.draw(augmentation, len(x), seed, epoch)
     for batch in drawn:
         mine = parallel.own_part(batch)
-        stored = x[mine if isinstance(x, Tensor) else mine.numpy()]
-        yield cropping.prepare(stored, device, image_size, crops and crops[mine]), y[mine].to(device), len(batch)
+        yield cropping.prepare(cropping.stored(x, mine), device, image_size, crops and crops[mine]), y[mine].to(device), len(batch)
 
 
 class Steps:

@@ -23,7 +23,7 @@ def test_what_is_drawn_has_the_usual_ranges():
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_part_is_what_torchvision_cuts_and_resizes(flip):
     x = torch.rand(1, 3, 32, 32)
-    crops = cropping.Crops(torch.tensor([[0.5, 0.75]]), torch.tensor([[0.25, 0.125]]), torch.tensor([flip]))
+    crops = cropping.Crops(torch.tensor([[[0.5, 0.75]]]), torch.tensor([[0.5, 0.5]]), torch.tensor([flip]))
     expected = functional.resize(x[:, :, 4:28, 8:24], [32, 32], antialias=True)
     expected = functional.horizontal_flip(expected) if flip else expected
     found = cropping.apply(x, crops)

@@ -49,6 +49,7 @@ class Dataset(Settings, ABC):
     part: Part | None = None  # of its classes
     normalisation: Moments | None = None  # that published code normalises the set with
     class_names: list[str] | None = None  # in the order of the labels
+    metric: Literal["accuracy", "mean_per_class"] = "accuracy"  # that results are reported in: of all test images, or the mean over classes
 
     @model_validator(mode="after")
     def _has_a_name_for_each_class(self) -> "Dataset":
