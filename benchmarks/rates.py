@@ -41,13 +41,13 @@ def run(task: tuple[str, str, int, float, int]) -> float:
     network = finetuning.start(job.architecture, weights, job.classes, by_source(settings.finetune.head_init, source), seed, job.moments)
     blocks = settings.report.headline.blocks
     frozen, trained = units.split(network, blocks) if job.weights and blocks != "all" else (None, network)
-    view = inference.View(job.image_size, job.resolution, job.augmented)
+    view = inference.View(job.image_size, job.resolution, job.augmentation)
     if frozen is not None:
         x, view = activations(source, target), inference.AS_STORED
     inputs = finetuning.Inputs(x, y, x[held_out], y[held_out])
     epochs, every = grid.schedule(settings.finetune, len(y), n_images)
     rows = list(finetuning.finetune(
-        trained, inputs, subset, seed=seed, epochs=epochs, eval_every=every, view=view, **job.training | {"lr": rate},
+        trained, inputs, subset, seed=seed, epochs=epochs, eval_every=every, view=view, lr=rate, **job.training,
     ))  # fmt: skip
     return rows[-1].test_accuracy
 

@@ -30,6 +30,7 @@ from stages.studies import registry
 from stages.studies.study import sections_on
 
 CHECKED = Path("data/checked")
+BY_TARGET = ("lr", "normalisation")  # settings of fine-tuning that may differ by target, too
 
 
 def main() -> None:
@@ -74,9 +75,7 @@ def problems(settings: Params) -> list[str]:
         for name in settings.experiments
         if name in registry.EXPERIMENTS and getattr(settings, name) is None
     ]
-    for key, values in settings.finetune:
-        named = [name for name in values if name != OTHERS] if isinstance(values, dict) and is_by_source(values) else []
-        wrong += params.unknown(f"finetune.{key}", named, params.entry_names(MODEL_CATALOG), MODEL_CATALOG)
+    wrong += _name_of_value_problems(settings) + _rate_problems(settings)
     wrong += _normalisation_problems(settings, datasets)
     wrong += _size_problems(settings) + _seed_problems(settings.draw_subsets)
     wrong += _attack_problems(settings, sources) + _name_problems(settings)
@@ -150,13 +149,32 @@ def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -
 def _normalisation_problems(settings: Params, datasets: dict[str, catalog.AnyDataset]) -> list[str]:
     """Targets that are to be normalised as published, and for which the catalog has no such mean and std."""
     asked = settings.finetune.normalisation
-    if "published" not in {by_source(asked, name) for name in settings.sources}:
-        return []
     return [
         f"{DATA_CATALOG}: {name}.normalisation is missing; allowed: a mean and std, as finetune.normalisation is `published`"
         for name in settings.targets
         if name in datasets and datasets[name].normalisation is None
+        if "published" in [by_source(asked, source, name) for source in settings.sources]
     ]
+
+
+def _name_of_value_problems(settings: Params) -> list[str]:
+    """Names of no source, or of no target where a setting may differ by it, in settings that differ; and of both, which has no order."""
+    wrong, sources, targets = [], params.entry_names(MODEL_CATALOG), params.entry_names(DATA_CATALOG)
+    for key, values in settings.finetune:
+        named = [name for name in values if name != OTHERS] if isinstance(values, dict) and is_by_source(values) else []
+        by_target = key in BY_TARGET and any(name in targets for name in named)
+        allowed, where = (targets, DATA_CATALOG) if by_target else (sources, MODEL_CATALOG)
+        wrong += params.unknown(f"finetune.{key}", named, allowed, where)
+    return wrong
+
+
+def _rate_problems(settings: Params) -> list[str]:
+    """Several learning rates, and nothing that says by what one of them is chosen."""
+    several = [rates for rates in settings.finetune.lr.values() if len(rates) > 1]
+    if not several or settings.finetune.select:
+        return []
+    allowed = "one rate, or finetune.select, such as {by: test} or {by: validation, validation: 0.1}"
+    return [f"{PARAMS}: finetune.lr is {several[0]}, and nothing says by what one is chosen; allowed: {allowed}"]
 
 
 def _name_problems(settings: Params) -> list[str]:

@@ -27,6 +27,7 @@ from stages.lib.settings.sections import Params
 from stages.lib.workers import executors
 from stages.studies import registry
 
+ANEW = "finetune.frozen_batchnorm: batch, or an augmentation, changes what they give"
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
 
@@ -86,7 +87,8 @@ def pair_of(settings: Params, source: str, target: str) -> Outstanding:
 
 def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: bool) -> None:
     """Add the runs of one model of a source."""
-    planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, partial(grid.schedule, settings.finetune, transfer.n["train"]))
+    schedule = partial(grid.schedule, settings.finetune, transfer.n["train"])
+    planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, schedule, transfer.held_out)
     keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)} if with_weights else set()
     absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
     for batch in grid.batches(planned):
@@ -127,6 +129,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
     beside = counted(settings, pairs)
     unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n]
+    anew = sum(work.trained for kind, work in total.items() if kind.blocks != "all" and "train" not in kind.fixed_within_a_run)
     weights = sum(sizes[kind].trained for pair in pairs for kind, _ in pair.with_weights)
     return [
         f"{title} over {speed.processes} processes ({settings.grid.executor})" if speed.rates else title,
@@ -140,6 +143,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         f"time   {duration(runs_s + frozen_s + stages * speed.stage_s)} on this machine (runs {duration(runs_s)}, frozen parts "
         f"{duration(frozen_s)}, start of {stages} stages {duration(stages * speed.stage_s)})"
         + (f"; not in it: {', '.join(unknown)}" if unknown else ""),
+        *([f"passes {anew / 1e6:,.2f} million images through frozen parts, anew in each epoch: {ANEW}"] if anew else []),
         f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, sizes))}, "
         f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
     ]

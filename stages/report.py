@@ -74,7 +74,7 @@ def inputs_of(settings: dict[str, Any]) -> list[Path]:
 
 def raw_tables(results: reading.Results, experiments: dict[str, ExperimentResults]) -> dict[str, pd.DataFrame]:
     """Every evaluated epoch of every run, every accuracy under attack, and every run of the experiments that are on."""
-    tables = {"runs": results.runs, "robustness": results.robustness}
+    tables = {"runs": results.measured, "robustness": results.robustness} | ({"rates": results.rates} if len(results.rates) else {})
     runs = [result.runs.assign(experiment=name) for name, result in experiments.items()]
     return tables | ({"experiments": pd.concat(runs, ignore_index=True)} if runs else {})
 

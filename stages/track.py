@@ -153,17 +153,20 @@ def send_cells(store: tracking.Store, parent: str, tables: Path, time_ms: int) -
     """Send every cell of the report's tables that has no run yet, as a child of the run `parent`."""
     runs = {run.data.tags["cell"][:16]: run for run in store.runs("tags.kind = 'cell'")}
     done = {cell for cell, run in runs.items() if run.info.status == "FINISHED"}
-    absent = [*runs_of(tables / "runs.csv", done), *experiments_of(tables / "experiments.csv", done)]
+    absent = {content["key"]: content for name in ("rates", "runs") for content in runs_of(tables / f"{name}.csv", done)}
+    absent = [*absent.values(), *experiments_of(tables / "experiments.csv", done)]
     for content in bar(absent, title="track: cells", unit="cell") if absent else []:
         tracking.send_cell(store, parent, content | {"time_ms": time_ms}, runs.get(content["key"]))
 
 
 def runs_of(table: Path, done: set[str]) -> Iterator[dict]:
     """Fine-tuning runs that the store does not hold yet: accuracies and loss by epoch."""
-    keys = ["source", "target", "blocks", "n_images", "seed", "source_model"]
-    for columns, cell, rows in _cells(table, keys, done):
-        history = [(int(row.pop("epoch")), row) for row in rows.to_dict("records")]
-        yield {"key": cell, "params": columns, "history": history, "seconds": cells.seconds("finetune", cell)}
+    keys = ["source", "target", "blocks", "n_images", "seed", "source_model", "lr"]
+    for columns, cell, rows in _cells(table, keys, done) if table.is_file() else []:
+        held_out = int(rows["held_out"].iloc[0]) if "held_out" in rows else 0
+        history = [(int(row.pop("epoch")), row) for row in rows.drop(columns=["reported", "held_out"], errors="ignore").to_dict("records")]
+        named = columns | ({"held_out": held_out} if held_out else {})
+        yield {"key": cell, "params": named, "history": history, "seconds": cells.seconds("finetune", cell)}
 
 
 def experiments_of(table: Path, done: set[str]) -> Iterator[dict]:

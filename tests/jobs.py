@@ -14,7 +14,7 @@ from stages.lib.settings.sections import GridSettings
 from stages.lib.store import files
 
 LOCAL = GridSettings(executor="local", address=None, workers=None, per_gpu=1, cache_gib=1.0)
-TRAINING = {"batch_size": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "frozen_batchnorm": "source"}
+TRAINING = {"batch_size": 16, "momentum": 0.9, "weight_decay": 5e-4, "frozen_batchnorm": "source"}
 
 
 def three_epochs(n_images: int) -> tuple[int, int]:
@@ -45,12 +45,13 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         TRAINING,
         16,
         None,
-        False,
+        "none",
         False,
         None,
         files.sha256_of(folder / "source.safetensors"),
         str(folder / "source.safetensors"),
         hashes,
+        rates=(0.05,),
     )
 
 

@@ -65,6 +65,7 @@ def results(
             if above is not None:
                 rows += [(source, target, b, n, seed, epoch, 60.0 + seed + above, f"{seed}", 0) for seed in range(count)]
     runs = pd.DataFrame(rows, columns=["source", "target", "blocks", "n_images", "seed", "epoch", "test_accuracy", "cell", "source_model"])
+    runs = runs.assign(lr=0.05)
     known = {
         "natural": "natural", "exemplar": next((s for s in cards if s not in ("natural", "random")), None), "targets": list(targets),
         "textures": [], "n_test": {"test": 1000, "test_decorrelated": 1000}, "blocks": blocks[-1], "size": str(sizes[-1]),
@@ -118,7 +119,9 @@ def runs(rows: list[tuple], path: Path) -> None:
     table = pd.DataFrame(rows, columns=list(tables.RUNS)[:7])
     cell = table[list(tables.RUNS)[:5]].astype(str).agg("_".join, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = table.assign(train_accuracy=99.0, train_loss=0.1, diverged=False, source_model=0, cell=cell).astype(tables.RUNS)
+    table = table.assign(train_accuracy=99.0, train_loss=0.1, diverged=False, source_model=0, cell=cell, lr=0.05)
+    last = table.groupby("cell")["epoch"].transform("max")
+    table = table.assign(test_mean_per_class=table["test_accuracy"], reported=table["epoch"] == last)[list(tables.RUNS)].astype(tables.RUNS)
     table.sample(frac=1, random_state=0).to_parquet(path)
 
 

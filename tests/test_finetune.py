@@ -215,22 +215,22 @@ def test_grey_targets_are_augmented_only_where_asked_for_and_sources_are_normali
     ready.edit("params.yaml", finetune__augmentation="published", finetune__normalisation={"natural": "target", "others": "source"})
     settings = params.section("finetune")
     natural = sources.card_of("natural")
-    assert not grid.job_of(natural, digits, settings).augmented
-    assert grid.job_of(natural, glyphs, settings).augmented
+    assert grid.job_of(natural, digits, settings).augmentation == "none"
+    assert grid.job_of(natural, glyphs, settings).augmentation == "published"
     assert grid.job_of(natural, digits, settings).moments == (digits.mean, digits.std)
     other = natural.model_copy(update={"name": "other"})
     assert grid.job_of(other, digits, settings).moments is None
     ready.edit("params.yaml", finetune__normalisation={"natural": "imagenet", "others": "published"}, finetune__augment_grey=True)
     ready.edit("params.yaml", finetune__lr={"natural": 0.05, "others": 0.1}, finetune__head_init={"natural": "normal", "others": "default"})
     settings = params.section("finetune")
-    assert grid.job_of(natural, digits, settings).augmented
+    assert grid.job_of(natural, digits, settings).augmentation == "published"
     assert grid.job_of(natural, digits, settings).moments == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with pytest.raises(RunError, match=r"data/catalog\.yaml: digits\.normalisation is missing"):
         grid.job_of(other, digits, settings)
     published = digits.model_copy(update={"published_mean": [0.1] * 3, "published_std": [0.3] * 3})
     jobs = [grid.job_of(card, published, settings) for card in (natural, other)]
     assert jobs[1].moments == ([0.1] * 3, [0.3] * 3)
-    assert [(job.training["lr"], job.head_init) for job in jobs] == [(0.05, "normal"), (0.1, "default")]
+    assert [(job.rates, job.head_init) for job in jobs] == [((0.05,), "normal"), ((0.1,), "default")]
 
 
 def test_epochs_follow_table_4(ready):

@@ -33,7 +33,7 @@ def report_in(folder: Path) -> None:
     (reports / "metrics.json").write_text(json.dumps({"digits": {"blocks_1": {"accuracy": {"natural": 71.5, "absent": None}}}}))
     rows = [
         {"source": "natural", "target": "digits", "blocks": blocks, "n_images": 20, "seed": 20000000, "epoch": epoch,
-         "test_accuracy": 40.0 + epoch, "train_accuracy": 50.0, "train_loss": 1.0, "diverged": False, "source_model": 0, "cell": f"{blocks}".ljust(16, "0")}
+         "test_accuracy": 40.0 + epoch, "train_accuracy": 50.0, "train_loss": 1.0, "diverged": False, "source_model": 0, "lr": 0.05, "cell": f"{blocks}".ljust(16, "0")}
         for blocks in ("1", "all") for epoch in (1, 2)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(reports / "tables/runs.csv", index=False)

@@ -1,4 +1,5 @@
-"""Random crops of images, mirrored or not, as networks are usually trained: a whole batch at once, on the device where it lies.
+"""Random changes of training images, by their name in the settings: crops, mirrored or not, as networks are usually trained, or the
+published ones of Utrera et al. (`augmentation`); a whole batch at once, on the device where it lies.
 
 For ImageNet, crops of any size, up-scaled to that of the image; for CIFAR, crops of the image's own size, with a black margin. The
 latter are cut from images as they are stored, which are up-scaled afterwards: a margin of 4 pixels is a large part of 32, and of 224 a
@@ -86,14 +87,19 @@ class Crops:
         return apply(x, self)
 
 
-def draw(kind: str, n: int, seed: int, epoch: int) -> Crops | Shifts | None:
-    """The crops of n images in one epoch; they are drawn on the CPU, so that they are the same on every device.
+Changes = Crops | Shifts | augmentation.Drawn
+
+
+def draw(kind: str, n: int, seed: int, epoch: int) -> Changes | None:
+    """The changes of n images in one epoch; they are drawn on the CPU, so that they are the same on every device.
 
     Args:
-        kind: `resized_crop`, as for ImageNet; `crop_flip`, as for CIFAR; `none`.
+        kind: `resized_crop`, as for ImageNet; `crop_flip`, as for CIFAR; `published`, as `augmentation` has them; `none`.
     """
     if kind == "none":
         return None
+    if kind == "published":
+        return augmentation.draw(n, seed, epoch)
     generator = torch.Generator().manual_seed((seed << 16) + epoch + (1 << 62))  # not the stream that shuffles the images
     return Shifts.drawn(n, generator) if kind == "crop_flip" else _crops(n, generator)
 
@@ -105,16 +111,23 @@ def stored(x: Tensor | np.ndarray | Whole, rows: Tensor) -> Tensor | np.ndarray 
     return x.only(rows.numpy()) if isinstance(x, Whole) else x[rows.numpy()]
 
 
-def prepare(x: np.ndarray | Tensor | Whole, device: torch.device, size: int | None, drawn: Crops | Shifts | None) -> Tensor:
-    """Images as a network takes them, as `pixels.prepare` makes them of uint8 [n, H, W, 1 or 3], each in the crop that was drawn for it.
+def prepare(
+    x: np.ndarray | Tensor | Whole, device: torch.device, size: int | None, drawn: Changes | None, resolution: int | None = None
+) -> Tensor:
+    """Images as a network takes them, as `pixels.prepare` makes them of uint8 [n, H, W, 1 or 3], each changed as was drawn for it.
 
-    Of whole images, crops of any size are parts of the whole; shifts, and no crops, are of their central squares.
+    Of whole images, crops of any size are parts of the whole; all else is of their central squares. A crop of any size of an image that
+    has fewer pixels than the network takes is up-scaled once, from these pixels.
     """
     if isinstance(x, Whole) and isinstance(drawn, Crops):
-        x, drawn = x.crops(np.arange(len(x)), drawn, size), None
+        x, drawn, resolution = x.at(resolution).crops(np.arange(len(x)), drawn, size), None, None
     if isinstance(drawn, Shifts):
-        return pixels.prepare(drawn.apply(x, device), device, size)
-    batch = pixels.prepare(x, device, size)
+        return pixels.prepare(drawn.apply(x, device), device, size, resolution)
+    if isinstance(drawn, Crops) and size and (resolution or x.shape[1]) < size:
+        return apply(pixels.prepare(x, device, resolution), drawn, size)
+    batch = pixels.prepare(x, device, size, resolution)
+    if isinstance(drawn, augmentation.Drawn):
+        return augmentation.apply(batch, drawn)
     return batch if drawn is None else drawn.apply(batch)
 
 
@@ -134,12 +147,13 @@ def _largest(sides: np.ndarray) -> np.ndarray:
     return np.stack([np.minimum(width, np.round(height * ASPECT[1])), np.minimum(height, np.round(width / ASPECT[0]))], 1).astype(np.int64)
 
 
-def apply(x: Tensor, crops: Crops) -> Tensor:
-    """Each crop of x, float [n, C, H, W], up-scaled bilinearly to the size of the image; returns the same shape."""
+def apply(x: Tensor, crops: Crops, side: int | None = None) -> Tensor:
+    """Each crop of x, float [n, C, H, W], up-scaled bilinearly to [n, C, side, side], or to the size of the image."""
     size, corner = crops.size.to(x), crops.corner.to(x)
     centre = 2 * corner + size - 1  # in coordinates in which an image reaches from -1 to 1
     mirror = torch.where(crops.flip.to(x.device), -1.0, 1.0).to(x.dtype)
     zero = torch.zeros_like(mirror)
     rows = [torch.stack([size[:, 0] * mirror, zero, centre[:, 0]], 1), torch.stack([zero, size[:, 1], centre[:, 1]], 1)]
-    grid = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    shape = [*x.shape[:2], *((side, side) if side else x.shape[2:])]
+    grid = affine_grid(torch.stack(rows, 1), shape, align_corners=False)
     return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -12,6 +12,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from stages.lib.datasets import sampling
 from stages.lib.errors import RunError
 from stages.lib.settings import params
 from stages.lib.settings.sections import DrawSubsetsSettings
@@ -80,6 +81,33 @@ def of_model(drawn: dict[str, np.ndarray], number: int, count: int) -> dict[str,
             own[name] = subset
         places[n_images] += 1
     return own
+
+
+def held_out(name: str, places: np.ndarray, y: np.ndarray, share: float) -> np.ndarray:
+    """The images of a subset that are left out of training, to choose by: the same share of each class, drawn from the subset's seed.
+
+    One image of each class stays in any case, so that a network that is chosen has learnt of all classes.
+
+    Args:
+        name: of the subset; the same images are held out whatever is compared.
+        places: int64 [n_images], the subset.
+        y: labels of all training images.
+        share: of the images, between 0 and 1.
+
+    Raises:
+        RunError: where that leaves no image to choose by.
+    """
+    n_images, seed = size_and_seed_of(name)
+    shuffled = np.random.default_rng(seed).permutation(np.sort(places))
+    _, first = np.unique(y[shuffled], return_index=True)
+    others = np.delete(shuffled, first)
+    most = min(round(share * n_images), len(others))
+    if not most:
+        raise RunError(
+            f"{params.PARAMS}: finetune.select.validation is {share:g}, which of {n_images} images of {len(first)} classes leaves none to "
+            "choose by; allowed: a larger share, or more images"
+        )
+    return others[sampling.stratified(y[others], most, seed)]
 
 
 def names(settings: DrawSubsetsSettings, n_train: int) -> list[str]:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import augmentation, pixels
+from stages.lib.datasets import cropping, pixels
+from stages.lib.networks import metrics
 from stages.lib.networks.devices import device_of
 
 T = TypeVar("T")
@@ -27,8 +28,12 @@ class View:
 
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
-    augmented: bool = False  # changed at random while training
+    augmentation: str = "none"  # how they are changed at random while training: a kind that `cropping.draw` knows
     mixed_precision: bool = False  # products in bfloat16; sums, weights and kept activations in float32
+
+    @property
+    def augmented(self) -> bool:
+        return self.augmentation != "none"
 
     def precision(self, device: torch.device) -> torch.autocast:
         """The context of torch in which images pass through the network."""
@@ -50,7 +55,7 @@ class CutNetwork:
         self.trained.eval()
         self.frozen.eval()
 
-    def features(self, x: np.ndarray | Tensor, drawn: augmentation.Drawn | None = None) -> Tensor:
+    def features(self, x: np.ndarray | Tensor, drawn: cropping.Changes | None = None) -> Tensor:
         """The input of the trained part, [batch, C, ...] with channels last in memory.
 
         Args:
@@ -60,8 +65,7 @@ class CutNetwork:
         if x.dtype not in (np.uint8, torch.uint8):
             return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
         with torch.no_grad():
-            batch = pixels.prepare(x, self.device, self.view.size, self.view.resolution)
-            batch = batch if drawn is None else augmentation.apply(batch, drawn)
+            batch = cropping.prepare(x, self.device, self.view.size, drawn, self.view.resolution)
             with self.view.precision(self.device):
                 return widened(self.frozen(batch))
 
@@ -72,12 +76,17 @@ class CutNetwork:
             return self.trained(features)
 
 
-@torch.no_grad()
 def accuracy(model: CutNetwork, x: np.ndarray, y: np.ndarray) -> float:
     """Percent of the images (or activations) that the network in eval mode labels correctly."""
+    return metrics.scores(predictions(model, x), np.asarray(y)).accuracy
+
+
+@torch.no_grad()
+def predictions(model: CutNetwork, x: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """The class that the network in eval mode gives each image (or activation) of x, or of some rows of it: int64 [n]."""
     model.eval()
-    predicted = torch.cat(list(in_batches(lambda batch: model(x[batch]).argmax(1), len(x)))).cpu()
-    return 100 * (predicted == torch.from_numpy(np.asarray(y))).sum().item() / len(x)
+    n, places = (len(x), lambda batch: batch) if rows is None else (len(rows), lambda batch: rows[batch])
+    return torch.cat(list(in_batches(lambda batch: model(x[places(batch)]).argmax(1), n))).cpu().numpy()
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from stages.lib.store.tables import (
     EXPERIMENT_IMAGES,
     EXPERIMENT_RUNS,
     PER_IMAGE,
+    RATES,
     RESULTS,
     RUNS,
     WORST,
@@ -72,7 +73,8 @@ def load_results(settings: dict[str, Any]) -> Results:
     """
     sources, targets, wanted = settings["sources"], settings["targets"], settings["report"]
     runs = pd.concat([read_table(finetuned(source) / "runs.parquet", list(RUNS)) for source in sources], ignore_index=True)
-    runs = runs[runs["target"].isin(targets)]
+    runs = in_order(runs[runs["target"].isin(targets)], sources, targets)
+    metrics = {target: sets.card_of(target).metric for target in targets}
     attacked, checks = (
         concatenated([read_table(robustness(source) / f"{name}.parquet", list(columns)) for source in sources])
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
@@ -81,7 +83,7 @@ def load_results(settings: dict[str, Any]) -> Results:
     models = {name: [files.read_json(paths(name, number)[1]) for number in range(count(name))] for name in sources}
     sizes = settings["draw_subsets"].n_images
     return Results(
-        runs=in_order(runs, sources, targets),
+        runs=by_metric(runs, metrics),
         robustness=attacked,
         checks=checks,
         models=models,
@@ -94,7 +96,22 @@ def load_results(settings: dict[str, Any]) -> Results:
         size=nearest_size(sizes, wanted.headline.n_images),
         whole={target: sets.card_of(target).splits["train"].n for target in targets} if "all" in sizes else {},
         standing=images,
+        metrics=metrics,
+        measured=runs,
+        rates=rates_of(sources, targets) if settings["finetune"].select else pd.DataFrame(),
     )
+
+
+def by_metric(runs: pd.DataFrame, metrics: dict[str, str]) -> pd.DataFrame:
+    """The runs with the mean accuracy over classes as `test_accuracy` of the targets that are reported by it."""
+    by_class = runs["target"].map(metrics).eq("mean_per_class")
+    return runs.assign(test_accuracy=runs["test_accuracy"].where(~by_class, runs["test_mean_per_class"]))
+
+
+def rates_of(sources: list[str], targets: list[str]) -> pd.DataFrame:
+    """Runs at all learning rates of the configured sources and targets."""
+    rates = pd.concat([read_table(finetuned(source) / "rates.parquet", list(RATES)) for source in sources], ignore_index=True)
+    return rates[rates["target"].isin(targets)].reset_index(drop=True)
 
 
 def size_of(source: str) -> tuple[int, int]:

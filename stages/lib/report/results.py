@@ -21,7 +21,7 @@ class Results:
     A subset's `size` is its number of images as text, or `all`: the whole training set, whose number differs between targets.
     """
 
-    runs: pd.DataFrame  # every evaluated epoch of every run
+    runs: pd.DataFrame  # every evaluated epoch of every run; `test_accuracy` is by the metric of the target
     robustness: pd.DataFrame  # accuracy under each attack, and under the worst of them, per model, norm and eps
     checks: pd.DataFrame  # whether these can be trusted, per model and norm
     models: dict[str, list[Card]]  # of each source: a card for each of its models
@@ -33,8 +33,11 @@ class Results:
     blocks: str
     size: str
     whole: dict[str, int] = field(default_factory=dict)  # images of each target's whole training set, where that is a size
+    metrics: dict[str, str] = field(default_factory=dict)  # of each target: `mean_per_class`, or else top-1 accuracy
+    measured: pd.DataFrame = field(default_factory=pd.DataFrame)  # `runs`, with top-1 accuracy as `test_accuracy` of all targets
+    rates: pd.DataFrame = field(default_factory=pd.DataFrame)  # runs at all learning rates, where one is chosen; `test_accuracy` is top-1
     standing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*PER_IMAGE]))  # `worst`, image by image
-    last: pd.DataFrame = field(init=False)  # of `runs`, the last epoch of each
+    last: pd.DataFrame = field(init=False)  # of `runs`, the epoch that each is reported by, which is the last one if not chosen
     cards: dict[str, Card] = field(init=False)  # of the first model of each source
 
     def __post_init__(self) -> None:
@@ -61,14 +64,19 @@ class Results:
 
     @property
     def diverged(self) -> pd.DataFrame:
-        """Runs that have diverged: source, n (how many), runs (of how many), targets (where), a row for each source that has any."""
+        """Runs that have diverged: source, n (how many), runs (of how many), targets and lr (where), a row for each source that has any."""
         if "diverged" not in self.last:
-            return pd.DataFrame(columns=["source", "n", "runs", "targets"])
-        rows = [
-            (source, int(group["diverged"].sum()), len(group), list(dict.fromkeys(group.loc[group["diverged"], "target"])))
-            for source, group in self.last.groupby("source", sort=False)
-        ]
-        return pd.DataFrame([row for row in rows if row[1]], columns=["source", "n", "runs", "targets"])
+            return pd.DataFrame(columns=["source", "n", "runs", "targets", "lr"])
+        rows = []
+        for source, group in self.last.groupby("source", sort=False):
+            bad = at(group, diverged=True)
+            if len(bad):
+                rows.append((source, len(bad), len(group), list(dict.fromkeys(bad["target"])), list(dict.fromkeys(bad["lr"]))))
+        return pd.DataFrame(rows, columns=["source", "n", "runs", "targets", "lr"])
+
+    def score(self, target: str) -> str:
+        """What the accuracy of a target is, in words."""
+        return "mean accuracy over classes" if self.metrics.get(target) == "mean_per_class" else "test accuracy"
 
     @property
     def sizes(self) -> list[str]:

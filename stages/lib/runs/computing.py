@@ -48,7 +48,7 @@ def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: 
     batches = [
         Batch(
             plan.job,
-            [Request(cell, plan.drawn[cell.subset], cell.key in wanted, cell.key in keep) for cell in cells_of_one],
+            [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in cells_of_one],
             {entry.split: entry.stored for entry in entries if entry.blocks == cells_of_one[0].blocks},
         )
         for cells_of_one in begun

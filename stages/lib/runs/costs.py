@@ -27,7 +27,7 @@ class Kind:
     architecture: str
     blocks: Blocks
     together: int  # runs that are trained at once
-    augmented: bool
+    augmentation: str
     mixed_precision: bool
     image_size: int
     stored_size: int
@@ -82,7 +82,7 @@ class Work:
 
 def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
     return Kind(
-        job.architecture, blocks, together, job.augmented, job.mixed_precision, job.image_size, stored_size, job.resolution,
+        job.architecture, blocks, together, job.augmentation, job.mixed_precision, job.image_size, stored_size, job.resolution,
         job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
         frozenset(job.fixed_in_all_runs(blocks)),
     )  # fmt: skip
@@ -97,13 +97,14 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
         return
     evaluations = len({*range(0, cell.epochs, cell.eval_every), cell.epochs - 1})
     work.batches += 1
-    work.steps += -(-cell.n_images // kind.batch_size) * cell.epochs
-    work.trained += n * cell.n_images * cell.epochs
-    work.tested += n * n_test * evaluations
+    trained = cell.n_images - cell.held_out
+    work.steps += -(-trained // kind.batch_size) * cell.epochs
+    work.trained += n * trained * cell.epochs
+    work.tested += n * (n_test + cell.held_out) * evaluations
     if (
         kind.fixed_within_a_run > kind.fixed_in_all_runs
     ):  # one pass adapts the statistics, another computes the activations that stay fixed from then on
-        work.frozen += n * (n_test + cell.n_images * (1 + ("train" in kind.fixed_within_a_run)))
+        work.frozen += n * (n_test + cell.held_out + trained * (1 + ("train" in kind.fixed_within_a_run)))
 
 
 def sizes_of(kind: Kind) -> Sizes:
@@ -111,7 +112,7 @@ def sizes_of(kind: Kind) -> Sizes:
     from stages.lib.networks import inference  # here, as torch takes seconds to import
 
     frozen, trained = _parts(kind, seed=0)
-    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision)
     if frozen is not None:
         image = np.zeros((1, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
         activation = sum(part.nbytes for part in inference.frozen_activations(frozen, image, view))
@@ -141,7 +142,7 @@ def _measure(kind: Kind) -> Rates:
     from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
     most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
-    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision)
     stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
     frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
@@ -183,7 +184,7 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
     inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
     networks = [_parts(kind, seed) for seed in range(kind.together)]
     runs = [finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
-    view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    view = inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision)
     policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # the adaptation, done once, is counted with the frozen parts
     schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
     list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))

@@ -1,6 +1,7 @@
 """The grid of fine-tuning runs: its cells, and which of them the store does not hold (`computing` computes those).
 
-A cell is one run: (source, target, blocks, n_images, seed). Its key is the hash of all that decides its result; a cell
+A cell is one run: (source, target, blocks, n_images, seed), at each of the learning rates that are compared, and once more with some of
+its images held out, where these choose the rate. Its key is the hash of all that decides its result; a cell
 whose key is in the store is not computed again, whichever experiment or interrupted run it comes from. Cells that differ by
 seed alone are computed together where that is faster: they are a batch.
 """
@@ -8,9 +9,9 @@ seed alone are computed together where that is faster: they are a batch.
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from operator import itemgetter
 
 import numpy as np
@@ -23,10 +24,11 @@ from stages.lib.networks.families.table import FAMILIES
 from stages.lib.runs import deciding
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.settings import params
-from stages.lib.settings.fields import by_source
+from stages.lib.settings.fields import Moments, by_source
 from stages.lib.settings.sections import FinetuneSettings, KeptWeights
 from stages.lib.store import cells, files
 
+PIXELS = [0.0] * 3, [1.0] * 3  # mean and std of no normalisation
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and std per channel, in [0, 1]
 TOGETHER = 5  # runs that are trained together, where that is faster; more than 5 gain little
 
@@ -43,12 +45,15 @@ class Cell:
     epochs: int
     eval_every: int
     source_model: int = 0  # of the source's models, counted from 0
+    lr: float = 0.0  # learning rate
+    held_out: int = 0  # of its images, left out of training: the learning rate is chosen on them
     together: int = 1  # how many runs are trained at once with this one: rounding depends on it
     key: str = ""
 
     def __str__(self) -> str:
         model = f", model {self.source_model} of the source" if self.source_model else ""
-        return f"{self.target}, blocks {self.blocks}, n_images {self.n_images}, seed {self.seed}{model}"
+        held_out = f", {self.held_out} of them held out" if self.held_out else ""
+        return f"{self.target}, blocks {self.blocks}, n_images {self.n_images}{held_out}, seed {self.seed}, lr {self.lr:g}{model}"
 
     @property
     def subset(self) -> str:
@@ -64,13 +69,32 @@ class Plan:
     cells: list[Cell]  # in the order of the table; those of a batch follow one another
     drawn: dict[str, np.ndarray]  # the subsets, by name
     with_weights: list[Cell]  # those whose weights are kept
+    held_out: dict[str, np.ndarray] = field(default_factory=dict)  # of each subset, the images that choose the rate, where any do
+
+    def rows_of(self, cell: Cell) -> tuple[np.ndarray, np.ndarray | None]:
+        """Places of the training images that a cell learns from, and of those that are held out."""
+        return rows_of(cell, self.drawn, self.held_out)
 
 
-def key_of(job: Job, cell: Cell, subset: np.ndarray) -> str:
-    """The hash of all that decides the result of a cell; names and places decide nothing."""
-    deciding_values = asdict(job) | asdict(cell) | {"key": None, "weights": None, "source": None, "source_model": None, "target": None}
+def rows_of(cell: Cell, drawn: dict[str, np.ndarray], held_out: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Places of the training images that a cell learns from, and of those that are held out; subsets, and what of them, by name."""
+    subset = drawn[cell.subset]
+    if not cell.held_out:
+        return subset, None
+    held = held_out[cell.subset]
+    return subset[~np.isin(subset, held)], held
+
+
+def key_of(job: Job, cell: Cell, subset: np.ndarray, held_out: np.ndarray | None = None) -> str:
+    """The hash of all that decides the result of a cell; names and places, and other rates, decide nothing.
+
+    Args:
+        subset, held_out: as `rows_of` gives them.
+    """
+    nothing = dict.fromkeys(("key", "weights", "source", "source_model", "target", "rates"))
     made_by = deciding.code_of("stages.lib.runs.work.finetune", deciding.modules_of_architecture(job.architecture))
-    return files.digest_of(deciding_values | made_by | {"subset": hashlib.sha256(subset.tobytes()).hexdigest()})
+    rows = [None if places is None else hashlib.sha256(places.tobytes()).hexdigest() for places in (subset, held_out)]
+    return files.digest_of(asdict(job) | asdict(cell) | nothing | made_by | {"subset": rows})
 
 
 def together(job: Job, blocks: Blocks) -> int:
@@ -86,17 +110,24 @@ def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: Finetun
     training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm"})
     return Job(
         source=card.name, target=images.name, architecture=card.architecture, classes=images.classes,
-        head_init=by_source(settings.head_init, card.name), training=training | {"lr": by_source(settings.lr, card.name)},
+        head_init=by_source(settings.head_init, card.name), training=training,
         image_size=images.image_size, resolution=settings.resolution,
-        augmented=settings.augmentation == "published" and (images.channels == 3 or settings.augment_grey),
-        mixed_precision=settings.mixed_precision, moments=moments_of(by_source(settings.normalisation, card.name), images),
+        augmentation=augmentation_of(settings, images),
+        mixed_precision=settings.mixed_precision, moments=moments_of(by_source(settings.normalisation, card.name, images.name), images),
         source_sha256=card.sha256 if pretrained else None,
         weights=str(sources.paths(card.name, card.number)[0]) if pretrained else None, source_model=card.number,
         target_sha256=(images.splits["train"].sha256, images.splits["test"].sha256),
+        rates=tuple(by_source(settings.lr, card.name, images.name)),
     )  # fmt: skip
 
 
-def moments_of(normalisation: str, images: sets.DatasetCard) -> tuple[list[float], list[float]] | None:
+def augmentation_of(settings: FinetuneSettings, images: sets.DatasetCard) -> str:
+    """How images of a target are changed while training; colours alone are jittered where grey images are not to be augmented."""
+    is_left = settings.augmentation == "published" and images.channels == 1 and not settings.augment_grey
+    return "none" if is_left else settings.augmentation
+
+
+def moments_of(normalisation: str | Moments, images: sets.DatasetCard) -> tuple[list[float], list[float]] | None:
     """Mean and std per channel that images of a target are normalised with; None: those that the source was trained with.
 
     Raises:
@@ -104,8 +135,10 @@ def moments_of(normalisation: str, images: sets.DatasetCard) -> tuple[list[float
     """
     if normalisation == "published" and images.published_mean is None:
         raise RunError(f"{params.DATA_CATALOG}: {images.name}.normalisation is missing, which finetune.normalisation: published asks for")
-    published = images.published_mean, images.published_std
-    return {"source": None, "target": (images.mean, images.std), "imagenet": IMAGENET, "published": published}[normalisation]
+    if isinstance(normalisation, Moments):
+        return normalisation.mean, normalisation.std
+    published, own = (images.published_mean, images.published_std), (images.mean, images.std)
+    return {"none": PIXELS, "source": None, "target": own, "imagenet": IMAGENET, "published": published}[normalisation]
 
 
 def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[int, int]:
@@ -114,23 +147,28 @@ def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[i
     return value("finetune.epochs", settings.epochs), value("finetune.eval_every", settings.eval_every)
 
 
-def plan(job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule: Callable[[int], tuple[int, int]]) -> list[Cell]:
+def plan(
+    job: Job, blocks: list[Blocks], drawn: dict[str, np.ndarray], schedule: Callable[[int], tuple[int, int]],
+    held_out: dict[str, np.ndarray] | None = None,
+) -> list[Cell]:  # fmt: skip
     """Every cell of (source, target), in the order of its table; those of a batch follow one another.
 
     Args:
         blocks: numbers of blocks to fine-tune besides the head; a source without pre-training has `all` only.
         drawn: the subsets, by name.
         schedule: epochs, and after how many of them the test accuracy is measured, for a number of images.
+        held_out: of each subset, the images on which the rate is chosen: each rate is then trained with them and without.
     """
-    planned = []
+    planned, held_out = [], held_out or {}
     for b in blocks if job.source_sha256 else ["all"]:
         for n_images, group in groupby(map(subsets.size_and_seed_of, drawn), key=itemgetter(0)):
             seeds = [seed for _, seed in group]
             size = together(job, b)
-            for i, seed in enumerate(seeds):
+            for choosing, lr, (i, seed) in product((False, True) if held_out else (False,), job.rates, enumerate(seeds)):
                 company = size if i < len(seeds) // size * size else 1
-                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), job.source_model, company)
-                planned.append(replace(cell, key=key_of(job, cell, drawn[cell.subset])))
+                held = len(held_out[subsets.name_of(n_images, seed)]) if choosing else 0
+                cell = Cell(job.source, job.target, b, n_images, seed, *schedule(n_images), job.source_model, lr, held, company)
+                planned.append(replace(cell, key=key_of(job, cell, *rows_of(cell, drawn, held_out))))
     return planned
 
 
@@ -140,9 +178,19 @@ def plans_of(source: str, target: str, blocks: list[Blocks], settings: FinetuneS
     for card in cards:
         own = subsets.of_model(drawn, card.number, len(cards))
         job = job_of(card, images, settings)
-        planned = plan(job, blocks, own, partial(schedule, settings, images.splits["train"].n))
-        plans.append(Plan(job, planned, own, kept(settings.keep, planned) if card.number == 0 else []))
+        held_out = held_out_of(target, own, settings)
+        planned = plan(job, blocks, own, partial(schedule, settings, images.splits["train"].n), held_out)
+        plans.append(Plan(job, planned, own, kept(settings.keep, planned) if card.number == 0 else [], held_out))
     return plans
+
+
+def held_out_of(target: str, drawn: dict[str, np.ndarray], settings: FinetuneSettings) -> dict[str, np.ndarray]:
+    """Of each subset, the images that are held out to choose a learning rate; empty where none are."""
+    share = settings.select and settings.select.validation
+    if not share:
+        return {}
+    _, y = sets.load(target, "train")
+    return {name: subsets.held_out(name, places, y, share) for name, places in drawn.items()}
 
 
 def batches(planned: list[Cell]) -> list[list[Cell]]:
@@ -155,12 +203,13 @@ def batches(planned: list[Cell]) -> list[list[Cell]]:
 
 
 def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:
-    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`."""
+    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`, at every rate that may be chosen."""
     seen, chosen = Counter(), []
     for cell in planned:
-        if cell.blocks in keep.blocks and cell.n_images in keep.n_images and seen[cell.blocks, cell.n_images] < keep.n_seeds:
+        setting = cell.blocks, cell.n_images, cell.lr
+        if not cell.held_out and cell.blocks in keep.blocks and cell.n_images in keep.n_images and seen[setting] < keep.n_seeds:
             chosen.append(cell)
-            seen[cell.blocks, cell.n_images] += 1
+            seen[setting] += 1
     return chosen
 
 

@@ -24,16 +24,17 @@ class Job:
     architecture: str
     classes: int  # of the target
     head_init: str
-    training: dict[str, Any]  # keywords of `finetuning.finetune`
+    training: dict[str, Any]  # keywords of `finetuning.finetune`, but those in which cells differ
     image_size: int
     resolution: int | None
-    augmented: bool
+    augmentation: str  # of the training images
     mixed_precision: bool
     moments: tuple[list[float], list[float]] | None  # mean and std to normalise with; None: the source's
     source_sha256: str | None  # None: no pre-training
     weights: str | None  # path of the source's weights
     target_sha256: tuple[str, str]  # of its training and test images
     source_model: int = 0  # of the source's models, counted from 0
+    rates: tuple[float, ...] = ()  # learning rates, of which each cell has one
 
     def images_sha256(self, split: Split) -> str:
         """The hash of a split of the target, as it is in the key."""
@@ -43,7 +44,7 @@ class Job:
         """Splits whose frozen activations stay the same from the first epoch of a run to its last."""
         if blocks == "all" or self.training["frozen_batchnorm"] == "batch":
             return set()
-        return {"test"} if self.augmented else {"train", "test"}
+        return {"train", "test"} if self.augmentation == "none" else {"test"}
 
     def fixed_in_all_runs(self, blocks: Blocks) -> set[Split]:
         """Splits whose frozen activations are identical in all runs, so that they are computed once."""
@@ -75,6 +76,7 @@ class Request:
 
     cell: "Cell"
     subset: np.ndarray  # places in the target's training images
+    held_out: np.ndarray | None = None  # places of those that it is tested on besides; None: of none
     absent: bool = True  # whether the store lacks the cell; a batch is always computed whole, so that its results stay the same
     weights: bool = False  # whether its weights are kept as well
 

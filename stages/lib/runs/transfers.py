@@ -1,6 +1,6 @@
 """The transfer of a model to a target as a plan knows it: from files or, where they are not there yet, from the catalogs alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Transfer:
     stored_size: int  # pixels a side on disk
     drawn: dict[str, np.ndarray]  # subsets, by name
     exists: bool  # so that the store may hold runs
+    held_out: dict[str, np.ndarray] = field(default_factory=dict)  # of each subset, the images that choose the rate, where any do
 
 
 def n_models(settings: Params, source: str) -> int:
@@ -39,7 +40,8 @@ def prepared(settings: Params, source: str, target: str, number: int) -> Transfe
     n = {name: split.n for name, split in images.splits.items()}
     if images.image_size != settings.upscale.image_size or list(drawn) != subsets.names(settings.draw_subsets, n["train"]):
         return None
-    return Transfer(grid.job_of(card, images, settings.finetune), n, images.stored_size, drawn, exists=True)
+    held_out = grid.held_out_of(target, drawn, settings.finetune)
+    return Transfer(grid.job_of(card, images, settings.finetune), n, images.stored_size, drawn, True, held_out)
 
 
 def expected(settings: Params, source: str, target: str, number: int) -> Transfer:
@@ -56,8 +58,10 @@ def expected(settings: Params, source: str, target: str, number: int) -> Transfe
     rng = np.random.default_rng(0)
     names = subsets.names(settings.draw_subsets, images.train)
     drawn = {name: rng.permutation(images.train)[: subsets.size_and_seed_of(name)[0]] for name in names}
+    share = settings.finetune.select.validation if settings.finetune.select else None
+    held_out = {name: places[: max(1, round(share * len(places)))] for name, places in drawn.items()} if share else {}
     n = {"train": images.train, "test": images.test}
-    return Transfer(grid.job_of(expected_card(source, number), shown, settings.finetune), n, stored, drawn, exists=False)
+    return Transfer(grid.job_of(expected_card(source, number), shown, settings.finetune), n, stored, drawn, False, held_out)
 
 
 def expected_card(source: str, number: int = 0) -> sources.SourceCard:

@@ -61,6 +61,15 @@ def _as_list(value: object) -> object:
 
 
 OneOrMore = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(unique)]
+Rates = Annotated[OneOrMore[Positive], PlainSerializer(lambda rates: rates[0] if len(rates) == 1 else rates, return_type=Any)]
+"""A learning rate, or several of which one is chosen; a single one is written without a list."""
+
+
+class Moments(Settings):
+    """Mean and standard deviation of each of three channels, of pixels in [0, 1]."""
+
+    mean: Annotated[list[Fraction], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
 
 def is_by_size(value: dict) -> bool:
@@ -104,11 +113,11 @@ def by_size(values: dict[int | str, Any], n_images: int, whole: bool) -> Any:
     return values[max(from_here)]
 
 
-OTHERS = "others"  # in the place of a source's name: all sources that are not named
+OTHERS = "others"  # in the place of a name: all sources, or all targets, that are not named
 
 
 def is_by_source(value: dict) -> bool:
-    """Whether a mapping holds a value for each source."""
+    """Whether a mapping holds a value for each source, or for each target."""
     return OTHERS in value
 
 
@@ -116,7 +125,7 @@ def _sources(value: object) -> object:
     if not isinstance(value, dict):
         return {OTHERS: value}
     if not is_by_source(value):
-        raise ValueError(f"Input should be one value, or several as {{random: 0.02, {OTHERS}: 0.1}}, by names of sources")
+        raise ValueError(f"Input should be one value, or several as {{random: 0.02, {OTHERS}: 0.1}}, by names of sources or of targets")
     return value
 
 
@@ -125,9 +134,9 @@ def _plain_by_source(values: dict) -> Any:
 
 
 BySource = Annotated[dict[Name, T], BeforeValidator(_sources), PlainSerializer(_plain_by_source, return_type=Any)]
-"""One value, or several by names of sources: {random: 0.02, others: 0.1}."""
+"""One value, or several by names of sources, {random: 0.02, others: 0.1}, or of targets, where a setting may differ by these."""
 
 
-def by_source(values: dict[str, T], source: str) -> T:
-    """The value for a source."""
-    return values.get(source, values[OTHERS])
+def by_source(values: dict[str, T], source: str, target: str = OTHERS) -> T:
+    """The value for a source; with a target, that for the source on this target. `check` refuses values for both kinds of names."""
+    return values.get(source, values.get(target, values[OTHERS]))

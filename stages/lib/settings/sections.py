@@ -12,10 +12,12 @@ from stages.lib.settings.fields import (
     BySource,
     Count,
     Fraction,
+    Moments,
     Name,
     NotNegative,
     OneOrMore,
     Positive,
+    Rates,
     Real,
     Seed,
     Settings,
@@ -103,17 +105,32 @@ class KeptWeights(Settings):
     n_seeds: Whole
 
 
+class Selection(Settings):
+    """By what one of several learning rates is chosen, for each source, target, number of blocks and of images."""
+
+    by: Literal["test", "validation"]  # the accuracy on the test images, as Salman et al. (2020) published, or on validation images
+    validation: Annotated[Real, Field(gt=0, le=0.5)] | None = None  # share of the training images that other runs leave out for this
+    epoch: Literal["last", "best"] = "last"  # which counts: the best one by the same accuracy
+
+    @model_validator(mode="after")
+    def _has_validation_images(self) -> "Selection":
+        if self.by == "validation" and self.validation is None:
+            raise ValueError("Input should have a share of the training images as its key validation, such as 0.1")
+        return self
+
+
 class FinetuneSettings(Settings):
     epochs: BySize[Count]
     eval_every: BySize[Count]
     batch_size: Count
-    lr: BySource[Positive]
+    lr: BySource[Rates]
+    select: Selection | None = None
     momentum: Annotated[Real, Field(ge=0, lt=1)]
     weight_decay: NotNegative
     head_init: BySource[Literal["normal", "default"]]
     frozen_batchnorm: Literal["source", "adapted", "batch"]
-    normalisation: BySource[Literal["source", "target", "imagenet", "published"]]
-    augmentation: Literal["none", "published"]
+    normalisation: BySource[Literal["none", "source", "target", "imagenet", "published"] | Moments]
+    augmentation: Literal["none", "published", "resized_crop", "crop_flip"]
     augment_grey: bool
     mixed_precision: bool
     resolution: bounded(MOST_PIXELS) | None

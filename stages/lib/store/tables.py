@@ -26,12 +26,19 @@ DIVERGED = "diverged"  # a run whose loss was not finite: a column of runs, and 
 RUNS = {
     "source": "string", "target": "string", "blocks": "string", "n_images": "int64", "seed": "int64", "epoch": "int64",
     "test_accuracy": "float64", "train_accuracy": "float64", "train_loss": "float64", "diverged": "bool", "source_model": "int64",
-    "cell": "string",
+    "cell": "string", "test_mean_per_class": "float64", "lr": "float64", "reported": "bool",
 }  # fmt: skip
-"""runs.parquet: a row per evaluated epoch of each fine-tuning run, from a model of the source, counted from 0; accuracy in percent.
+"""runs.parquet: a row per evaluated epoch of each fine-tuning run, from a model of the source, counted from 0; accuracy in percent, of all
+test images and as the mean over the classes that have one. Of several learning rates `lr`, the chosen one. Each run is `reported` by one
+of its epochs.
 
 A run has `diverged` from the epoch on in which its loss, or after which a weight, was not finite; `train_loss` is then missing where it
 was no number, and `test_accuracy` is what the network gave: of logits that are no numbers, the first class."""
+
+RATES = RUNS | {"held_out": "int64", "validation_accuracy": "float64", "validation_mean_per_class": "float64"}
+"""rates.parquet, where learning rates or epochs are chosen: the same of every rate, of which a row is `reported` as it is in runs.parquet;
+and of runs without the images that were `held_out` of their subset, on which the validation accuracies are.
+"""
 
 _MODEL = {"model": "string", "source": "string", "dataset": "string", "blocks": "string", "n_images": "int64", "seed": "int64"}
 """The attacked network: `model` is `source` or `finetuned`; only the latter has blocks, n_images and seed."""

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import augmentation
-from stages.lib.networks import inference, stacking, units
+from stages.lib.datasets import cropping
+from stages.lib.datasets.whole import Whole
+from stages.lib.networks import inference, metrics, stacking, units
 from stages.lib.networks.inference import AS_STORED, CutNetwork, View
 from stages.lib.training.sgd import Sgd, batches
 
@@ -31,9 +32,12 @@ class EvaluatedEpoch:
 
     epoch: int  # from 1
     test_accuracy: float  # percent
+    test_mean_per_class: float  # percent, mean over the classes that have a test image
     train_accuracy: float  # percent, over the epoch, while the weights still move
     train_loss: float | None  # None where it is not finite
     diverged: bool  # whether the loss of this epoch or of one before it, or a weight after it, is not finite
+    validation_accuracy: float | None = None  # percent, of the training images that are held out; None where none is
+    validation_mean_per_class: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class FineTuning:
     """One of the fine-tunings that are trained together: the values in which they differ."""
 
     network: nn.Module  # the part that is trained; its batch norm uses batch statistics while it trains
-    chosen: np.ndarray  # int64 [n_images], the subset, as rows of `Inputs.train_x`
+    chosen: np.ndarray  # int64 [n_images], the subset, as rows of `Inputs.train_x`, without those that are held out
     seed: int  # of the order of the images, their augmentation, and dropout
     frozen: nn.Module | None = None  # what images go through before `network`, without gradients; nothing for None
+    held_out: np.ndarray | None = None  # int64, rows of `Inputs.train_x` that the network is tested on beside the test images
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def finetune_together(
             learned = zip(train_accuracy.tolist(), train_loss.tolist(), diverged.tolist(), strict=True)
             yield [
                 EvaluatedEpoch(
-                    epoch + 1, inference.accuracy(state.model, state.test_x, inputs.test_y), correct, loss if isfinite(loss) else None, bad
+                    epoch + 1, train_accuracy=correct, train_loss=loss if isfinite(loss) else None, diverged=bad, **state.scores()
                 )
                 for state, (correct, loss, bad) in zip(states, learned, strict=True)
             ]
@@ -169,6 +174,20 @@ def train_epoch(
     return 100 * correct / n, total_loss / n
 
 
+@dataclass(frozen=True)
+class Tested:
+    """Images or activations that a network is tested on."""
+
+    x: np.ndarray
+    y: np.ndarray  # [n], the labels
+    rows: np.ndarray | None = None  # of x, one for each label; None: all
+
+    def settled(self, model: CutNetwork) -> "Tested":
+        """Their activations, where these find room."""
+        x, _ = inference.settled(model, self.x, np.arange(len(self.x)) if self.rows is None else self.rows)
+        return self if x is self.x else Tested(x, self.y)
+
+
 class State:
     """A fine-tuning while it is trained: its network, and the images or activations that this network sees."""
 
@@ -180,20 +199,32 @@ class State:
         if frozen_batchnorm == "adapted":
             rows = [run.chosen[batch.numpy()] for batch in batches(torch.arange(len(run.chosen)), batch_size, LEAST)]
             inference.adapt(self.model.frozen, inputs.train_x, rows, view)
-        train_x, rows, self.test_x = inputs.train_x, run.chosen, inputs.test_x
+        train_x, rows = inputs.train_x, run.chosen
+        self.tested = {"test": Tested(inputs.test_x, inputs.test_y)}
+        if run.held_out is not None:
+            self.tested["validation"] = Tested(train_x, inputs.train_y[run.held_out], run.held_out)
         if run.frozen is not None and not self.frozen_learns:  # then the frozen part stays as it is from here on
-            self.test_x, _ = inference.settled(self.model, self.test_x, np.arange(len(self.test_x)))
+            self.tested = {split: tested.settled(self.model) for split, tested in self.tested.items()}
             train_x, rows = (train_x, rows) if view.augmented else inference.settled(self.model, train_x, rows)
         device = self.model.device
-        self.x = Rows(train_x, rows, device, inference.HELD_BYTES[device.type] // n_runs)
+        parts_of_whole = isinstance(train_x, Whole) and view.augmentation == "resized_crop"  # which are cut anew in each epoch
+        self.x = Rows(train_x, rows, device, 0 if parts_of_whole else inference.HELD_BYTES[device.type] // n_runs)
         self.y = torch.from_numpy(inputs.train_y[run.chosen]).to(device)
 
     def begin(self, epoch: int) -> Tensor:
         """The order of the images in this epoch, int64 [n]."""
         if self.frozen_learns:  # else it is in eval mode from the start, and to say so again takes long where the head is all that learns
             self.model.frozen.train()
-        self.drawn = augmentation.draw(len(self.y), self.seed, epoch) if self.model.view.augmented else None
+        self.drawn = cropping.draw(self.model.view.augmentation, len(self.y), self.seed, epoch)
         return torch.randperm(len(self.y), generator=self.order)
+
+    def scores(self) -> dict[str, float]:
+        """The scores on the test images, and on those that are held out, by their names in `EvaluatedEpoch`."""
+        found = {}
+        for split, tested in self.tested.items():
+            of_split = metrics.scores(inference.predictions(self.model, tested.x, tested.rows), tested.y)
+            found |= {f"{split}_{name}": score for name, score in vars(of_split).items()}
+        return found
 
     def features(self, rows: Tensor) -> Tensor:
         return self.model.features(self.x[rows], self.drawn and self.drawn[rows])
@@ -207,5 +238,5 @@ class Rows:
         if x.nbytes // len(x) * len(rows) <= held_bytes:
             self.x, self.rows = torch.from_numpy(x[rows]).to(device), None
 
-    def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor:  # int64 [batch], counted in `rows`
-        return self.x[batch] if self.rows is None else self.x[self.rows[batch.numpy()]]
+    def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor | Whole:  # int64 [batch], counted in `rows`
+        return self.x[batch] if self.rows is None else cropping.stored(self.x, torch.from_numpy(self.rows)[batch])

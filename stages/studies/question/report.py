@@ -15,8 +15,7 @@ from stages.lib.report.results import Results, at
 from stages.lib.report.section import Drawing, Section
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
-from stages.lib.settings.fields import by_source
-from stages.studies.question import costs, figures, tables, under_attack, words
+from stages.studies.question import costs, figures, optimism, tables, under_attack, words
 from stages.studies.question.answers import answers, better_of_natural_and_robust, ranking
 
 FOLDER = Path(__file__).parent
@@ -34,6 +33,7 @@ def section(
         looks: of all sources.
     """
     made, given = tables.tables_of(results), answers(results)
+    flattery = optimism.optimism(results, settings["finetune"].select)
     attacks = under_attack.by_attack(results)
     drawings = [*_samples(settings["datasets"]), *_targets(results, made, looks), *_attacks(results, looks)]
     return Section(
@@ -44,12 +44,13 @@ def section(
         context={
             "answers": given, "better": [better_of_natural_and_robust(results, answer) for answer in given],
             "by_target": tables.rows_by_target(results, made["summary"]),
-            "diverged": [row | {"lr": by_source(settings["finetune"].lr, row["source"])} for row in results.diverged.to_dict("records")],
+            "diverged": [row | {"lr": " and ".join(f"{lr:g}" for lr in row["lr"])} for row in results.diverged.to_dict("records")],
             "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N,
             "costs": costs.costs_of(results, settings), "finetuning": costs.passes_of_fine_tuning(results),
+            "rates": optimism.shown(results, settings["finetune"].select, flattery),
         },
         words=words.in_words(results, given),
-        tables=made | {"ranking": ranking(results)},
+        tables=made | {"ranking": ranking(results)} | ({"optimism": flattery} if len(flattery) else {}),
         drawings=drawings,
         metrics=tables.metrics_of(results, made),
         plots=tables.plots_of(made),
@@ -67,7 +68,7 @@ def _samples(datasets: list[str]) -> Iterator[Drawing]:
 def _targets(results: Results, made: dict[str, pd.DataFrame], looks: dict[str, Look]) -> Iterator[Drawing]:
     """Each target with every source and every number of blocks."""
     for target in results.targets:
-        title = f"{target}: test accuracy against number of training images"
+        title = f"{target}: {results.score(target)} against number of training images"
         yield Drawing(f"accuracy_{target}", figures.accuracy, (at(made["summary"], target=target), looks, title))
         gaps = at(made["differences"], target=target)
         if len(gaps):

@@ -12,15 +12,16 @@ MEANS = ["source", "target", "blocks", "n_images", "size"]
 
 
 def tables_of(results: Results) -> dict[str, pd.DataFrame]:
-    """Means and differences from natural at the last epoch, and means by epoch at the compared size."""
+    """Means and differences from natural at the last epoch, and means by epoch at the compared size, each with the metric of its target."""
     perturbed = [name for name in results.cards if results.family(name) not in ("natural", "random")]
     pairs = statistics.minus(results.last, perturbed, results.natural)
     of_size = at(results.runs, size=results.size)
-    return {
+    made = {
         "summary": statistics.summarise(results.last, MEANS, "test_accuracy"),
         "differences": statistics.summarise(pairs, MEANS, "difference", statistics.DIFFERENCE),
         "epochs": statistics.summarise(of_size, [*MEANS, "epoch"], "test_accuracy"),
     }
+    return {name: table.assign(metric=table["target"].map(lambda t: results.metrics.get(t, "accuracy"))) for name, table in made.items()}
 
 
 def plots_of(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

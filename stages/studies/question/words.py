@@ -19,7 +19,8 @@ def in_words(results: Results, answers: list[Answer]) -> list[str]:
 def _line(results: Results, answer: Answer) -> str:
     if answer.best is None:
         return f"  {answer.target}: too few subsets for an answer"
-    text = f"  {answer.target}: {results.labels[answer.best]}, {answer.accuracy[0]:.1f} %"
+    score = " (mean over classes)" if results.metrics.get(answer.target) == "mean_per_class" else ""
+    text = f"  {answer.target}: {results.labels[answer.best]}, {answer.accuracy[0]:.1f} %{score}"
     if answer.tied:
         text += f"; not told apart from {' or '.join(results.labels[name] for name in answer.tied)}"
     elif answer.runner_up:

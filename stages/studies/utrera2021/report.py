@@ -31,7 +31,7 @@ def section(
         cards: of the sources of the experiments.
         looks: of all sources.
     """
-    ours, paper = as_in_paper(results, settings["report"].utrera2021, settings["finetune"].lr), published.load(results.targets)
+    ours, paper = as_in_paper(results, settings["report"].utrera2021), published.load(results.targets)
     of_figures = numbers.all_figures(ours, authors.results_of_authors(ours, paper))
     seven = table7.table7(ours, paper.table7, paper.seeds)
     drawings = list(_drawings(ours, of_figures, paper, looks))

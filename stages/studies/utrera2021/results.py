@@ -6,7 +6,6 @@ from itertools import pairwise
 from stages.lib.norms.table import NORMS
 from stages.lib.report.results import Results, at
 from stages.lib.report.wording import block_order
-from stages.lib.settings.fields import by_source
 from stages.studies.utrera2021.study import UtreraSettings
 
 
@@ -18,7 +17,7 @@ class UtreraResults(Results):
     epochs_at: list[str] = field(default_factory=list)  # sizes of the figures by epoch
     similar: list[str] = field(default_factory=list)  # targets that resemble the source data
     published: dict[str, str] = field(default_factory=dict)  # column of the paper's Table 7: the source that stands for it
-    lr: dict[str, float] = field(default_factory=dict)  # with which each source is fine-tuned
+    lr: dict[str, float] = field(default_factory=dict)  # with which all runs of a source are fine-tuned; no source whose runs differ in it
 
     @property
     def block_pair(self) -> tuple[str, str] | None:
@@ -57,12 +56,8 @@ class UtreraResults(Results):
         return self.labels[self.exemplar] if self.exemplar else "robust"
 
 
-def as_in_paper(results: Results, settings: UtreraSettings, lr: dict[str, float]) -> UtreraResults:
-    """The results with the sources and targets that the settings name, as far as they are configured.
-
-    Args:
-        lr: rates of fine-tuning by source (`settings.fields.BySource`).
-    """
+def as_in_paper(results: Results, settings: UtreraSettings) -> UtreraResults:
+    """The results with the sources and targets that the settings name, as far as they are configured."""
     shared = {each.name: getattr(results, each.name) for each in fields(Results) if each.init}
     compared = UtreraResults(
         **shared,
@@ -70,6 +65,6 @@ def as_in_paper(results: Results, settings: UtreraSettings, lr: dict[str, float]
         epochs_at=[str(n) for n in settings.epochs_at],
         similar=[name for name in settings.similar if name in results.targets],
         published={column: name for column, name in settings.published.items() if name in results.cards},
-        lr={name: by_source(lr, name) for name in results.cards},
+        lr={name: rates[0] for name, rates in results.last.groupby("source")["lr"].unique().items() if len(rates) == 1},
     )
     return compared if compared.exemplar else replace(compared, exemplar=next(iter(compared.robust), None))

@@ -65,7 +65,7 @@ def uncached(job, cell):
     (train_x, train_y), (test_x, test_y) = (sets.read(sets.IMAGES / "noise", split) for split in ("train", "test"))
     inputs = finetuning.Inputs(np.array(train_x), train_y, np.array(test_x), test_y)
     subset = SUBSETS[cell.subset]
-    return list(finetuning.finetune(Whole(), inputs, subset, epochs=3, eval_every=1, seed=cell.seed, **job.training))
+    return list(finetuning.finetune(Whole(), inputs, subset, epochs=3, eval_every=1, lr=cell.lr, seed=cell.seed, **job.training))
 
 
 def job_path(job):
@@ -178,7 +178,7 @@ def test_a_run_that_diverges_leaves_its_company_alone_to_the_bit(job, blocks, sp
             for weight in network.parameters() if this == "weights" else ():
                 weight.data.fill_(torch.nan)
             runs.append(finetuning.FineTuning(network, np.append(rows[:-1], 40) if this == "images" else rows, seed))
-        *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, **TRAINING)
+        *_, last = finetuning.finetune_together(runs, inputs, epochs=3, eval_every=1, lr=0.05, **TRAINING)
         return last, [run.network.state_dict() for run in runs]
 
     (sound, weights), (found, others) = trained(False), trained(True)

@@ -34,13 +34,12 @@ CELL = Cell("src", "noise", 1, 20, 1, epochs=2, eval_every=1)
         {"architecture": "resnet18"},
         {"classes": 5},
         {"head_init": "normal"},
-        {"training": TRAINING | {"lr": 0.06}},
         {"source_sha256": "dd"},
         {"target_sha256": ("bb", "dd")},
         {"training": TRAINING | {"frozen_batchnorm": "batch"}},
         {"image_size": 32},
         {"resolution": 8},
-        {"augmented": True},
+        {"augmentation": "resized_crop"},
         {"mixed_precision": True},
         {"moments": ([0.4] * 3, [0.2] * 3)},
     ],
@@ -50,13 +49,15 @@ def test_the_key_changes_with_all_that_decides_the_result(job, change):
     assert grid.key_of(replace(job, **change), CELL, subset) != grid.key_of(job, CELL, subset)
     assert grid.key_of(job, replace(CELL, seed=2), subset) != grid.key_of(job, CELL, subset)
     assert grid.key_of(job, replace(CELL, epochs=3), subset) != grid.key_of(job, CELL, subset)
+    assert grid.key_of(job, replace(CELL, lr=0.06), subset) != grid.key_of(job, CELL, subset)
+    assert grid.key_of(job, CELL, subset[:15], subset[15:]) != grid.key_of(job, CELL, subset[:15])
     assert grid.key_of(job, replace(CELL, blocks=2), subset) != grid.key_of(job, CELL, subset)
     assert grid.key_of(job, CELL, subset[::-1]) != grid.key_of(job, CELL, subset)
 
 
 def test_names_and_places_decide_nothing(job):
     subset = SUBSETS["20_1"]
-    moved = replace(job, source="other", target="elsewhere", weights="/other/path")
+    moved = replace(job, source="other", target="elsewhere", weights="/other/path", rates=(0.05, 0.1))
     assert grid.key_of(moved, replace(CELL, source="other", target="elsewhere"), subset) == grid.key_of(job, CELL, subset)
 
 
@@ -68,7 +69,7 @@ def test_whole_batches_of_seeds_are_trained_together_where_that_is_faster(job):
     assert sizes(job, 9) == sizes(job, "all") == [1] * 7
     assert sizes(replace(job, architecture="resnet50"), 0) == [5, 1, 1]
     assert sizes(replace(job, architecture="resnet50"), 1) == sizes(replace(job, architecture="vgg16_bn"), 0) == [1] * 7
-    assert sizes(replace(job, augmented=True), 0) == [1] * 7
+    assert sizes(replace(job, augmentation="published"), 0) == [1] * 7
 
 
 def test_the_key_holds_how_many_runs_are_trained_together(job):
@@ -82,7 +83,7 @@ def test_the_key_holds_how_many_runs_are_trained_together(job):
     ("change", "cached"),
     [
         ({}, {"train", "test"}),
-        ({"augmented": True}, {"test"}),
+        ({"augmentation": "crop_flip"}, {"test"}),
         ({"training": TRAINING | {"frozen_batchnorm": "adapted"}}, set()),
         ({"training": TRAINING | {"frozen_batchnorm": "batch"}}, set()),
     ],

@@ -13,7 +13,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torchvision.transforms.v2 import functional
 
-from stages.lib.datasets import augmentation
+from stages.lib.datasets import augmentation, cropping
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import inference, units
 from stages.lib.training import finetuning, sgd
@@ -242,15 +242,29 @@ def test_accuracy_is_a_count_over_single_images(source, images, monkeypatch):
 # Each knob against a plain loop: torchvision's and torch's own functions on the whole network, in float64
 
 KNOBS = {
-    "as released": {"frozen_batchnorm": "batch", "augmented": True, "head_init": "normal", "moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3])},
+    "as released": {
+        "frozen_batchnorm": "batch",
+        "augmentation": "published",
+        "head_init": "normal",
+        "moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3]),
+    },
     "frozen statistics of each batch": {"frozen_batchnorm": "batch"},
     "frozen statistics of the subset": {"frozen_batchnorm": "adapted"},
-    "augmentation": {"augmented": True},
+    "augmentation": {"augmentation": "published"},
     "low resolution": {"resolution": 8},
     "up-scaled on the device": {"size": 32},
     "normalised as the target": {"moments": ([0.3, 0.4, 0.5], [0.2, 0.25, 0.3])},
     "head from N(0, 1)": {"head_init": "normal"},
-    "whole network": {"blocks": "all", "augmented": True},
+    "resized crops": {"augmentation": "resized_crop"},
+    "crops of padded images": {"augmentation": "crop_flip"},
+    "fixed features of Salman et al.": {
+        "blocks": 0,
+        "frozen_batchnorm": "batch",
+        "augmentation": "resized_crop",
+        "moments": ([0.0] * 3, [1.0] * 3),
+    },
+    "whole network on resized crops": {"blocks": "all", "augmentation": "resized_crop"},
+    "whole network": {"blocks": "all", "augmentation": "published"},
     "nine blocks": {"blocks": 9, "frozen_batchnorm": "batch"},
     "nothing": {},
 }
@@ -278,7 +292,7 @@ def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tup
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
         patch.setattr(nn.functional, "cross_entropy", lambda *a, **k: losses.append(entropy(*a, **k)) or losses[-1])
-        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmented", False))
+        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"))
         policy = knob.get("frozen_batchnorm", "source")
         frozen = frozen if len(frozen) else None  # the whole network is trained
         rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
@@ -307,6 +321,17 @@ def augmented(x: torch.Tensor, drawn: augmentation.Drawn, row: int) -> torch.Ten
     return functional.rotate(x, drawn.degrees[row].item())
 
 
+def changed(x: torch.Tensor, drawn: cropping.Changes, row: int) -> torch.Tensor:
+    """One image with what was drawn for it."""
+    if isinstance(drawn, augmentation.Drawn):
+        return augmented(x, drawn, row)
+    if isinstance(drawn, cropping.Crops):  # which test_cropping.py compares with torchvision's
+        return cropping.apply(x[None], drawn[torch.tensor([row])])[0]
+    top, left = drawn.shift[row].tolist()
+    x = functional.pad(x, [4] * 4)[:, top : top + x.shape[1], left : left + x.shape[2]]
+    return functional.horizontal_flip(x) if drawn.flip[row] else x
+
+
 def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[float], float]:
     """The protocol, image by image and module by module: the loss of every step, and the last test accuracy."""
     network, (frozen, trained) = parts(source, knob)
@@ -328,9 +353,9 @@ def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[fl
     for epoch in range(10):
         network.train()
         frozen.train(policy == "batch")
-        drawn = augmentation.draw(16, 20100000, epoch)
+        drawn = cropping.draw(knob.get("augmentation", "none"), 16, 20100000, epoch)
         for rows in torch.randperm(16, generator=order).split(8):
-            batch = torch.stack([augmented(x[row], drawn, row) for row in rows.tolist()]) if knob.get("augmented") else x[rows]
+            batch = torch.stack([changed(x[row], drawn, row) for row in rows.tolist()]) if drawn else x[rows]
             loss = nn.functional.cross_entropy(network(batch), y[rows])
             optimiser.zero_grad()
             loss.backward()
@@ -365,19 +390,19 @@ def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colour
 
 
 @pytest.mark.parametrize(
-    ("policy", "augmented", "seen"),
+    ("policy", "augmentation", "seen"),
     [
-        ("source", False, 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
-        ("adapted", False, 16 + 1 + TEST + 1 + 16),
-        ("source", True, 1 + TEST + 10 * 16),
-        ("batch", False, 10 * (16 + TEST)),
+        ("source", "none", 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
+        ("adapted", "none", 16 + 1 + TEST + 1 + 16),
+        ("source", "resized_crop", 1 + TEST + 10 * 16),
+        ("batch", "none", 10 * (16 + TEST)),
     ],
 )
-def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmented, seen, source, colours):
+def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmentation, seen, source, colours):
     frozen, trained = units.split(start(source), 1)
     images = []
     frozen.register_forward_hook(lambda module, inputs, output: images.append(len(output)))
-    view = inference.View(16, augmented=augmented)
+    view = inference.View(16, augmentation=augmentation)
     list(finetuning.finetune(trained, colours, CHOSEN, **(STEPS | {"eval_every": 1}), view=view, frozen=frozen, frozen_batchnorm=policy))
     assert sum(images) == seen
 

@@ -15,7 +15,7 @@ SETTINGS = {"robust": "linf", "epochs_at": [50], "similar": ["digits"], "publish
 def as_configured(threats: dict | None = None, **settings: object):
     given = made.results(lambda *_: 1.0, threats=threats)
     plain = Results(**{each.name: getattr(given, each.name) for each in fields(Results) if each.init})
-    return as_in_paper(plain, UtreraSettings(**SETTINGS | settings), lr={"natural": 0.02, "others": 0.05})
+    return as_in_paper(plain, UtreraSettings(**SETTINGS | settings))
 
 
 def test_the_robust_source_is_the_one_that_is_named():
@@ -34,7 +34,14 @@ def test_targets_and_columns_that_are_not_configured_are_left_out():
     assert results.similar == ["digits"]
     assert results.published == {"natural": "natural"}
     assert results.epochs_at == ["50"]
-    assert results.lr == {name: 0.02 if name == "natural" else 0.05 for name in results.cards}
+
+
+def test_the_rate_of_a_source_is_that_of_all_its_runs():
+    given = made.results(lambda *_: 1.0)
+    given.runs["lr"] = given.runs["source"].map({"natural": 0.02, "l2": 0.05, "linf": 0.05})
+    given.runs.loc[given.runs["source"].eq("linf") & given.runs["seed"].eq(0), "lr"] = 0.1
+    plain = Results(**{each.name: getattr(given, each.name) for each in fields(Results) if each.init})
+    assert as_in_paper(plain, UtreraSettings(**SETTINGS)).lr == {"natural": 0.02, "l2": 0.05}
 
 
 @pytest.mark.parametrize(

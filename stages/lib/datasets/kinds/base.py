@@ -2,17 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from stages.lib.datasets.sets import RAW
 from stages.lib.fetching.checksums import is_known
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
-from stages.lib.settings.fields import Count, Fraction, Positive, Settings
+from stages.lib.settings.fields import Count, Moments, Settings
 from stages.lib.settings.sections import DownloadSettings
 
 
@@ -27,13 +27,6 @@ class Images(Protocol):
 
 
 Split = tuple[str, Images, np.ndarray]  # name, x uint8 [n, H, W, channels], y int64 [n]
-
-
-class Moments(Settings):
-    """Mean and standard deviation of each of three channels, of pixels in [0, 1]."""
-
-    mean: Annotated[list[Fraction], Field(min_length=3, max_length=3)]
-    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
 
 class Dataset(Settings, ABC):

@@ -19,30 +19,32 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
     and all statistics."""
     job, first = batch.job, batch.requests[0].cell
     weights = frozen_parts.weights_of(job)
-    inputs, chosen = inputs_of(batch)
+    inputs, chosen, held_out = inputs_of(batch)
     networks, runs = [], []
-    for request, rows in zip(batch.requests, chosen, strict=True):
+    for request, rows, held in zip(batch.requests, chosen, held_out, strict=True):
         seed = request.cell.seed
         network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(best_device())
         frozen, trained = (None, network) if first.blocks == "all" else units.split(network, first.blocks)
         networks.append(network)
-        runs.append(finetuning.FineTuning(trained, rows, seed, frozen))
-    schedule = {"epochs": first.epochs, "eval_every": first.eval_every}
-    view = replace(frozen_parts.view_of(job), augmented=job.augmented)
+        runs.append(finetuning.FineTuning(trained, rows, seed, frozen, held))
+    schedule = {"epochs": first.epochs, "eval_every": first.eval_every, "lr": first.lr}
+    view = replace(frozen_parts.view_of(job), augmentation=job.augmentation)
     evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
     results = [[asdict(row) for row in rows] for rows in evaluated]
     changed = [dict(network.named_buffers()) | run.network.state_dict() for network, run in zip(networks, runs, strict=True)]
     return list(zip(results, changed, strict=True))
 
 
-def inputs_of(batch: Batch) -> tuple[finetuning.Inputs, list[np.ndarray]]:
-    """The data of a batch, activations where they are kept and images elsewhere; and the rows of the training data for each cell."""
+def inputs_of(batch: Batch) -> tuple[finetuning.Inputs, list[np.ndarray], list[np.ndarray | None]]:
+    """The data of a batch, activations where they are kept and images elsewhere; and for each cell the rows of the training data that it
+    learns from, and those that are held out."""
     (train_x, train_y), (test_x, test_y) = (frozen_parts.images_of(batch.job, split) for split in ("train", "test"))
-    chosen = [request.subset for request in batch.requests]
+    chosen, held_out = [request.subset for request in batch.requests], [request.held_out for request in batch.requests]
     with suppress(KeyError, FileNotFoundError):  # not kept, or removed or changed since
         test_x = batch.stored["test"].load()
     with suppress(KeyError, FileNotFoundError):
         stored = batch.stored["train"]
         train_x, chosen = stored.load(), [stored.places(subset) for subset in chosen]
+        held_out = [None if held is None else stored.places(held) for held in held_out]
         train_y = train_y if stored.rows is None else train_y[stored.rows]
-    return finetuning.Inputs(train_x, train_y, test_x, test_y), chosen
+    return finetuning.Inputs(train_x, train_y, test_x, test_y), chosen, held_out
