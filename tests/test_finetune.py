@@ -178,6 +178,11 @@ POLICIES = {
     "as released, colour": ("natural", "glyphs", AS_RELEASED),
     "adapted, at a low resolution": ("natural", "digits", {"frozen_batchnorm": "adapted", "resolution": 4}),
     "adapted, augmented": ("natural", "glyphs", {"frozen_batchnorm": "adapted", "augmentation": "published"}),
+    "fixed features on resized crops": (
+        "natural",
+        "digits",
+        {"frozen_batchnorm": "batch", "augmentation": "resized_crop", "normalisation": "none"},
+    ),
     "normalised by the target": ("natural", "digits", {"normalisation": "target"}),
     "whole network": ("natural", "digits", AS_RELEASED | {"blocks": "all"}),
     "from random weights": ("random", "glyphs", {"normalisation": "target", "augmentation": "published", "resolution": 8}),
@@ -218,6 +223,11 @@ def test_grey_targets_are_augmented_only_where_asked_for_and_sources_are_normali
     assert grid.job_of(natural, digits, settings).augmentation == "none"
     assert grid.job_of(natural, glyphs, settings).augmentation == "published"
     assert grid.job_of(natural, digits, settings).moments == (digits.mean, digits.std)
+    by_target = {"digits": "none", "glyphs": {"mean": [0.1] * 3, "std": [0.4] * 3}, "others": "source"}
+    ready.edit("params.yaml", finetune__normalisation=by_target, finetune__lr={"glyphs": [0.1, 0.2], "others": 0.3})
+    jobs = [grid.job_of(natural, images, params.section("finetune")) for images in (digits, glyphs)]
+    assert [job.moments for job in jobs] == [([0.0] * 3, [1.0] * 3), ([0.1] * 3, [0.4] * 3)]
+    assert [job.rates for job in jobs] == [(0.3,), (0.1, 0.2)]
     other = natural.model_copy(update={"name": "other"})
     assert grid.job_of(other, digits, settings).moments is None
     ready.edit("params.yaml", finetune__normalisation={"natural": "imagenet", "others": "published"}, finetune__augment_grey=True)

@@ -36,3 +36,23 @@ def test_an_image_is_cut_alike_in_any_batch_and_epochs_differ():
     assert torch.allclose(cropping.apply(x[rows], crops[rows]), cropping.apply(x, crops)[rows], atol=1e-6)
     assert torch.equal(cropping.draw("resized_crop", 6, seed=0, epoch=2).corner, crops.corner)
     assert not torch.equal(cropping.draw("resized_crop", 6, seed=0, epoch=3).corner, crops.corner)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_part_of_an_image_with_few_pixels_is_up_scaled_once_and_reduced_first_where_asked(channels):
+    """As torchvision: `Resize` of the image where it is reduced, then `RandomResizedCrop` from these pixels to the network's size."""
+    x = torch.randint(0, 256, (1, 16, 16, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crops = cropping.Crops(torch.tensor([[[0.5, 0.75]]]), torch.tensor([[0.5, 0.5]]), torch.tensor([False]))
+    for resolution, box in ((None, (2, 4, 12, 8)), (8, (1, 2, 6, 4))):  # top, left, height, width of the pixels that there are
+        small = functional.resize(x.permute(0, 3, 1, 2), [8, 8], antialias=True) if resolution else x.permute(0, 3, 1, 2)
+        expected = functional.resized_crop(small.float() / 255, *box, [48, 48]).expand(-1, 3, -1, -1)
+        found = cropping.prepare(x, torch.device("cpu"), 48, crops, resolution)
+        inner = slice(48 // box[3], -(48 // box[3]))  # at its border a part sees its surroundings
+        assert found.shape == expected.shape
+        assert torch.allclose(found[..., inner, inner], expected[..., inner, inner], atol=0.01)  # Pillow and torch round otherwise
+
+
+def test_kinds_have_names_of_which_the_published_one_is_that_of_the_augmentation():
+    drawn = [cropping.draw(kind, 5, seed=3, epoch=1) for kind in ("none", "resized_crop", "crop_flip", "published")]
+    assert [type(one) for one in drawn] == [type(None), cropping.Crops, cropping.Shifts, cropping.augmentation.Drawn]
+    assert torch.equal(drawn[3].degrees, cropping.augmentation.draw(5, 3, 1).degrees)

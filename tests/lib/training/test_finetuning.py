@@ -498,3 +498,58 @@ def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, bloc
     np.testing.assert_allclose(found[True][0], found[False][0], atol=2**-6 * scale)
     assert found[True][1][0] == pytest.approx(found[False][1][0], rel=0.02)
     assert found[True][1][-1] < found[True][1][0]
+
+
+@pytest.mark.parametrize("held_bytes", [1 << 30, 100])
+@pytest.mark.parametrize("policy", ["source", "adapted", "batch"])
+def test_images_that_are_held_out_are_tested_on_and_change_nothing(policy, held_bytes, source, colours, monkeypatch):
+    monkeypatch.setitem(inference.HELD_BYTES, "cpu", held_bytes)
+    held_out, found = np.setdiff1d(np.arange(TRAIN), CHOSEN), []
+    for held in (held_out, None):
+        frozen, trained = units.split(start(source), 1)
+        run = finetuning.FineTuning(trained, CHOSEN, 1, frozen, held)
+        settings = {name: value for name, value in STEPS.items() if name != "seed"} | {"epochs": 3, "eval_every": 1}
+        found.append(
+            [rows[0] for rows in finetuning.finetune_together([run], colours, **settings, view=inference.View(16), frozen_batchnorm=policy)]
+        )
+        if held is not None:
+            network = inference.CutNetwork(frozen, trained, inference.View(16))
+            right = inference.predictions(network, colours.train_x[held]) == colours.train_y[held]
+            recall = [right[colours.train_y[held] == label].mean() for label in range(CLASSES)]
+    assert (found[0][-1].validation_accuracy, found[0][-1].validation_mean_per_class) == pytest.approx(
+        (100 * right.mean(), 100 * np.mean(recall))
+    )
+    without = [dataclasses.replace(row, validation_accuracy=None, validation_mean_per_class=None) for row in found[0]]
+    assert without == found[1]
+
+
+def test_fixed_features_move_with_batch_norm_as_in_the_released_code(source, colours):
+    """The whole network in train mode, of which the optimiser has the last layer alone: the statistics, too, are those of a plain loop."""
+    plain, ours = start(source).double(), start(source).double()
+    optimiser = SGD(plain.head.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    order, x = torch.Generator().manual_seed(20100000), pictures_of(colours.train_x[CHOSEN], {})
+    for epoch in range(4):
+        plain.train()
+        crops = cropping.draw("resized_crop", 16, 20100000, epoch)
+        for rows in torch.randperm(16, generator=order).split(8):
+            loss = nn.functional.cross_entropy(plain(cropping.apply(x[rows], crops[rows])), torch.from_numpy(colours.train_y[CHOSEN])[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        if epoch % 2:
+            for group in optimiser.param_groups:
+                group["lr"] *= 0.1
+    frozen, trained = units.split(ours, 0)
+    prepare = images_module.prepare
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
+        settings = STEPS | {"epochs": 4, "eval_every": 4}
+        view = inference.View(16, augmentation="resized_crop")
+        list(finetuning.finetune(trained, colours, CHOSEN, **settings, view=view, frozen=frozen, frozen_batchnorm="batch"))
+    names = [name for name in plain.state_dict() if "running" in name]
+    assert len(names) > 10
+    before = start(source).state_dict()
+    for name in names:
+        found, expected = ours.state_dict()[name], plain.state_dict()[name]
+        assert torch.allclose(found, expected, rtol=1e-6), name
+        assert not torch.allclose(found, before[name].double(), rtol=1e-3), name
