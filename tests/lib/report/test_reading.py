@@ -45,6 +45,43 @@ def test_results_are_those_of_the_configured_sources_in_the_configured_order(wor
     assert results.n_test == {"train": 200, "test": 30}
 
 
+def test_a_target_is_reported_by_its_metric_and_its_top_1_accuracy_is_kept(workspace):
+    for source in ("natural", "l2"):
+        path = tables.finetuned(source) / "runs.parquet"
+        runs = pd.read_parquet(path)
+        runs.assign(test_mean_per_class=runs["test_accuracy"] - 20).to_parquet(path)
+    assert set(reading.load_results(settings_of()).runs["test_accuracy"]) == {50.0}
+    card = workspace / "data/images/digits/card.json"
+    made.write_json(card, yaml.safe_load(card.read_text()) | {"metric": "mean_per_class"})
+    results = reading.load_results(settings_of())
+    assert set(results.runs["test_accuracy"]) == set(results.last["test_accuracy"]) == {30.0}
+    assert set(results.measured["test_accuracy"]) == {50.0}
+    assert results.score("digits") == "mean accuracy over classes"
+
+
+def test_the_reported_epoch_of_a_run_may_be_an_earlier_one(workspace):
+    for source in ("natural", "l2"):
+        path = tables.finetuned(source) / "runs.parquet"
+        runs = pd.read_parquet(path)
+        runs.assign(reported=runs["epoch"] == 1).to_parquet(path)
+    results = reading.load_results(settings_of())
+    assert set(results.last["epoch"]) == {1}
+    assert len(results.runs) == 2 * len(results.last)
+
+
+def test_a_choice_of_rates_needs_the_table_of_all_rates(workspace):
+    settings = yaml.safe_load((workspace / "params.yaml").read_text())
+    settings["finetune"]["select"] = {"by": "test"}
+    (workspace / "params.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(RunError, match=r"models/finetuned/natural/rates\.parquet: the file is missing"):
+        reading.load_results(settings_of())
+    for source in ("natural", "l2", "other"):
+        runs = pd.read_parquet(tables.finetuned(source) / "runs.parquet")
+        rates = runs.assign(held_out=0, validation_accuracy=np.nan, validation_mean_per_class=np.nan)
+        rates.to_parquet(tables.finetuned(source) / "rates.parquet")
+    assert len(reading.load_results(settings_of()).rates) == 2 * len(ROWS)
+
+
 def test_all_training_images_are_a_size_whatever_their_number(workspace):
     results = reading.load_results(settings_of())
     assert results.whole == {"digits": 200}
