@@ -99,12 +99,14 @@ def stage_experiment() -> Path:
 
 
 def accuracies() -> dict[str, float]:
-    """Mean accuracy of each source at most images, as `digits/1/natural`: target, blocks, source. MLflow's charts cut longer names."""
+    """Mean accuracy of each source at most images, as `digits/1/natural`: target, blocks, source; of a mean over classes with the name of
+    that metric behind. MLflow's charts cut longer names."""
     if not (REPORTS / "tables/summary.csv").is_file():
         return {}
     table = pd.read_csv(REPORTS / "tables/summary.csv", dtype={"blocks": str})
     table = table[table["n_images"] == table.groupby("target")["n_images"].transform("max")]
-    return {f"{row.target}/{row.blocks}/{row.source}": row.mean for row in table.itertuples()}
+    endings = {"accuracy": "", "mean_per_class": "/mean_per_class"}
+    return {f"{row.target}/{row.blocks}/{row.source}{endings[row.metric]}": row.mean for row in table.itertuples()}
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -46,6 +46,33 @@ def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(
     assert counted() == (28, 20)
 
 
+def test_each_rate_is_counted_and_once_more_where_images_are_held_out(source_ready):
+    """And where batch norm changes what frozen parts give, the plan says how many images pass them again and again."""
+    source_ready.edit("params.yaml", finetune__lr=[0.1, 0.01], finetune__select={"by": "test"})
+    assert counted() == (2 * 20, 0)
+    held = {"by": "validation", "validation": 0.1}
+    source_ready.edit("params.yaml", finetune__select=held, finetune__frozen_batchnorm="batch")
+    assert counted() == (2 * 2 * 20, 0)
+    settings = registry.load_params()
+    pairs = [plan.pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
+    works = works_of(settings)
+    trained = sum(work.trained for kind, work in works if kind.blocks != "all")
+    assert trained == 2 * 2 * 2 * 2 * 2 * (20 + 40 + 18 + 36)  # sources, blocks, rates, seeds, epochs
+    [said] = [line for line in plan.report("it", settings, pairs, plan.Speed({}, 1, 0.0)) if line.startswith("passes")]
+    assert said == "passes 0.00 million images through frozen parts, anew in each epoch: " + plan.ANEW
+    source_ready.edit("params.yaml", finetune__frozen_batchnorm="source", finetune__select=held | {"by": "test"})
+    settings = registry.load_params()
+    assert all("train" in kind.fixed_within_a_run for kind, _ in works_of(settings) if kind.blocks != "all")
+    source_ready.edit("params.yaml", finetune__select=held | {"validation": 0.01})
+    with pytest.raises(RunError, match=r"finetune\.select\.validation is 0\.01, which of 20 images of 10 classes leaves none to choose by"):
+        counted()
+
+
+def works_of(settings) -> list:
+    pairs = [plan.pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
+    return [item for pair in pairs for item in pair.work.items()]
+
+
 def test_models_of_a_source_share_its_subsets(source_ready):
     source_ready.edit("params.yaml", source__n_models=2, draw_subsets__n_seeds=4)
     assert counted() == (2 * 2 * 2 * 4 + 2 * 4, 0)

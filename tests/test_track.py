@@ -37,7 +37,7 @@ def report_in(folder: Path) -> None:
         for blocks in ("1", "all") for epoch in (1, 2)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(reports / "tables/runs.csv", index=False)
-    means = {"source": "natural", "target": "digits", "blocks": "1", "n_images": [20, 10], "mean": [42.0, 30.0]}
+    means = {"source": "natural", "target": "digits", "blocks": "1", "n_images": [20, 10], "mean": [42.0, 30.0], "metric": "accuracy"}
     pd.DataFrame(means).to_csv(reports / "tables/summary.csv", index=False)
     (folder / "dvc.lock").write_text("stages: {report: {cmd: python -m stages.report}}\n")
 
@@ -64,6 +64,24 @@ def test_cells_of_the_table_that_the_store_lacks_arrive_with_their_history(resul
     store = tracking.Store("robust-transfer")
     history = store.client.get_metric_history(cells["all"].info.run_id, "test_accuracy")
     assert [(m.step, m.value) for m in history] == [(1, 41.0), (2, 42.0)]
+
+
+def test_runs_at_rates_that_were_not_chosen_and_without_held_out_images_arrive_too(results):
+    tables = results.folder / "reports/tables"
+    of_all = pd.read_csv(tables / "runs.csv").assign(reported=True)
+    held_out = of_all.assign(
+        lr=0.01, held_out=4, reported=False, validation_accuracy=75.0, cell=["2".ljust(16, "f")] * 2 + ["4".ljust(16, "f")] * 2
+    )
+    pd.concat([of_all.assign(held_out=0), held_out]).to_csv(tables / "rates.csv", index=False)
+    pd.read_csv(tables / "summary.csv").assign(metric="mean_per_class").to_csv(tables / "summary.csv", index=False)
+    track.main()
+    found = [run.data for run in runs("kind = 'cell'")]
+    assert sorted((data.params["lr"], data.params.get("held_out"), data.metrics.get("validation_accuracy")) for data in found) == [
+        ("0.01", "4", 75.0), ("0.01", "4", 75.0), ("0.05", None, None), ("0.05", None, None),
+    ]  # fmt: skip
+    assert not {"reported", "held_out"} & set(found[0].metrics)
+    [summary] = runs("stage = 'experiment'")
+    assert "digits/1/natural/mean_per_class" in summary.data.metrics, "the figure says which metric it is"
 
 
 def test_runs_of_the_experiments_that_the_store_lacks_arrive_with_what_they_measured(results):

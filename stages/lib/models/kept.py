@@ -119,7 +119,7 @@ def tuned_parts(kept: Kept) -> tuple[Card, list[Path]]:
     card = replace(
         _described(source, images, kept.target, images.classes), kind="finetuned", resolution=settings["resolution"], mean=mean, std=std,
         blocks=kept.blocks, n_images=kept.n_images, seed=kept.seed, epochs=int(run["epoch"]),
-        training={name: value for name, value in settings.items() if name != "keep"},
+        training={name: value for name, value in settings.items() if name not in ("keep", "select")} | {"lr": float(run["lr"])},
         test_accuracy=float(run["test_accuracy"]), cell=str(run["cell"]), code=code.digest(WORK["finetune"]),
     )  # fmt: skip
     return card, paths

@@ -17,17 +17,18 @@ WIDEST = 50  # letters of a title above one of two panels
 
 
 @drawing
-def accuracy(summary: pd.DataFrame, looks: dict[str, Look], title: str) -> Figure:
+def accuracy(summary: pd.DataFrame, looks: dict[str, Look], title: str, score: str = "test accuracy") -> Figure:
     """Test accuracy against the number of training images, one panel per number of blocks (Utrera et al. 2021, Figure 2a).
 
     Args:
         summary: of one target: source, blocks, size, mean, low, high. A source that has only `all` blocks, as random
             initialisation has, is drawn in every panel.
+        score: what the mean is of, in words.
     """
     panels = [b for b in dict.fromkeys(summary["blocks"]) if b != "all" or (summary["blocks"] != "all").sum() == 0 or _shared(summary)]
     everywhere = [s for s in looks if set(summary.loc[summary["source"] == s, "blocks"]) == {"all"}]
     rows = [summary[(summary["blocks"] == b) | (summary["source"].isin(everywhere))] for b in panels]
-    return _against_images(rows, [_blocks_title(b) for b in panels], looks, title, "test accuracy (%)")
+    return _against_images(rows, [_blocks_title(b) for b in panels], looks, title, f"{score} (%)")
 
 
 @drawing

@@ -69,13 +69,16 @@ def _targets(results: Results, made: dict[str, pd.DataFrame], looks: dict[str, L
     """Each target with every source and every number of blocks."""
     for target in results.targets:
         title = f"{target}: {results.score(target)} against number of training images"
-        yield Drawing(f"accuracy_{target}", figures.accuracy, (at(made["summary"], target=target), looks, title))
+        yield Drawing(f"accuracy_{target}", figures.accuracy, (at(made["summary"], target=target), looks, title, results.score(target)))
         gaps = at(made["differences"], target=target)
         if len(gaps):
             title = f"{target}: robust minus natural on the same subsets"
             yield Drawing(f"difference_{target}", figures.difference, (gaps, looks, title))
     by_epoch = made["epochs"]
     by_epoch = by_epoch[(by_epoch["blocks"] == results.blocks) | (by_epoch["source"] == results.random)]
+    scores = {target: results.score(target) for target in results.targets}
+    titles = {target: target if score == "test accuracy" else f"{target}: {score}" for target, score in scores.items()}
+    by_epoch = by_epoch.assign(target=by_epoch["target"].map(titles))
     title = f"Accuracy by epoch, every source: {images(results.size)}, {block_text(results.blocks)}"
     yield Drawing("epochs", figures.epochs, (by_epoch, looks, title))
 

@@ -64,9 +64,9 @@ def test_one_rate_by_both_differs_by_nothing():
 
 
 def test_of_rates_that_are_equally_good_the_choice_still_flatters():
-    """20 draws of eight rates without any difference: what the test images choose is above what validation images choose, by chance."""
+    """10 draws of eight rates without any difference: what the test images choose is above what validation images choose, by chance."""
     rng, found = np.random.default_rng(0), []
-    for _ in range(20):
+    for _ in range(10):
         test, validation = ({0.1 / (1 + i): rng.normal(60, 2, TRIALS) for i in range(8)} for _ in range(2))
         found.append(optimism(results_of(test, validation), HOW)["mean"].iloc[0])
     assert min(found) >= 0
