@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import cropping, pixels
+from stages.lib.datasets import pixels
 from stages.lib.networks import metrics
 from stages.lib.networks.devices import device_of
 
 T = TypeVar("T")
+Prepare = Callable[[np.ndarray | Tensor, torch.device, int | None, int | None], Tensor]
 BATCH = 256  # images in one pass
 HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # most of a run's images or activations in memory; of more, each batch is made anew
 
@@ -55,17 +56,17 @@ class CutNetwork:
         self.trained.eval()
         self.frozen.eval()
 
-    def features(self, x: np.ndarray | Tensor, drawn: cropping.Changes | None = None) -> Tensor:
+    def features(self, x: np.ndarray | Tensor, prepare: Prepare | None = None) -> Tensor:
         """The input of the trained part, [batch, C, ...] with channels last in memory.
 
         Args:
             x: images, uint8 [batch, H, W, 1 or 3]; or kept activations, float32 [batch, ..., C].
-            drawn: the changes of each image, where it is augmented.
+            prepare: in the place of `pixels.prepare`, with the same arguments, where images are changed while training.
         """
         if x.dtype not in (np.uint8, torch.uint8):
             return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
         with torch.no_grad():
-            batch = cropping.prepare(x, self.device, self.view.size, drawn, self.view.resolution)
+            batch = (prepare or pixels.prepare)(x, self.device, self.view.size, self.view.resolution)
             with self.view.precision(self.device):
                 return widened(self.frozen(batch))
 

@@ -227,7 +227,8 @@ class State:
         return found
 
     def features(self, rows: Tensor) -> Tensor:
-        return self.model.features(self.x[rows], self.drawn and self.drawn[rows])
+        drawn = self.drawn and self.drawn[rows]
+        return self.model.features(self.x[rows], lambda x, device, size, resolution: cropping.prepare(x, device, size, drawn, resolution))
 
 
 class Rows:

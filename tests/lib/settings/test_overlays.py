@@ -20,6 +20,9 @@ PROFILES = [
     "paper",
     "paper-last-code",
     "paper-table4-seeds",
+    "salman-fixed",
+    "salman-fixed-fast",
+    "salman-full",
     "shafahi-cifar100",
     "shafahi-imagenet",
 ]

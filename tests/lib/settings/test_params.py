@@ -334,7 +334,12 @@ def test_an_entry_is_of_its_own_type():
 
 
 @pytest.mark.parametrize(
-    ("written", "found"), [(0.1, {"random": 0.1, "natural": 0.1}), ({"random": 0.02, "others": 0.1}, {"random": 0.02, "natural": 0.1})]
+    ("written", "found"),
+    [
+        (0.1, {"random": [0.1], "natural": [0.1]}),
+        ([0.1, 0.01], {"random": [0.1, 0.01], "natural": [0.1, 0.01]}),
+        ({"random": 0.02, "others": [0.1, 0.2]}, {"random": [0.02], "natural": [0.1, 0.2]}),
+    ],
 )
 def test_a_value_may_differ_by_source(written, found):
     write_params("finetune.lr", written)
