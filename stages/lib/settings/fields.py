@@ -61,8 +61,7 @@ def _as_list(value: object) -> object:
 
 
 OneOrMore = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(unique)]
-Rates = Annotated[OneOrMore[Positive], PlainSerializer(lambda rates: rates[0] if len(rates) == 1 else rates, return_type=Any)]
-"""A learning rate, or several of which one is chosen; a single one is written without a list."""
+Rates = OneOrMore[Positive]  # learning rates, of which one is chosen
 
 
 class Moments(Settings):
@@ -130,7 +129,8 @@ def _sources(value: object) -> object:
 
 
 def _plain_by_source(values: dict) -> Any:
-    return values[OTHERS] if set(values) == {OTHERS} else values
+    plain = {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in values.items()}
+    return plain[OTHERS] if set(plain) == {OTHERS} else plain
 
 
 BySource = Annotated[dict[Name, T], BeforeValidator(_sources), PlainSerializer(_plain_by_source, return_type=Any)]
