@@ -101,7 +101,7 @@ def test_a_cell_that_fails_stops_no_other(job):
 
 
 def test_a_run_that_diverges_is_a_result(job):
-    diverging = replace(job, training=TRAINING | {"lr": 1e38})
+    diverging = replace(job, rates=(1e38,))
     planned = grid.plan(diverging, [0, 1], {"20_1": SUBSETS["20_1"]}, three_epochs)
     outcomes = dict(computing.compute([(plan(diverging, planned, SUBSETS, planned), planned)], LOCAL))
     assert list(outcomes.values()) == [None, None]
@@ -203,7 +203,7 @@ def test_activations_are_kept_and_computed_once(job):
     written = {place: entry.path.stat().st_ino for place, entry in kept.items()}
     for cell in grid.plan(job, [0, 1], SUBSETS, three_epochs):
         cells.discard("finetune", cell.key)
-    computed(replace(job, training=TRAINING | {"lr": 0.01}), [0, 1])
+    computed(replace(job, rates=(0.01,)), [0, 1])
     assert {place: entry.path.stat().st_ino for place, entry in kept.items()} == written
 
 
