@@ -121,7 +121,7 @@ def test_runs_that_fail_are_listed_and_computed_the_next_time(ready):
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000])
     ready.edit("params.yaml", finetune__frozen_batchnorm="batch", blocks=[0])  # so that no activations are computed before
-    failure = r"finetune@natural: 4 of 4 runs failed; .*digits, blocks 0, n_images 40, seed 20000000; and 1 more: .*its sha256 is not that of its card"
+    failure = r"finetune@natural: 4 of 4 runs failed; .*digits, blocks 0, n_images 40, seed 20000000, lr 0\.05; and 1 more: .*its sha256 is not that of its card"
     with pytest.raises(RunError, match=failure):
         finetune.main("natural")
     assert not (OUT / "runs.parquet").exists()
