@@ -59,7 +59,7 @@ def read(reader: str, folder: Path, raw: Path, train_of_each_class: int | None, 
         RunError: where a list is missing or damaged, names an image that is not there, or leaves a class without an image.
     """
     try:
-        found = READERS[reader](folder, train_of_each_class=train_of_each_class, partition=partition)
+        found = READERS[reader](folder, raw=raw, train_of_each_class=train_of_each_class, partition=partition)
         return _checked(found, folder, raw)
     except RunError:
         raise
@@ -96,7 +96,7 @@ def _torchvision(reader: str) -> type:
     return type(reader, (reading,), {"_file_dict": {key: (name, None) for key, (name, _) in reading._file_dict.items()}})
 
 
-def _of_splits(folder: Path, names: dict[str, list[str]], reader: str, **keywords: Any) -> Lists:
+def _of_splits(folder: Path, raw: Path, names: dict[str, list[str]], reader: str, **keywords: Any) -> Lists:
     """The lists of a class that has splits; names: those of ours, and of which of torchvision's each is made."""
     reading, classes, splits = _torchvision(reader), {}, {}
     for split, parts in names.items():
@@ -108,7 +108,7 @@ def _of_splits(folder: Path, names: dict[str, list[str]], reader: str, **keyword
     for part, of_part in others:
         if of_part != first[1]:
             differing = ", ".join(map(str, sorted(set(of_part) ^ set(first[1]))[:8]))
-            raise ValueError(f"the lists {first[0]} and {part} have different classes: {differing}")
+            raise RunError(f"{raw}: its lists {first[0]} and {part} have different classes: {differing}; they must have the same")
     return Lists(first[1], splits)
 
 
@@ -124,8 +124,8 @@ def _listed(folder: Path, paths: list[str], labels: list[int]) -> Listed:
     return Listed([Path(path).relative_to(folder).as_posix() for path in paths], np.array(labels, np.int64))
 
 
-def _split(folder: Path, *, reader: str, train: list[str], partition: int, partitioned: bool = False, **_: Any) -> Lists:
-    return _of_splits(folder, {"train": train, "test": ["test"]}, reader, **({"partition": partition} if partitioned else {}))
+def _split(folder: Path, *, raw: Path, reader: str, train: list[str], partition: int, partitioned: bool = False, **_: Any) -> Lists:
+    return _of_splits(folder, raw, {"train": train, "test": ["test"]}, reader, **({"partition": partition} if partitioned else {}))
 
 
 def _first_of_each(folder: Path, *, reader: str, name: str, train_of_each_class: int, **_: Any) -> Lists:
@@ -142,10 +142,11 @@ def _first_of_each(folder: Path, *, reader: str, name: str, train_of_each_class:
 
 def _sun397(folder: Path, *, partition: int, **_: Any) -> Lists:
     """SUN397: the lists of one of its ten partitions, of 50 training and 50 test images of each class."""
-    names = _lines(folder / "partitions/ClassName.txt")
+    names = _lines(folder / "SUN397/ClassName.txt")
     label_of, splits = {name: label for label, name in enumerate(names)}, {}
     for split, word in (("train", "Training"), ("test", "Testing")):
-        images = _lines(folder / f"partitions/{word}_{partition:02}.txt")
+        lists = [*(folder / "partitions").rglob(f"{word}_{partition:02}.txt"), folder / f"partitions/{word}_{partition:02}.txt"]
+        images = _lines(lists[0])
         labels = [label_of[image.rpartition("/")[0]] for image in images]
         splits[split] = _listed(folder, [f"{folder}/SUN397{image}" for image in images], labels)
     return Lists([name[3:] for name in names], splits)

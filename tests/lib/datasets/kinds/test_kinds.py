@@ -132,6 +132,7 @@ def test_a_kind_that_is_added_as_a_file_is_downloaded_and_upscaled(tree, workspa
 def test_a_kind_that_is_not_listed_is_refused_with_those_that_are(workspace):
     workspace.edit("data/catalog.yaml", digits__kind="arrays")
     with pytest.raises(
-        params.SettingsError, match=r"^data/catalog\.yaml: digits is .*'arrays'.*'procedural', 'packaged', 'published', 'photographs', 'folder'"
+        params.SettingsError,
+        match=r"^data/catalog\.yaml: digits is .*'arrays'.*'procedural', 'packaged', 'published', 'photographs', 'folder'",
     ):
         catalog.dataset_entry("digits")
