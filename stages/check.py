@@ -77,6 +77,8 @@ def problems(settings: Params) -> list[str]:
     for key, values in settings.finetune:
         named = [name for name in values if name != OTHERS] if isinstance(values, dict) and is_by_source(values) else []
         wrong += params.unknown(f"finetune.{key}", named, params.entry_names(MODEL_CATALOG), MODEL_CATALOG)
+    stores = [name for name in settings.upscale.store if name != OTHERS]
+    wrong += params.unknown("upscale.store", stores, params.entry_names(DATA_CATALOG), DATA_CATALOG)
     wrong += _normalisation_problems(settings, datasets)
     wrong += _size_problems(settings) + _seed_problems(settings.draw_subsets)
     wrong += _attack_problems(settings, sources) + _name_problems(settings)

@@ -186,8 +186,7 @@ def images_bytes(settings: Params) -> float:
     total = 0
     for name in settings.datasets:
         entry = catalog.dataset_entry(name)
-        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else entry.native_size(settings.upscale.image_size)
-        total += entry.expected_images * side**2 * entry.channels + entry.file_bytes
+        total += entry.expected_images * entry.image_bytes(name, settings.upscale) + entry.file_bytes
     return total
 
 

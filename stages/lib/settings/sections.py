@@ -22,6 +22,7 @@ from stages.lib.settings.fields import (
     Size,
     Whole,
     bounded,
+    by_source,
     unique,
 )  # fmt: skip
 from stages.lib.settings.robustness import EvaluateRobustnessSettings
@@ -34,14 +35,18 @@ class DownloadSettings(Settings):
 
 class UpscaleSettings(Settings):
     image_size: bounded(MOST_PIXELS, 8)
-    store: Literal["native", "upscaled", "whole"]
+    store: BySource[Literal["native", "upscaled", "whole"]]  # or by names of image sets
     shorter_side: bounded(MOST_PIXELS, 8) | None = None  # of whole images, at most; None: what the test transform cuts its square from
 
     @model_validator(mode="after")
     def _is_of_whole_images(self) -> "UpscaleSettings":
-        if self.shorter_side is not None and (self.store != "whole" or self.shorter_side < self.image_size):
+        if self.shorter_side is not None and ("whole" not in self.store.values() or self.shorter_side < self.image_size):
             raise ValueError("`shorter_side` with `store: whole` alone, and not below `image_size`")
         return self
+
+    def store_of(self, dataset: str) -> str:
+        """How the images of a set are stored."""
+        return by_source(self.store, dataset)
 
 
 class DrawSubsetsSettings(Settings):

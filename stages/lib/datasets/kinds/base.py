@@ -9,13 +9,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.datasets.sets import RAW
+from stages.lib.datasets.whole import RATIO, shorter_side
 from stages.lib.errors import RunError
 from stages.lib.fetching.checksums import digests_of, is_known, problem_of
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
 from stages.lib.settings.fields import Count, Fraction, Positive, Settings
-from stages.lib.settings.sections import DownloadSettings
+from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 
 
 class Images(Protocol):
@@ -75,6 +76,18 @@ class Dataset(Settings, ABC):
     @abstractmethod
     def native_size(self, image_size: int) -> int:
         """Pixels a side of the images that `read` gives."""
+
+    def read_size(self, name: str, settings: UpscaleSettings) -> int:
+        """Pixels a side of the images that later stages read."""
+        return self.native_size(settings.image_size) if settings.store_of(name) == "native" else settings.image_size
+
+    def image_bytes(self, name: str, settings: UpscaleSettings) -> float:
+        """Bytes of a stored image; of photographs that are stored whole, of one that is large enough and as wide as usual, 4 to 3."""
+        if settings.store_of(name) != "whole":
+            return self.read_size(name, settings) ** 2 * self.channels
+        most = settings.shorter_side or shorter_side(settings.image_size, getattr(self, "crop", RATIO))
+        side = min(most, self.native_size(most))
+        return side**2 * self.channels * (4 / 3 if side == most else 1)
 
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
         """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""
