@@ -45,7 +45,11 @@ def lay_out(reader: str, raw: Path, folder: Path) -> None:
         else:
             archives.extract(raw / name, inside)
     if reader == "Caltech101":  # its zip holds another archive
-        archives.extract(folder / "caltech101/caltech-101/101_ObjectCategories.tar.gz", folder / "caltech101")
+        inside = folder / "caltech101"
+        try:
+            archives.extract(inside / "caltech-101/101_ObjectCategories.tar.gz", inside)
+        except RunError as error:  # which names the folder that is about to go
+            raise RunError(str(error).replace(str(inside), f"{raw}/caltech-101.zip")) from None
 
 
 def read(reader: str, folder: Path, raw: Path, train_of_each_class: int | None, partition: int) -> Lists:

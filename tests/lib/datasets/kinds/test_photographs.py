@@ -216,6 +216,18 @@ def test_a_label_that_no_class_has_is_one_line(workspace, server, label, said):
         upscale.main("cars")
 
 
+@pytest.mark.parametrize("inner", [None, b"\x1f\x8b\x08 and no more"], ids=["missing", "damaged"])
+def test_an_archive_within_an_archive_is_named_where_it_lies(workspace, server, inner):
+    members = {"caltech-101/show_annotation.m": b"%"} | ({"caltech-101/101_ObjectCategories.tar.gz": inner} if inner else {})
+    made = photographs.caltech101()
+    made.files["caltech-101.zip"] = served.zipped(members)
+    publish(workspace, server, "caltech101", made)
+    download.main("caltech101")
+    with pytest.raises(RunError, match=r"^data/raw/caltech101/caltech-101\.zip/caltech-101/101_ObjectCategories\.tar\.gz: ") as error:
+        upscale.main("caltech101")
+    assert ".cells" not in str(error.value)
+
+
 def test_a_class_with_too_few_files_for_a_test_image_is_named(workspace, server):
     publish(workspace, server, "caltech101", train_of_each_class=3)
     download.main("caltech101")
