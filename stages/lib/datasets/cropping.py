@@ -38,7 +38,8 @@ class Shifts:
         """The crops of images as they are stored, uint8 [n, side, side, 1 or 3], in the same shape, on the device."""
         stored = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         channels_first = stored.to(device, non_blocking=True).permute(0, 3, 1, 2)
-        return augmentation.crop_and_flip(channels_first, self.shift.to(device), self.flip.to(device)).permute(0, 2, 3, 1)
+        shift, flip = (drawn.to(device, non_blocking=True) for drawn in (self.shift, self.flip))
+        return augmentation.crop_and_flip(channels_first, shift, flip).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)

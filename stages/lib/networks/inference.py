@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.datasets import augmentation, pixels
-from stages.lib.networks.devices import device_of
+from stages.lib.networks.devices import Precision, device_of
 
 T = TypeVar("T")
 BATCH = 256  # images in one pass
@@ -28,11 +28,12 @@ class View:
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
     augmented: bool = False  # changed at random while training
-    mixed_precision: bool = False  # products in bfloat16; sums, weights and kept activations in float32
+    mixed_precision: Precision = False  # True: products in bfloat16; sums, weights and kept activations are in float32
+    fused: bool = False  # whether torch compiles the networks and the augmentation, whose operations are fused then
 
     def precision(self, device: torch.device) -> torch.autocast:
         """The context of torch in which images pass through the network."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision)
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision is True)
 
 
 AS_STORED = View()
@@ -44,6 +45,8 @@ class CutNetwork:
     def __init__(self, frozen: nn.Module | None, trained: nn.Module, view: View):
         self.frozen, self.trained, self.view = frozen or nn.Identity(), trained, view
         self.device = device_of(trained)
+        if view.fused:
+            fuse(self.frozen, self.trained)
 
     def eval(self) -> None:
         """Put both parts into eval mode."""
@@ -61,7 +64,7 @@ class CutNetwork:
             return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
         with torch.no_grad():
             batch = pixels.prepare(x, self.device, self.view.size, self.view.resolution)
-            batch = batch if drawn is None else augmentation.apply(batch, drawn)
+            batch = batch if drawn is None else augmentation.apply(batch, drawn, self.view.fused)
             with self.view.precision(self.device):
                 return widened(self.frozen(batch))
 
@@ -70,6 +73,13 @@ class CutNetwork:
         features = self.features(x)
         with self.view.precision(self.device):
             return self.trained(features)
+
+
+def fuse(*networks: nn.Module) -> None:
+    """Let torch compile networks when they are called for the first time; one code serves all networks of a shape, and sizes of batches."""
+    torch._dynamo.config.recompile_limit = 64  # of one module's code: every number of blocks and every mode is a version of it
+    for network in networks:
+        network.compile()
 
 
 @torch.no_grad()

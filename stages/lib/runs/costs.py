@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,8 @@ class Kind:
     blocks: Blocks
     together: int  # runs that are trained at once
     augmented: bool
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
+    fused: bool  # operations, on a GPU
     image_size: int
     stored_size: int
     resolution: int | None
@@ -80,9 +81,9 @@ class Work:
         )  # fmt: skip
 
 
-def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
+def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int, fused: bool = False) -> Kind:
     return Kind(
-        job.architecture, blocks, together, job.augmented, job.mixed_precision, job.image_size, stored_size, job.resolution,
+        job.architecture, blocks, together, job.augmented, job.mixed_precision, fused, job.image_size, stored_size, job.resolution,
         job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
         frozenset(job.fixed_in_all_runs(blocks)),
     )  # fmt: skip
@@ -111,7 +112,7 @@ def sizes_of(kind: Kind) -> Sizes:
     from stages.lib.networks import inference  # here, as torch takes seconds to import
 
     frozen, trained = _parts(kind, seed=0)
-    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision, kind.fused)
     if frozen is not None:
         image = np.zeros((1, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
         activation = sum(part.nbytes for part in inference.frozen_activations(frozen, image, view))
@@ -141,7 +142,7 @@ def _measure(kind: Kind) -> Rates:
     from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
     most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
-    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision, kind.fused)
     stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
     frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
@@ -153,6 +154,8 @@ def _measure(kind: Kind) -> Rates:
     def train(n: int, epochs: int, tested: int) -> None:
         _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
 
+    for n in (few, most) if kind.fused else ():  # compiled for two sizes, it is compiled for all
+        train(n, 0, n)
     step_few, base = _line(lambda epochs: train(few, epochs, few))
     many = most if step_few < SECONDS else min(most, 2 * few)  # where a step takes so long, one size is enough
     step_many, _ = _line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
@@ -169,7 +172,7 @@ def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
     from stages.lib.networks.devices import best_device
     from stages.lib.training import finetuning  # here, as torch takes seconds to import
 
-    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device())
+    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device(kind.mixed_precision))
     return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
 
 
@@ -183,7 +186,7 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
     inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
     networks = [_parts(kind, seed) for seed in range(kind.together)]
     runs = [finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
-    view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision)
+    view = inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision, kind.fused)
     policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # the adaptation, done once, is counted with the frozen parts
     schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
     list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))

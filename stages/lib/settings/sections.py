@@ -95,7 +95,7 @@ class SourceSettings(Settings):
     weight_decay: NotNegative
     schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
     augmentation: Literal["none", "resized_crop", "crop_flip"]
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
     processes: bounded(1024) | Literal["gpus"]
     attack: TrainingAttack
 
@@ -120,7 +120,7 @@ class FinetuneSettings(Settings):
     normalisation: BySource[Literal["source", "target", "imagenet", "published"]]
     augmentation: Literal["none", "published"]
     augment_grey: bool
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
     resolution: bounded(MOST_PIXELS) | None
     keep: KeptWeights
 
@@ -150,6 +150,7 @@ class GridSettings(Settings):
     address: str | None
     workers: bounded(1024) | None
     per_gpu: bounded(64)
+    compile: bool = False  # on a GPU: operations are fused, which takes a minute at first
     cache_gib: NotNegative
 
 

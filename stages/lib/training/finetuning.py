@@ -155,13 +155,15 @@ def train_epoch(
     orders = torch.stack([state.begin(epoch) for state in states])
     n_runs, n = orders.shape
     labels = torch.stack([state.y for state in states])  # [runs, n]
-    total_loss, correct = torch.zeros(2, n_runs, device=labels.device)
-    for batch in batches(orders, batch_size, LEAST):  # [runs, batch]
-        features = [state.features(rows) for state, rows in zip(states, batch, strict=True)]
-        with states[0].model.view.precision(labels.device):
+    device = labels.device
+    total_loss, correct = torch.zeros(2, n_runs, device=device)
+    on_device = batches(orders.to(device), batch_size, LEAST)  # all at once: each copy to a GPU waits until it has done what it has to do
+    for batch, rows in zip(batches(orders, batch_size, LEAST), on_device, strict=True):  # [runs, batch]
+        features = [state.features(*places) for state, *places in zip(states, batch, rows, strict=True)]
+        with states[0].model.view.precision(device):
             logits = inference.widened(network(features[0] if n_runs == 1 else torch.cat(features, 1)))
         logits = logits.unflatten(1, (n_runs, -1)).transpose(0, 1).flatten(0, 1)  # [runs * batch, classes]
-        y = labels.gather(1, batch.to(labels.device)).flatten()
+        y = labels.gather(1, rows).flatten()
         losses = nn.functional.cross_entropy(logits, y, reduction="none").unflatten(0, (n_runs, -1)).mean(1)
         learner.step(torch.autograd.grad(losses.sum(), learner.weights), lr)  # the loss is the sum over runs
         total_loss += losses.detach() * batch.shape[1]
@@ -192,11 +194,12 @@ class State:
         """The order of the images in this epoch, int64 [n]."""
         if self.frozen_learns:  # else it is in eval mode from the start, and to say so again takes long where the head is all that learns
             self.model.frozen.train()
-        self.drawn = augmentation.draw(len(self.y), self.seed, epoch) if self.model.view.augmented else None
+        self.drawn = augmentation.draw(len(self.y), self.seed, epoch).to(self.y.device) if self.model.view.augmented else None
         return torch.randperm(len(self.y), generator=self.order)
 
-    def features(self, rows: Tensor) -> Tensor:
-        return self.model.features(self.x[rows], self.drawn and self.drawn[rows])
+    def features(self, batch: Tensor, rows: Tensor) -> Tensor:
+        """The input of the network for a batch of images, whose places are given twice: on the CPU and on the network's device."""
+        return self.model.features(self.x.at(batch, rows), self.drawn and self.drawn[rows])
 
 
 class Rows:
@@ -207,5 +210,6 @@ class Rows:
         if x.nbytes // len(x) * len(rows) <= held_bytes:
             self.x, self.rows = torch.from_numpy(x[rows]).to(device), None
 
-    def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor:  # int64 [batch], counted in `rows`
-        return self.x[batch] if self.rows is None else self.x[self.rows[batch.numpy()]]
+    def at(self, batch: Tensor, on_device: Tensor) -> np.ndarray | Tensor:
+        """The rows of a batch, int64 [batch], counted in `rows`; given on the CPU and on the device, so that none has to be copied."""
+        return self.x[on_device] if self.rows is None else self.x[self.rows[batch.numpy()]]
