@@ -7,7 +7,6 @@ import numpy as np
 import photographs
 import pytest
 import served
-import yaml
 from photographs import Set, colour_of
 from PIL import Image
 from repository import Repository
@@ -58,27 +57,12 @@ def server():
         yield server
 
 
-def publish(workspace: Repository, server: served.Server, name: str, made: Set | None = None, store: str = "whole", **changes) -> Set:
-    """A miniature on the server, or by hand in its folder where it is gone, under the real entry with its counts and sums."""
-    made = made or photographs.SETS[name]()
-    entries = yaml.safe_load(workspace.text("data/catalog.yaml"))
-    classes = len(made.class_names)
-    if made.train_of_each_class:
-        entries[name]["train_of_each_class"] = made.train_of_each_class
-    counts = {"classes": classes, "train": made.train * classes, "test": made.test * classes}
-    entries[name] |= counts | {"files": server.listed(made.files, within=f"{name}/")} | changes
-    (workspace.folder / "data/catalog.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
+def publish(
+    workspace: Repository, server: served.Server, name: str, made: Set | None = None, store: str = "whole", **changes: object
+) -> Set:
+    """A miniature that is ready to be brought, in a folder whose networks take 28 pixels."""
     workspace.edit("params.yaml", upscale={"image_size": 28, "store": store}, download__attempts=1)
-    if "gone" in entries[name]:
-        put(name, made.files)
-    return made
-
-
-def put(name: str, files: dict[str, bytes]) -> None:
-    for file, content in files.items():
-        path = Path("data/raw") / name / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    return photographs.serve(workspace, server, name, made, **changes)
 
 
 @pytest.mark.parametrize("name", photographs.SETS)
@@ -134,7 +118,7 @@ def test_what_is_gone_is_said_with_the_files_that_are_lacking_and_no_address_is_
 
 def test_a_file_that_was_put_there_by_hand_and_is_another_one_is_said(workspace, server):
     made = publish(workspace, server, "cars")
-    put("cars", {"car_devkit.tgz": made.files["car_devkit.tgz"][:-100]})
+    photographs.put(workspace, "cars", {"car_devkit.tgz": made.files["car_devkit.tgz"][:-100]})
     with pytest.raises(RunError, match=r"^data/raw/cars/car_devkit\.tgz: it has \d+ bytes; allowed: \d+\. Put the file at data/raw/cars/"):
         download.main("cars")
     assert not server.asked
@@ -195,7 +179,9 @@ def test_a_fault_within_an_archive_is_one_line_and_leaves_nothing(workspace, ser
     assert not list(Path(".cells/extracted").iterdir())
 
 
-@pytest.mark.parametrize(("name", "archive"), [("pets", "annotations.tar.gz"), ("caltech101", "caltech-101.zip"), ("cars", "cars_test_annos_withlabels.mat")])
+@pytest.mark.parametrize(
+    ("name", "archive"), [("pets", "annotations.tar.gz"), ("caltech101", "caltech-101.zip"), ("cars", "cars_test_annos_withlabels.mat")]
+)
 def test_a_truncated_file_is_one_line(workspace, server, name, archive):
     made = photographs.SETS[name]()
     made.files[archive] = made.files[archive][: len(made.files[archive]) // 2]
