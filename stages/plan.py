@@ -87,16 +87,16 @@ def pair_of(settings: Params, source: str, target: str) -> Outstanding:
 def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: bool) -> None:
     """Add the runs of one model of a source."""
     planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, partial(grid.schedule, settings.finetune, transfer.n["train"]))
-    fused = settings.grid.compile and pool.gpus() > 0
+    how = {"fused": settings.grid.compile and pool.gpus() > 0, "whole": settings.upscale.store_of(transfer.job.target) == "whole"}
     keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)} if with_weights else set()
     absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
     for batch in grid.batches(planned):
-        kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size, fused)
+        kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size, **how)
         costs.add(pair.work[kind], kind, batch, transfer.n["test"], sum(cell.key in absent for cell in batch))
         pair.with_weights += [(kind, cell) for cell in batch if cell.key in keep]
     for blocks in {cell.blocks for cell in planned if cell.key in absent}:
         same = [cell for cell in planned if cell.blocks == blocks]
-        kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size, fused)
+        kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size, **how)
         for entry in computing.entries_of(transfer.job, blocks, planned, transfer.drawn, transfer.n):
             seen = sum(cell.n_images if entry.split == "train" else transfer.n["test"] for cell in same if cell.key in absent)
             pair.kept.append((kind, entry.n_rows(transfer.n[entry.split]), seen))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.datasets.whole import RATIO, Whole, shorter_side
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.workers import executors
@@ -32,6 +33,7 @@ class Kind:
     fused: bool  # operations, on a GPU
     image_size: int
     stored_size: int
+    whole: bool  # images are stored whole, of which each batch is cut
     resolution: int | None
     batch_size: int
     frozen_batchnorm: str
@@ -81,9 +83,9 @@ class Work:
         )  # fmt: skip
 
 
-def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int, fused: bool = False) -> Kind:
+def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int, fused: bool = False, whole: bool = False) -> Kind:
     return Kind(
-        job.architecture, blocks, together, job.augmented, job.mixed_precision, fused, job.image_size, stored_size, job.resolution,
+        job.architecture, blocks, together, job.augmented, job.mixed_precision, fused, job.image_size, stored_size, whole, job.resolution,
         job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
         frozenset(job.fixed_in_all_runs(blocks)),
     )  # fmt: skip
@@ -143,16 +145,16 @@ def _measure(kind: Kind) -> Rates:
 
     most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
     few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmented, kind.mixed_precision, kind.fused)
-    stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+    stored = _images(kind, 2 * MANY)
     frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
         activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
         per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
-    one = {split: activation if split in kind.fixed_within_a_run else stored[:1] for split in ("train", "test")}
+    one = {split: activation if split in kind.fixed_within_a_run else stored for split in ("train", "test")}
 
     def train(n: int, epochs: int, tested: int) -> None:
-        _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
+        _train(kind, _repeated(one["train"], n), _repeated(one["test"], tested), epochs, most)
 
     for n in (few, most) if kind.fused else ():  # compiled for two sizes, it is compiled for all
         train(n, 0, n)
@@ -164,6 +166,21 @@ def _measure(kind: Kind) -> Rates:
     per_step = max(0.0, step_few - per_image * kind.together * few)
     start = max(0.0, base - 2 * step_few - 2 * kind.together * few * per_tested)
     return Rates(start, per_step, per_image, per_tested, per_frozen)
+
+
+def _images(kind: Kind, n: int) -> np.ndarray | Whole:
+    """Random images as they are stored; whole ones are as large as a test needs, and as wide as usual, 4 to 3."""
+    rng, side = np.random.default_rng(0), shorter_side(kind.image_size, RATIO)
+    if not kind.whole:
+        return rng.integers(0, 256, (n, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+    width = side * 4 // 3
+    places = np.stack([np.arange(n) * side * width * 3, np.full(n, side), np.full(n, width)], 1)
+    return Whole(rng.integers(0, 256, n * side * width * 3, dtype=np.uint8), places, kind.image_size, RATIO, 3)
+
+
+def _repeated(x: np.ndarray | Whole, n: int) -> np.ndarray | Whole:
+    """The first of x, n times."""
+    return x.only(np.zeros(n, np.int64)) if isinstance(x, Whole) else np.repeat(x[:1], n, 0)
 
 
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:

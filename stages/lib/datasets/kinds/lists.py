@@ -3,6 +3,7 @@
 torchvision's classes read the lists, which name images that nobody has opened yet; where torchvision has no split, or no list, ours do.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,8 @@ def _checked(found: Lists, folder: Path, raw: Path) -> Lists:
         lacking = [name for name, n in zip(names, np.bincount(y, minlength=len(names)), strict=True) if not n]
         if lacking:
             raise RunError(f"{raw}: no image of class {lacking[0]!r} in its {split} list, and of {len(lacking) - 1} more classes")
+        if twice := sorted(path for path, n in Counter(paths).items() if n > 1):
+            raise RunError(f"{raw}: its {split} list names {twice[0]} more than once, and {len(twice) - 1} more images")
         absent = [path for path in paths if not (folder / path).is_file()]
         if absent:
             raise RunError(f"{raw}: holds no {absent[0]}, which its {split} list names, and lacks {len(absent) - 1} more images")
