@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DELETE_ON_ERROR:
-.PHONY: help repro test lint look ui plots profile profiles diff plan bench growth peer forget-activations
+.PHONY: help repro test lint look ui plots profile profiles diff plan bench growth gpu peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -59,6 +59,11 @@ bench: $(READY) ## measure speed; the tables go to the terminal
 
 growth: $(READY) ## measure how time and memory grow, after `make repro`
 	python -m benchmarks.growth
+
+gpu: $(READY) ## with a GPU: its results against the processor's, its speed, and the page reports/gpu.md
+	@python -c 'import torch, sys; torch.cuda.is_available() or sys.exit("error: torch sees no GPU on this machine, so there is nothing to try")'
+	python -m pytest -m gpu tests/gpu
+	python -m benchmarks.gpu
 
 peer: $(READY) .peer/ready ## measure against the training loop of the robustness package, after `make repro`; takes an hour
 	python -m benchmarks.peer

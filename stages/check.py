@@ -76,6 +76,8 @@ def problems(settings: Params) -> list[str]:
         if name in registry.EXPERIMENTS and getattr(settings, name) is None
     ]
     wrong += _name_of_value_problems(settings) + _rate_problems(settings)
+    stores = [name for name in settings.upscale.store if name != OTHERS]
+    wrong += params.unknown("upscale.store", stores, params.entry_names(DATA_CATALOG), DATA_CATALOG)
     wrong += _normalisation_problems(settings, datasets)
     wrong += _size_problems(settings) + _seed_problems(settings.draw_subsets)
     wrong += _attack_problems(settings, sources) + _name_problems(settings)

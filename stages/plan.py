@@ -24,7 +24,7 @@ from stages.lib.runs.grid import Cell
 from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
-from stages.lib.workers import executors
+from stages.lib.workers import executors, pool
 from stages.studies import registry
 
 ANEW = "finetune.frozen_batchnorm: batch, or an augmentation, changes what they give"
@@ -89,15 +89,16 @@ def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: b
     """Add the runs of one model of a source."""
     schedule = partial(grid.schedule, settings.finetune, transfer.n["train"])
     planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, schedule, transfer.held_out)
+    how = {"fused": settings.grid.compile and pool.gpus() > 0, "whole": settings.upscale.store_of(transfer.job.target) == "whole"}
     keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)} if with_weights else set()
     absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
     for batch in grid.batches(planned):
-        kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size)
+        kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size, **how)
         costs.add(pair.work[kind], kind, batch, transfer.n["test"], sum(cell.key in absent for cell in batch))
         pair.with_weights += [(kind, cell) for cell in batch if cell.key in keep]
     for blocks in {cell.blocks for cell in planned if cell.key in absent}:
         same = [cell for cell in planned if cell.blocks == blocks]
-        kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size)
+        kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size, **how)
         for entry in computing.entries_of(transfer.job, blocks, planned, transfer.drawn, transfer.n):
             seen = sum(cell.n_images if entry.split == "train" else transfer.n["test"] for cell in same if cell.key in absent)
             pair.kept.append((kind, entry.n_rows(transfer.n[entry.split]), seen))
@@ -190,8 +191,7 @@ def images_bytes(settings: Params) -> float:
     total = 0
     for name in settings.datasets:
         entry = catalog.dataset_entry(name)
-        side = settings.upscale.image_size if settings.upscale.store == "upscaled" else entry.native_size(settings.upscale.image_size)
-        total += entry.expected_images * side**2 * entry.channels + entry.file_bytes
+        total += entry.expected_images * entry.image_bytes(name, settings.upscale) + entry.file_bytes
     return total
 
 

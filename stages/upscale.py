@@ -30,6 +30,7 @@ def main(dataset: str) -> None:
     settings, entry = params.section("upscale"), catalog.dataset_entry(dataset)
     shown = settings.model_dump() | {dataset: entry.model_dump()}
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
+        store = settings.store_of(dataset)
         splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
         names = entry.class_names
         with closing(entry.read(dataset, settings.image_size)) as all_of_it:
@@ -39,10 +40,10 @@ def main(dataset: str) -> None:
                 names = entry.names_of_classes(split, whole_x, whole_y)
                 x = whole_x[places] if entry.part else whole_x
                 classes = n_classes(entry.part, classes)
-                if settings.store == "whole":
-                    splits[split] = pack(dataset, split, x, y, crop_of(entry, settings), settings, counts)
+                if store == "whole":
+                    splits[split] = pack(dataset, split, x, y, crop_of(entry, store), settings, counts)
                 else:
-                    stored_size = size_on_disk(x, settings)
+                    stored_size = size_on_disk(x, settings.image_size, store)
                     splits[split] = write(dataset, split, x, y, stored_size, counts)
         if names and entry.part:
             names = [names[i] for i in classes_of(entry.part, len(names))]
@@ -52,20 +53,20 @@ def main(dataset: str) -> None:
             name=dataset, classes=classes, channels=entry.channels, image_size=settings.image_size, stored_size=stored_size,
             mean=mean, std=std, splits=splits, label_is_texture=entry.label_is_texture,
             published_mean=published and published.mean, published_std=published and published.std,
-            class_names=names, crop=crop_of(entry, settings), metric=entry.metric,
+            class_names=names, crop=crop_of(entry, store), metric=entry.metric,
         )  # fmt: skip
         files.write_json(IMAGES / dataset / "card.json", card.model_dump())
 
 
-def size_on_disk(x: Images, settings: UpscaleSettings) -> int:
+def size_on_disk(x: Images, image_size: int, store: str) -> int:
     """Pixels a side of stored images: smaller ones keep their size where the settings say `native`, and are up-scaled on the device."""
     height, width = x.shape[1:3]
-    return height if settings.store == "native" and height == width < settings.image_size else settings.image_size
+    return height if store == "native" and height == width < image_size else image_size
 
 
-def crop_of(entry: Dataset, settings: UpscaleSettings) -> float:
+def crop_of(entry: Dataset, store: str) -> float:
     """Side of the central square that a test sees over the shorter side; a set of images of one size is seen whole, if not stored whole."""
-    return getattr(entry, "crop", whole.RATIO if settings.store == "whole" else 1.0)
+    return getattr(entry, "crop", whole.RATIO if store == "whole" else 1.0)
 
 
 def pack(name: str, split: str, x: Images, y: np.ndarray, crop: float, settings: UpscaleSettings, counts: np.ndarray) -> SplitCard:

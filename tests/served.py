@@ -200,6 +200,13 @@ def tar(members: dict[str, bytes], mode: str = "gz") -> bytes:
     return file.getvalue()
 
 
+def repacked(archive: bytes, changes: dict[str, bytes | None], mode: str = "gz") -> bytes:
+    """A tar with some members changed, added or left out."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as old:
+        members = {member.name: old.extractfile(member).read() for member in old if member.isfile()}
+    return tar({name: content for name, content in (members | changes).items() if content is not None}, mode)
+
+
 def zipped(members: dict[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -13,6 +13,7 @@ BAD = {
     "wrong type": ("params.yaml", {"finetune__epochs": "many"}, ["params.yaml", "finetune.epochs", "'many'", "integer"]),
     "unknown source": ("params.yaml", {"sources": ["natural", "naturl"]}, ["params.yaml", "sources", "'naturl'", "did you mean 'natural'"]),
     "unknown target": ("params.yaml", {"targets": ["digit"]}, ["params.yaml", "targets", "'digit'", "digits"]),
+    "way of storing an unknown dataset": ("params.yaml", {"upscale": {"image_size": 16, "store": {"imagenett": "whole", "others": "native"}}}, ["params.yaml: upscale.store", "'imagenett'", "data/catalog.yaml"]),
     "unknown dataset": ("params.yaml", {"datasets": ["glyphs", "digits", "cifar"]}, ["params.yaml", "datasets", "'cifar'", "data/catalog.yaml"]),
     "too many images": ("params.yaml", {"draw_subsets__n_images": [1001]}, ["params.yaml", "draw_subsets.n_images", "1001", "10", "1000"]),
     "fewer images than classes": ("params.yaml", {"draw_subsets__n_images": [9]}, ["params.yaml", "n_images", "9", "10 (its classes)"]),

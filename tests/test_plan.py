@@ -7,6 +7,7 @@ import yaml
 from experiments import turn_on
 
 from stages import evaluate_robustness, experiment, finetune, plan
+from stages.lib.datasets.whole import Whole
 from stages.lib.errors import RunError
 from stages.lib.runs import costs, counts
 from stages.lib.store import cells, code
@@ -160,6 +161,24 @@ def test_a_plan_is_of_profiles_of_a_file_or_of_params_yaml(tmp_path, monkeypatch
 def test_seconds_are_the_sum_of_their_parts():
     rates = costs.Rates(1.0, 0.1, 0.01, 0.001, 0.0001)
     assert costs.Work(batches=2, steps=3, trained=4, tested=5, frozen=6).seconds(rates) == pytest.approx(2 + 0.3 + 0.04 + 0.005 + 0.0006)
+
+
+@pytest.mark.parametrize("blocks", [0, "all"])
+def test_whole_images_are_cut_where_their_cost_is_measured(workspace, monkeypatch, blocks):
+    workspace.edit(
+        "params.yaml", blocks=[blocks], upscale__store={"digits": "whole", "others": "native"}, finetune__frozen_batchnorm="batch"
+    )
+    settings, cut = registry.load_params(), []
+    (kind,) = plan.pair_of(settings, "natural", "digits").lacking
+    assert (kind.whole, kind.image_size) == (True, 16)
+    monkeypatch.setattr(costs, "SECONDS", 0.0)
+    monkeypatch.setattr(Whole, "_cut", lambda x, rows, *how, real=Whole._cut: cut.append(len(rows)) or real(x, rows, *how))
+    rates = costs._measure(kind)
+    assert sum(cut) > costs.FEW
+    assert rates.per_step + rates.per_image > 0
+    workspace.edit("params.yaml", upscale__store="native")
+    (kind,) = plan.pair_of(registry.load_params(), "natural", "digits").lacking
+    assert not kind.whole
 
 
 def test_a_line_is_measured_from_its_start_and_its_slope(monkeypatch):

@@ -247,8 +247,12 @@ def test_images_of_one_size_are_stored_whole_as_they_are_and_another_store_leave
     download.main("glyphs")
     workspace.edit("data/catalog.yaml", glyphs__part={"of": 2, "number": 0})
     stored = {}
-    for store in ("native", "whole", "native"):
-        workspace.edit("params.yaml", upscale__store=store, upscale__image_size=28)
+    for store, written in (
+        ("native", "native"),
+        ("whole", {"glyphs": "whole", "others": "native"}),
+        ("native", {"digits": "whole", "others": "native"}),
+    ):
+        workspace.edit("params.yaml", upscale={"image_size": 28, "store": written})
         upscale.main("glyphs")
         x, y = load("glyphs", "test")
         pixels = np.stack([x.image(row) for row in range(len(x))]) if store == "whole" else np.array(x)

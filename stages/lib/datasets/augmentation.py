@@ -5,7 +5,9 @@ quarter, each image in an order of its own, and a rotation by up to 2 degrees: t
 (2021) released, in their order. What is drawn comes from a generator on the CPU, so it is the same on every device.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -30,6 +32,9 @@ class Drawn:
     def __getitem__(self, rows: Tensor | slice) -> "Drawn":
         return Drawn(*(values[rows] for values in vars(self).values()))
 
+    def to(self, device: torch.device) -> "Drawn":
+        return Drawn(*(values.to(device) for values in vars(self).values()))
+
 
 def draw(n: int, seed: int, epoch: int) -> Drawn:
     """The changes of n images in one epoch; they follow from the seed, the epoch and n alone."""
@@ -43,13 +48,24 @@ def draw(n: int, seed: int, epoch: int) -> Drawn:
     )
 
 
-def apply(x: Tensor, drawn: Drawn) -> Tensor:
-    """The images, changed as drawn; x: float [n, 3, side, side] in [0, 1]. Returns the same shape and range, channels last in memory."""
-    drawn = Drawn(*(values.to(x.device) for values in vars(drawn).values()))
+def apply(x: Tensor, drawn: Drawn, fused: bool = False) -> Tensor:
+    """The images, changed as drawn; x: float [n, 3, side, side] in [0, 1]. Returns the same shape and range, channels last in memory.
+
+    Args:
+        fused: whether torch compiles the operations into few, which takes seconds once.
+    """
+    drawn = drawn.to(x.device)
+    if fused:
+        return _compiled()(x, drawn).contiguous(memory_format=torch.channels_last)
     out, step = torch.empty_like(x, memory_format=torch.channels_last), len(x) if x.is_cuda else CACHED
     for i in range(0, len(x), step):
         out[i : i + step] = _changed(x[i : i + step], drawn[i : i + step])
     return out
+
+
+@cache
+def _compiled() -> Callable[[Tensor, Drawn], Tensor]:
+    return torch.compile(_changed)
 
 
 def _changed(x: Tensor, drawn: Drawn) -> Tensor:

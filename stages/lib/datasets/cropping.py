@@ -35,11 +35,15 @@ class Shifts:
     def __getitem__(self, rows: Tensor) -> "Shifts":
         return Shifts(self.shift[rows], self.flip[rows])
 
+    def to(self, device: torch.device) -> "Shifts":
+        return Shifts(self.shift.to(device), self.flip.to(device))
+
     def apply(self, x: np.ndarray | Tensor | Whole, device: torch.device) -> Tensor:
         """The crops of images as they are stored, uint8 [n, side, side, 1 or 3], in the same shape, on the device."""
         stored = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         channels_first = stored.to(device, non_blocking=True).permute(0, 3, 1, 2)
-        return augmentation.crop_and_flip(channels_first, self.shift.to(device), self.flip.to(device)).permute(0, 2, 3, 1)
+        shift, flip = (drawn.to(device, non_blocking=True) for drawn in (self.shift, self.flip))
+        return augmentation.crop_and_flip(channels_first, shift, flip).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Crops:
 
     def __getitem__(self, rows: Tensor) -> "Crops":
         return Crops(self.tried[rows], self.place[rows], self.flip[rows])
+
+    def to(self, device: torch.device) -> "Crops":
+        return Crops(self.tried.to(device), self.place.to(device), self.flip.to(device))
 
     def within(self, sides: np.ndarray) -> np.ndarray:
         """The crops of images of these sides, int64 [n, 4]: left, top, right, bottom in pixels, as torchvision's RandomResizedCrop.
@@ -112,12 +119,13 @@ def stored(x: Tensor | np.ndarray | Whole, rows: Tensor) -> Tensor | np.ndarray 
 
 
 def prepare(
-    x: np.ndarray | Tensor | Whole, device: torch.device, size: int | None, drawn: Changes | None, resolution: int | None = None
-) -> Tensor:
+    x: np.ndarray | Tensor | Whole, device: torch.device, size: int | None, drawn: Changes | None, resolution: int | None = None,
+    fused: bool = False,
+) -> Tensor:  # fmt: skip
     """Images as a network takes them, as `pixels.prepare` makes them of uint8 [n, H, W, 1 or 3], each changed as was drawn for it.
 
     Of whole images, crops of any size are parts of the whole; all else is of their central squares. A crop of any size of an image that
-    has fewer pixels than the network takes is up-scaled once, from these pixels.
+    has fewer pixels than the network takes is up-scaled once, from these pixels. `fused`: as `augmentation.apply` takes it.
     """
     if isinstance(x, Whole) and isinstance(drawn, Crops):
         x, drawn, resolution = x.at(resolution).crops(np.arange(len(x)), drawn, size), None, None
@@ -127,7 +135,7 @@ def prepare(
         return apply(pixels.prepare(x, device, resolution), drawn, size)
     batch = pixels.prepare(x, device, size, resolution)
     if isinstance(drawn, augmentation.Drawn):
-        return augmentation.apply(batch, drawn)
+        return augmentation.apply(batch, drawn, fused)
     return batch if drawn is None else drawn.apply(batch)
 
 

@@ -35,6 +35,7 @@ class Pictures:
     ):
         self.shape = (len(paths), size, size, channels)
         self.paths = paths
+        self.class_names: list[str] | None = None  # in the order of the labels, where who lists the images knows them
         self._root, self._crop, self._sha256, self._shown = root, crop, sha256, shown or str(root)
 
     def __len__(self) -> int:

@@ -36,13 +36,15 @@ class Whole:
         places: int64 [n, 3], first byte, height and width of each image.
         size: pixels a side of what is read.
         crop: side of the central square over the shorter side.
-        resolution: pixels of the shorter side to which an image is reduced first, which takes its finer detail; None keeps it.
+        resolution: pixels a side to which the central square is reduced first, with all that is around it, which takes finer detail; None
+            keeps it.
     """
 
     dtype = np.dtype(np.uint8)
 
     def __init__(self, data: np.ndarray, places: np.ndarray, size: int, crop: float, channels: int, resolution: int | None = None):
         self.data, self.places, self.crop, self.resolution = data, places, crop, resolution
+        self._shorter = resolution and shorter_side(resolution, crop)
         self.shape = (len(places), size, size, channels)
         self.ndim = len(self.shape)
 
@@ -74,7 +76,7 @@ class Whole:
         """
         rows, size = np.arange(len(self))[rows], size or self.shape[1]
         sides = self.places[rows][:, [WIDTH, HEIGHT]]
-        boxes = crops.within(np.array([reduced_sides(side, self.resolution) for side in sides]) if self.resolution else sides)
+        boxes = crops.within(np.array([reduced_sides(side, self._shorter) for side in sides]) if self._shorter else sides)
 
         def part(i: int, image: Image.Image) -> np.ndarray:
             cut = as_array(image.crop(tuple(boxes[i])).resize((size, size), Image.Resampling.BILINEAR))
@@ -87,8 +89,11 @@ class Whole:
         return self._with(places=self.places[rows])
 
     def at(self, resolution: int | None) -> "Whole":
-        """The same images, each reduced to so many pixels of its shorter side before anything is cut out of it."""
-        return self._with(resolution=resolution)
+        """The same images, each reduced before anything is cut out of it: its central square to so many pixels a side; None: as they are.
+
+        28 pixels of a square that is 0.875 of the shorter side are the `Resize(32)` of Salman et al. (2020, Figure 7).
+        """
+        return self if resolution is None else self._with(resolution=resolution)
 
     def copy(self) -> "Whole":
         """The same images in memory."""
@@ -110,7 +115,7 @@ class Whole:
 
         def fill(i: int) -> None:
             image = _picture(self.image(rows[i]))
-            out[i] = cut(i, reduced(image, self.resolution) if self.resolution else image)
+            out[i] = cut(i, reduced(image, self._shorter) if self._shorter else image)
 
         if len(rows) <= FEW:
             list(map(fill, range(len(rows))))

@@ -2,14 +2,25 @@
 
 import os
 from itertools import chain
+from typing import Literal
 
 import torch
 from torch import nn
 
+Precision = bool | Literal["tf32"]  # of products: float32, TF32 where the device has it, or bfloat16 for True
 
-def best_device() -> torch.device:
-    """The device that this process should compute on: a GPU where there is one, and of several processes each its own."""
-    return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+
+def best_device(precision: Precision = False) -> torch.device:
+    """The device that this process should compute on: a GPU where there is one, and of several processes each its own.
+
+    Args:
+        precision: of what this process computes on a GPU from here on. Products of float32 are in float32, convolutions too, for which
+            torch would take TF32 by itself; in TF32 all of them where that is asked for.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return torch.device("cuda", local_rank())
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -26,6 +37,6 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if launched() else torch.cuda.current_device() if torch.cuda.is_initialized() else 0
 
 
-def precision(device: torch.device, mixed: bool) -> torch.dtype | None:
+def lower_precision(device: torch.device, precision: Precision) -> torch.dtype | None:
     """The type in which matrices are multiplied where that is not float32: bfloat16 on a GPU that has it."""
-    return torch.bfloat16 if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    return torch.bfloat16 if precision is True and device.type == "cuda" and torch.cuda.is_bf16_supported() else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.lib.datasets import pixels
 from stages.lib.networks import metrics
-from stages.lib.networks.devices import device_of
+from stages.lib.networks.devices import Precision, device_of
 
 T = TypeVar("T")
 Prepare = Callable[[np.ndarray | Tensor, torch.device, int | None, int | None], Tensor]
@@ -30,7 +30,8 @@ class View:
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
     augmentation: str = "none"  # how they are changed at random while training: a kind that `cropping.draw` knows
-    mixed_precision: bool = False  # products in bfloat16; sums, weights and kept activations in float32
+    mixed_precision: Precision = False  # True: products in bfloat16; sums, weights and kept activations are in float32
+    fused: bool = False  # whether torch compiles the networks and the augmentation, whose operations are fused then
 
     @property
     def augmented(self) -> bool:
@@ -38,7 +39,7 @@ class View:
 
     def precision(self, device: torch.device) -> torch.autocast:
         """The context of torch in which images pass through the network."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision)
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision is True)
 
 
 AS_STORED = View()
@@ -50,6 +51,8 @@ class CutNetwork:
     def __init__(self, frozen: nn.Module | None, trained: nn.Module, view: View):
         self.frozen, self.trained, self.view = frozen or nn.Identity(), trained, view
         self.device = device_of(trained)
+        if view.fused:
+            fuse(self.frozen, self.trained)
 
     def eval(self) -> None:
         """Put both parts into eval mode."""
@@ -75,6 +78,13 @@ class CutNetwork:
         features = self.features(x)
         with self.view.precision(self.device):
             return self.trained(features)
+
+
+def fuse(*networks: nn.Module) -> None:
+    """Let torch compile networks when they are called for the first time; one code serves all networks of a shape, and sizes of batches."""
+    torch._dynamo.config.recompile_limit = 64  # of one module's code: every number of blocks and every mode is a version of it
+    for network in networks:
+        network.compile()
 
 
 def accuracy(model: CutNetwork, x: np.ndarray, y: np.ndarray) -> float:

@@ -32,11 +32,11 @@ def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iter
     """
     with executors.workers(settings, PRELOAD) as workers:
         for plan, absent in work:
-            yield from _compute(plan, absent, workers, int(settings.cache_gib * GIB))
+            yield from _compute(plan, absent, workers, settings)
 
 
-def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: int) -> Iterator[tuple[Cell, Exception | None]]:
-    """Compute the absent cells of one plan; limit: bytes on disk for frozen activations."""
+def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, settings: GridSettings) -> Iterator[tuple[Cell, Exception | None]]:
+    """Compute the absent cells of one plan."""
     wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
     try:
         open_inputs(plan.job)
@@ -44,12 +44,13 @@ def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, limit: 
         yield from ((cell, error) for cell in absent)
         return
     begun = [batch for batch in grid.batches(plan.cells) if any(cell.key in wanted for cell in batch)]
-    entries = keep_activations(plan, {batch[0].blocks for batch in begun}, workers, limit)
+    entries = keep_activations(plan, {batch[0].blocks for batch in begun}, workers, int(settings.cache_gib * GIB))
     batches = [
         Batch(
             plan.job,
             [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in cells_of_one],
             {entry.split: entry.stored for entry in entries if entry.blocks == cells_of_one[0].blocks},
+            settings.compile,
         )
         for cells_of_one in begun
     ]

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.datasets.whole import RATIO, Whole, shorter_side
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.workers import executors
@@ -28,9 +29,11 @@ class Kind:
     blocks: Blocks
     together: int  # runs that are trained at once
     augmentation: str
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
+    fused: bool  # operations, on a GPU
     image_size: int
     stored_size: int
+    whole: bool  # images are stored whole, of which each batch is cut
     resolution: int | None
     batch_size: int
     frozen_batchnorm: str
@@ -80,10 +83,10 @@ class Work:
         )  # fmt: skip
 
 
-def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int) -> Kind:
+def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int, fused: bool = False, whole: bool = False) -> Kind:
     return Kind(
-        job.architecture, blocks, together, job.augmentation, job.mixed_precision, job.image_size, stored_size, job.resolution,
-        job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
+        job.architecture, blocks, together, job.augmentation, job.mixed_precision, fused, job.image_size, stored_size, whole,
+        job.resolution, job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
         frozenset(job.fixed_in_all_runs(blocks)),
     )  # fmt: skip
 
@@ -112,7 +115,7 @@ def sizes_of(kind: Kind) -> Sizes:
     from stages.lib.networks import inference  # here, as torch takes seconds to import
 
     frozen, trained = _parts(kind, seed=0)
-    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision)
+    activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision, kind.fused)
     if frozen is not None:
         image = np.zeros((1, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
         activation = sum(part.nbytes for part in inference.frozen_activations(frozen, image, view))
@@ -142,18 +145,20 @@ def _measure(kind: Kind) -> Rates:
     from stages.lib.networks.devices import best_device  # here, as torch takes seconds to import
 
     most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
-    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision)
-    stored = np.random.default_rng(0).integers(0, 256, (2 * MANY, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+    few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision, kind.fused)
+    stored = _images(kind, 2 * MANY)
     frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
         activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
         per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
-    one = {split: activation if split in kind.fixed_within_a_run else stored[:1] for split in ("train", "test")}
+    one = {split: activation if split in kind.fixed_within_a_run else stored for split in ("train", "test")}
 
     def train(n: int, epochs: int, tested: int) -> None:
-        _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
+        _train(kind, _repeated(one["train"], n), _repeated(one["test"], tested), epochs, most)
 
+    for n in (few, most) if kind.fused else ():  # compiled for two sizes, it is compiled for all
+        train(n, 0, n)
     step_few, base = _line(lambda epochs: train(few, epochs, few))
     many = most if step_few < SECONDS else min(most, 2 * few)  # where a step takes so long, one size is enough
     step_many, _ = _line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
@@ -164,13 +169,28 @@ def _measure(kind: Kind) -> Rates:
     return Rates(start, per_step, per_image, per_tested, per_frozen)
 
 
+def _images(kind: Kind, n: int) -> np.ndarray | Whole:
+    """Random images as they are stored; whole ones are as large as a test needs, and as wide as usual, 4 to 3."""
+    rng, side = np.random.default_rng(0), shorter_side(kind.image_size, RATIO)
+    if not kind.whole:
+        return rng.integers(0, 256, (n, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
+    width = side * 4 // 3
+    places = np.stack([np.arange(n) * side * width * 3, np.full(n, side), np.full(n, width)], 1)
+    return Whole(rng.integers(0, 256, n * side * width * 3, dtype=np.uint8), places, kind.image_size, RATIO, 3)
+
+
+def _repeated(x: np.ndarray | Whole, n: int) -> np.ndarray | Whole:
+    """The first of x, n times."""
+    return x.only(np.zeros(n, np.int64)) if isinstance(x, Whole) else np.repeat(x[:1], n, 0)
+
+
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
     """The frozen and the trained part of a network of the kind."""
     from stages.lib.networks import units as networks
     from stages.lib.networks.devices import best_device
     from stages.lib.training import finetuning  # here, as torch takes seconds to import
 
-    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device())
+    network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device(kind.mixed_precision))
     return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
 
 
@@ -184,7 +204,7 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
     inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
     networks = [_parts(kind, seed) for seed in range(kind.together)]
     runs = [finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(networks)]
-    view = inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision)
+    view = inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision, kind.fused)
     policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # the adaptation, done once, is counted with the frozen parts
     schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
     list(finetuning.finetune_together(runs, inputs, **schedule, view=view, frozen_batchnorm=policy))

@@ -28,7 +28,7 @@ class Job:
     image_size: int
     resolution: int | None
     augmentation: str  # of the training images
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
     moments: tuple[list[float], list[float]] | None  # mean and std to normalise with; None: the source's
     source_sha256: str | None  # None: no pre-training
     weights: str | None  # path of the source's weights
@@ -88,3 +88,4 @@ class Batch:
     job: Job
     requests: list[Request]
     stored: dict[Split, Stored]  # activations of the frozen part, where they are kept
+    fused: bool = False  # whether operations are fused on a GPU

@@ -49,7 +49,7 @@ def expected(settings: Params, source: str, target: str, number: int) -> Transfe
     images = catalog.dataset_entry(target)
     if images.train is None or images.test is None:
         raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
-    stored = settings.upscale.image_size if settings.upscale.store == "upscaled" else images.native_size(settings.upscale.image_size)
+    stored = images.read_size(target, settings.upscale)
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
     shown = sets.DatasetCard(
         name=target, classes=images.classes or 2, channels=images.channels, image_size=settings.upscale.image_size, stored_size=stored,

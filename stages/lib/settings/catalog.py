@@ -19,6 +19,7 @@ from stages.lib.settings.fields import (
     Settings,
     Sha256Start,
     Whole,
+    bounded,
 )  # fmt: skip
 
 
@@ -27,7 +28,7 @@ class File(Settings):
 
     name: FileName  # on disk
     mirrors: OneOrMore[str]  # http(s)://, file:// or paths, tried in turn
-    size: Count | None = None  # bytes
+    size: bounded(1 << 50) | None = None  # bytes
     sha256: Sha256Start | None = None
     md5: Md5 | None = None
 

@@ -24,6 +24,7 @@ from stages.lib.settings.fields import (
     Size,
     Whole,
     bounded,
+    by_source,
     unique,
 )  # fmt: skip
 from stages.lib.settings.robustness import EvaluateRobustnessSettings
@@ -36,14 +37,18 @@ class DownloadSettings(Settings):
 
 class UpscaleSettings(Settings):
     image_size: bounded(MOST_PIXELS, 8)
-    store: Literal["native", "upscaled", "whole"]
+    store: BySource[Literal["native", "upscaled", "whole"]]  # or by names of image sets
     shorter_side: bounded(MOST_PIXELS, 8) | None = None  # of whole images, at most; None: what the test transform cuts its square from
 
     @model_validator(mode="after")
     def _is_of_whole_images(self) -> "UpscaleSettings":
-        if self.shorter_side is not None and (self.store != "whole" or self.shorter_side < self.image_size):
+        if self.shorter_side is not None and ("whole" not in self.store.values() or self.shorter_side < self.image_size):
             raise ValueError("`shorter_side` with `store: whole` alone, and not below `image_size`")
         return self
+
+    def store_of(self, dataset: str) -> str:
+        """How the images of a set are stored."""
+        return by_source(self.store, dataset)
 
 
 class DrawSubsetsSettings(Settings):
@@ -92,7 +97,7 @@ class SourceSettings(Settings):
     weight_decay: NotNegative
     schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
     augmentation: Literal["none", "resized_crop", "crop_flip"]
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
     processes: bounded(1024) | Literal["gpus"]
     attack: TrainingAttack
 
@@ -132,7 +137,7 @@ class FinetuneSettings(Settings):
     normalisation: BySource[Literal["none", "source", "target", "imagenet", "published"] | Moments]
     augmentation: Literal["none", "published", "resized_crop", "crop_flip"]
     augment_grey: bool
-    mixed_precision: bool
+    mixed_precision: bool | Literal["tf32"]
     resolution: bounded(MOST_PIXELS) | None
     keep: KeptWeights
 
@@ -162,6 +167,7 @@ class GridSettings(Settings):
     address: str | None
     workers: bounded(1024) | None
     per_gpu: bounded(64)
+    compile: bool = False  # on a GPU: operations are fused, which takes a minute at first
     cache_gib: NotNegative
 
 

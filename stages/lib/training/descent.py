@@ -73,7 +73,8 @@ class Images:
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """float [batch, 3, size, size] in [0, 1], and labels."""
         drawn = Shifts.drawn(len(rows), self.generator) if self.augmented else None
-        return cropping.prepare(self.x[rows], self.device, self.size, drawn), self.y[rows.to(self.device)]
+        on_device = rows.to(self.device, non_blocking=True)
+        return cropping.prepare(self.x.at(rows, on_device), self.device, self.size, drawn), self.y[on_device]
 
 
 def train(

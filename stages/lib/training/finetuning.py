@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from stages.lib.datasets import cropping
 from stages.lib.datasets.whole import Whole
-from stages.lib.networks import inference, metrics, stacking, units
+from stages.lib.networks import inference, stacking, units
 from stages.lib.networks.inference import AS_STORED, CutNetwork, View
 from stages.lib.training.sgd import Sgd, batches
+from stages.lib.training.tested import Tested
 
 LEAST = 2  # images of a batch, as batch norm needs two values
 
@@ -160,32 +161,20 @@ def train_epoch(
     orders = torch.stack([state.begin(epoch) for state in states])
     n_runs, n = orders.shape
     labels = torch.stack([state.y for state in states])  # [runs, n]
-    total_loss, correct = torch.zeros(2, n_runs, device=labels.device)
-    for batch in batches(orders, batch_size, LEAST):  # [runs, batch]
-        features = [state.features(rows) for state, rows in zip(states, batch, strict=True)]
-        with states[0].model.view.precision(labels.device):
+    device = labels.device
+    total_loss, correct = torch.zeros(2, n_runs, device=device)
+    on_device = batches(orders.to(device), batch_size, LEAST)  # all at once: each copy to a GPU waits until it has done what it has to do
+    for batch, rows in zip(batches(orders, batch_size, LEAST), on_device, strict=True):  # [runs, batch]
+        features = [state.features(*places) for state, *places in zip(states, batch, rows, strict=True)]
+        with states[0].model.view.precision(device):
             logits = inference.widened(network(features[0] if n_runs == 1 else torch.cat(features, 1)))
         logits = logits.unflatten(1, (n_runs, -1)).transpose(0, 1).flatten(0, 1)  # [runs * batch, classes]
-        y = labels.gather(1, batch.to(labels.device)).flatten()
+        y = labels.gather(1, rows).flatten()
         losses = nn.functional.cross_entropy(logits, y, reduction="none").unflatten(0, (n_runs, -1)).mean(1)
         learner.step(torch.autograd.grad(losses.sum(), learner.weights), lr)  # the loss is the sum over runs
         total_loss += losses.detach() * batch.shape[1]
         correct += (logits.argmax(1) == y).unflatten(0, (n_runs, -1)).sum(1)
     return 100 * correct / n, total_loss / n
-
-
-@dataclass(frozen=True)
-class Tested:
-    """Images or activations that a network is tested on."""
-
-    x: np.ndarray
-    y: np.ndarray  # [n], the labels
-    rows: np.ndarray | None = None  # of x, one for each label; None: all
-
-    def settled(self, model: CutNetwork) -> "Tested":
-        """Their activations, where these find room."""
-        x, _ = inference.settled(model, self.x, np.arange(len(self.x)) if self.rows is None else self.rows)
-        return self if x is self.x else Tested(x, self.y)
 
 
 class State:
@@ -207,28 +196,32 @@ class State:
             self.tested = {split: tested.settled(self.model) for split, tested in self.tested.items()}
             train_x, rows = (train_x, rows) if view.augmented else inference.settled(self.model, train_x, rows)
         device = self.model.device
-        parts_of_whole = isinstance(train_x, Whole) and view.augmentation == "resized_crop"  # which are cut anew in each epoch
-        self.x = Rows(train_x, rows, device, 0 if parts_of_whole else inference.HELD_BYTES[device.type] // n_runs)
+        self.parts_of_whole = (
+            isinstance(train_x, Whole) and view.augmentation == "resized_crop"
+        )  # they are cut anew in each epoch, by the CPU
+        self.x = Rows(train_x, rows, device, 0 if self.parts_of_whole else inference.HELD_BYTES[device.type] // n_runs)
         self.y = torch.from_numpy(inputs.train_y[run.chosen]).to(device)
 
     def begin(self, epoch: int) -> Tensor:
         """The order of the images in this epoch, int64 [n]."""
         if self.frozen_learns:  # else it is in eval mode from the start, and to say so again takes long where the head is all that learns
             self.model.frozen.train()
-        self.drawn = cropping.draw(self.model.view.augmentation, len(self.y), self.seed, epoch)
+        drawn = cropping.draw(self.model.view.augmentation, len(self.y), self.seed, epoch)
+        self.drawn = drawn if drawn is None or self.parts_of_whole else drawn.to(self.y.device)
         return torch.randperm(len(self.y), generator=self.order)
 
     def scores(self) -> dict[str, float]:
         """The scores on the test images, and on those that are held out, by their names in `EvaluatedEpoch`."""
-        found = {}
-        for split, tested in self.tested.items():
-            of_split = metrics.scores(inference.predictions(self.model, tested.x, tested.rows), tested.y)
-            found |= {f"{split}_{name}": score for name, score in vars(of_split).items()}
-        return found
+        return {f"{split}_{name}": score for split, tested in self.tested.items() for name, score in tested.scores(self.model).items()}
 
-    def features(self, rows: Tensor) -> Tensor:
-        drawn = self.drawn and self.drawn[rows]
-        return self.model.features(self.x[rows], lambda x, device, size, resolution: cropping.prepare(x, device, size, drawn, resolution))
+    def features(self, batch: Tensor, rows: Tensor) -> Tensor:
+        """The input of the network for a batch of images, whose places are given twice: on the CPU and on the network's device."""
+        drawn, fused = self.drawn and self.drawn[batch if self.parts_of_whole else rows], self.model.view.fused
+
+        def prepare(x: np.ndarray | Tensor, device: torch.device, size: int | None, resolution: int | None) -> Tensor:
+            return cropping.prepare(x, device, size, drawn, resolution, fused)
+
+        return self.model.features(self.x.at(batch, rows), prepare)
 
 
 class Rows:
@@ -239,5 +232,6 @@ class Rows:
         if x.nbytes // len(x) * len(rows) <= held_bytes:
             self.x, self.rows = torch.from_numpy(x[rows]).to(device), None
 
-    def __getitem__(self, batch: Tensor) -> np.ndarray | Tensor | Whole:  # int64 [batch], counted in `rows`
-        return self.x[batch] if self.rows is None else cropping.stored(self.x, torch.from_numpy(self.rows)[batch])
+    def at(self, batch: Tensor, on_device: Tensor) -> np.ndarray | Tensor | Whole:
+        """The rows of a batch, int64 [batch], counted in `rows`; given on the CPU and on the device, so that none has to be copied."""
+        return self.x[on_device] if self.rows is None else cropping.stored(self.x, torch.from_numpy(self.rows)[batch])

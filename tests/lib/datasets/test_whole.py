@@ -86,7 +86,8 @@ def test_parts_have_the_sizes_and_places_of_torchvisions_random_parts(shape):
 
 def test_an_image_is_reduced_first_where_a_resolution_is_asked_for(tmp_path):
     made = images()
-    x, rows = stored(tmp_path, made).at(8), torch.tensor([0, 1])
+    x, rows = stored(tmp_path, made).at(7), torch.tensor([0, 1])
+    assert x.at(None) is x
     small = [transforms.Resize(8)(pil(made[row])) for row in rows]
     square = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(28)])
     crops = cropping.draw("resized_crop", 2, seed=0, epoch=0)

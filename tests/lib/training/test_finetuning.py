@@ -442,7 +442,7 @@ def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(t
     tracemalloc.start()
     activations = [batch[:, 0, 0, 0] for batch in inference.frozen_activations(frozen, x, rows=rows)]
     inference.adapt(frozen, x, np.split(rows, range(64, len(rows), 64)), inference.View())
-    finetuning.Rows(x, rows, torch.device("cpu"), 1 << 20)[torch.arange(64)]
+    finetuning.Rows(x, rows, torch.device("cpu"), 1 << 20).at(torch.arange(64), torch.arange(64))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(map(len, activations)) == n

@@ -245,7 +245,7 @@ def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):
 
 
 def test_lower_precision_is_of_matrices_alone_and_only_where_a_gpu_has_it():
-    assert devices.precision(torch.device("cpu"), mixed=True) is None
+    assert devices.lower_precision(torch.device("cpu"), True) is None
     types, network = [], new_network()
     network.head.register_forward_hook(lambda module, inputs, output: types.append((module.weight.dtype, output.dtype)))
     losses = []

@@ -1,19 +1,22 @@
 """What every kind of image set offers, so that no stage asks which kind a set is of."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import model_validator
 
 from stages.lib.datasets.sets import RAW
-from stages.lib.fetching.checksums import is_known
+from stages.lib.datasets.whole import RATIO, shorter_side
+from stages.lib.errors import RunError
+from stages.lib.fetching.checksums import digests_of, is_known, problem_of
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
 from stages.lib.settings.fields import Count, Moments, Settings
-from stages.lib.settings.sections import DownloadSettings
+from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 
 
 class Images(Protocol):
@@ -42,6 +45,7 @@ class Dataset(Settings, ABC):
     part: Part | None = None  # of its classes
     normalisation: Moments | None = None  # that published code normalises the set with
     class_names: list[str] | None = None  # in the order of the labels
+    gone: str | None = None  # why its files are no longer published, so that they are put there by hand
     metric: Literal["accuracy", "mean_per_class"] = "accuracy"  # that results are reported in: of all test images, or the mean over classes
 
     @model_validator(mode="after")
@@ -66,6 +70,18 @@ class Dataset(Settings, ABC):
     def native_size(self, image_size: int) -> int:
         """Pixels a side of the images that `read` gives."""
 
+    def read_size(self, name: str, settings: UpscaleSettings) -> int:
+        """Pixels a side of the images that later stages read."""
+        return self.native_size(settings.image_size) if settings.store_of(name) == "native" else settings.image_size
+
+    def image_bytes(self, name: str, settings: UpscaleSettings) -> float:
+        """Bytes of a stored image; of photographs that are stored whole, of one that is large enough and as wide as usual, 4 to 3."""
+        if settings.store_of(name) != "whole":
+            return self.read_size(name, settings) ** 2 * self.channels
+        most = settings.shorter_side or shorter_side(settings.image_size, getattr(self, "crop", RATIO))
+        side = min(most, self.native_size(most))
+        return side**2 * self.channels * (4 / 3 if side == most else 1)
+
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
         """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""
         return self.class_names
@@ -86,15 +102,39 @@ class Dataset(Settings, ABC):
         return False
 
 
-def bring_files(name: str, listed: Iterable[File], settings: DownloadSettings) -> list[str]:
-    """Files of the set, each verified, into its raw folder; returns their names."""
-    return [bring_file(name, file, settings) for file in listed]
+def bring_files(name: str, listed: Sequence[File], settings: DownloadSettings, gone: str | None = None) -> list[str]:
+    """Files of the set, each verified, into its raw folder; returns their names.
+
+    Args:
+        gone: why they are no longer published, and no address is asked for them.
+
+    Raises:
+        RunError: where a file cannot be had, or is another one.
+    """
+    lacking = [file.name for file in listed if not (RAW / name / file.name).exists() and not _elsewhere(name, file)]
+    if gone and lacking:
+        raise RunError(f"{name}: its files are no longer published ({gone}); put {', '.join(lacking)} into {RAW / name}/ by hand")
+    return [bring_file(name, file.model_copy(update={"mirrors": []}) if gone else file, settings) for file in listed]
 
 
 def bring_file(name: str, file: File, settings: DownloadSettings) -> str:
     """A file of the set, verified, into its raw folder; one that another set has brought is taken from there. Returns its name."""
-    elsewhere = [str(path) for path in sorted(RAW.glob(f"*/{file.name}")) if path.parent.name != name] if is_known(file) else []
-    file = file.model_copy(update={"mirrors": [*elsewhere, *file.mirrors]})
+    file = file.model_copy(update={"mirrors": [*_elsewhere(name, file), *file.mirrors]})
     with bytes_bar(f"{name}: {file.name}") as progress:
         fetch(file, RAW / name / file.name, timeout_s=settings.timeout_s, attempts=settings.attempts, progress=progress)
     return file.name
+
+
+def _elsewhere(name: str, file: File) -> list[str]:
+    """Where other sets have a file of this name, if a checksum can tell whether it is the same."""
+    return [str(path) for path in sorted(RAW.glob(f"*/{file.name}")) if path.parent.name != name] if is_known(file) else []
+
+
+def compare_files(raw: Path, listed: Iterable[File]) -> None:
+    """Compare the files in the raw folder of a set with its entry; raises RunError where one is missing or another one."""
+    for file in listed:
+        path = raw / file.name
+        if not path.is_file():
+            raise RunError(f"{path}: the file is missing; run `dvc repro download@{raw.name}`")
+        if problem := problem_of(path, digests_of(path), file):
+            raise RunError(f"{path}: {problem}; delete it and run again")

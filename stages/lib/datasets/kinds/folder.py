@@ -59,7 +59,7 @@ class Folder(Dataset):
 
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
         if self.path is None:
-            return bring_files(name, self.files, settings)
+            return bring_files(name, self.files, settings, self.gone)
         paths = sorted(path for listed in find(name, self.root, self).values() for path in listed.paths)
         with bar(title=f"{name}: manifest", total=len(paths), unit="image") as progress:
             files.write_bytes(RAW / name / MANIFEST, manifest(self.root, paths, progress.update))

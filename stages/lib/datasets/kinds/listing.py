@@ -32,7 +32,8 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
             divided and is to be divided.
     """
     if not root.is_dir():
-        return _absent(f"{root}: no such folder; put the images of {name} there, or correct {name}.path", name, entry)
+        published = f"its images are no longer published ({entry.gone}); " if entry.gone else ""
+        return _absent(f"{root}: no such folder; {published}put the images of {name} there, or correct {name}.path", name, entry)
     if entry.test_fraction is not None:
         if all((root / folder).is_dir() for folder in entry.splits.values()):
             folders = " and ".join(entry.splits.values())

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
+from stages.lib.datasets.kinds.base import Dataset, Split, bring_files, compare_files
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
 from stages.lib.fetching import archives
-from stages.lib.fetching.checksums import digests_of, is_whole, problem_of
+from stages.lib.fetching.checksums import is_whole
 from stages.lib.settings.catalog import File
 from stages.lib.settings.fields import Count
 from stages.lib.settings.params import DATA_CATALOG
@@ -47,7 +47,7 @@ class Published(Dataset):
 
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
         self.check(name)
-        return bring_files(name, self.files, settings)
+        return bring_files(name, self.files, settings, self.gone)
 
     def check(self, name: str) -> None:
         """The entry must name the files that torchvision's class reads, and their whole sha256 where reading them could run code."""
@@ -80,12 +80,7 @@ def splits_within(entry: Published, raw: Path, folder: Path) -> Iterator[Split]:
         folder: an empty one, for what they hold.
     """
     entry.check(raw.name)
-    for file in entry.files:
-        path = raw / file.name
-        if not path.is_file():
-            raise RunError(f"{path}: the file is missing; run `dvc repro download@{raw.name}`")
-        if problem := problem_of(path, digests_of(path), file):
-            raise RunError(f"{path}: {problem}; delete it and run again")
+    compare_files(raw, entry.files)
     _lay_out(entry.reader, raw, folder)
     for split in ("train", "test"):
         yield split, *_arrays(_read(entry.reader, raw, folder, split))

@@ -20,15 +20,15 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
     job, first = batch.job, batch.requests[0].cell
     weights = frozen_parts.weights_of(job)
     inputs, chosen, held_out = inputs_of(batch)
-    networks, runs = [], []
+    device, networks, runs = best_device(job.mixed_precision), [], []
     for request, rows, held in zip(batch.requests, chosen, held_out, strict=True):
         seed = request.cell.seed
-        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(best_device())
+        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(device)
         frozen, trained = (None, network) if first.blocks == "all" else units.split(network, first.blocks)
         networks.append(network)
         runs.append(finetuning.FineTuning(trained, rows, seed, frozen, held))
     schedule = {"epochs": first.epochs, "eval_every": first.eval_every, "lr": first.lr}
-    view = replace(frozen_parts.view_of(job), augmentation=job.augmentation)
+    view = replace(frozen_parts.view_of(job), augmentation=job.augmentation, fused=batch.fused and device.type == "cuda")
     evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
     results = [[asdict(row) for row in rows] for rows in evaluated]
     changed = [dict(network.named_buffers()) | run.network.state_dict() for network, run in zip(networks, runs, strict=True)]

@@ -35,7 +35,7 @@ def view_of(job: Job) -> inference.View:
 def part_of(job: Job, blocks: int) -> nn.Sequential:
     """The frozen part, on its device."""
     network = finetuning.start(job.architecture, weights_of(job), job.classes, job.head_init, seed=0, moments=job.moments)
-    return units.split(network, blocks)[0].to(best_device())
+    return units.split(network, blocks)[0].to(best_device(job.mixed_precision))
 
 
 def shape_of_one(job: Job, blocks: int, split: Split) -> tuple[int, ...]:

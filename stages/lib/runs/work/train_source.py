@@ -45,7 +45,7 @@ def train(
     Raises:
         FloatingPointError: when the loss is no longer finite.
     """
-    device = devices.best_device()
+    device = devices.best_device(settings["mixed_precision"])
     network.to(device)
     x, y = images_of(settings["dataset"], entry.part)
     loop.train(
@@ -53,7 +53,7 @@ def train(
         momentum=settings["momentum"], nesterov=settings["nesterov"], weight_decay=settings["weight_decay"],
         schedule=schedule_of(settings["schedule"]), seed=seed,
         image_size=card_of(settings["dataset"]).image_size, augmentation=settings["augmentation"],
-        lower_precision=devices.precision(device, settings["mixed_precision"]),
+        lower_precision=devices.lower_precision(device, settings["mixed_precision"]),
         perturb_at=adversary(entry, settings["attack"], perturbation), free=free(entry, settings["attack"], perturbation),
         start_from=start_from, after_epoch=after_epoch,
     )  # fmt: skip

@@ -62,7 +62,7 @@ def types_of_entries() -> list[type]:
 
 
 def test_every_kind_offers_the_same_in_a_file_of_the_name_of_its_word():
-    assert len(types_of_entries()) == 5
+    assert len(types_of_entries()) == 6
     for kind in types_of_entries():
         assert issubclass(kind, Dataset)
         assert not kind.__abstractmethods__
@@ -132,6 +132,7 @@ def test_a_kind_that_is_added_as_a_file_is_downloaded_and_upscaled(tree, workspa
 def test_a_kind_that_is_not_listed_is_refused_with_those_that_are(workspace):
     workspace.edit("data/catalog.yaml", digits__kind="arrays")
     with pytest.raises(
-        params.SettingsError, match=r"^data/catalog\.yaml: digits is .*'arrays'.*'procedural', 'packaged', 'published', 'folder'"
+        params.SettingsError,
+        match=r"^data/catalog\.yaml: digits is .*'arrays'.*'procedural', 'packaged', 'published', 'photographs', 'folder'",
     ):
         catalog.dataset_entry("digits")

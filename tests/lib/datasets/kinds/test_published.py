@@ -1,10 +1,8 @@
 """The sets of torchvision: what its classes read from miniatures in the real formats is what was put in, and damage is one line."""
 
 import gzip
-import io
 import pickle
 import struct
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -114,13 +112,6 @@ def refusal(raw: Path, entry: Published, inside: Path) -> str:
     return str(error.value)
 
 
-def repacked(archive: bytes, changes: dict[str, bytes | None]) -> bytes:
-    """A tar.gz with some members changed or left out."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as old:
-        members = {member.name: old.extractfile(member).read() for member in old if member.isfile()}
-    return served.tar({name: content for name, content in (members | changes).items() if content is not None})
-
-
 def test_an_archive_that_is_not_the_one_of_the_catalog_is_not_read(raw, inside):
     entry = put(raw, "cifar10", served.cifar10(np.random.default_rng(SEED)), md5="0" * 32)
     assert "cifar-10-python.tar.gz: md5 is" in refusal(raw, entry, inside)
@@ -146,7 +137,7 @@ class Trap:
 )
 def test_a_cifar_archive_with_damaged_content_is_one_line(raw, inside, changes, said):
     (archive,) = served.cifar10(np.random.default_rng(SEED)).values()
-    line = refusal(raw, put(raw, "cifar10", {"cifar-10-python.tar.gz": repacked(archive, changes)}), inside)
+    line = refusal(raw, put(raw, "cifar10", {"cifar-10-python.tar.gz": served.repacked(archive, changes)}), inside)
     assert line.startswith(f"{raw}: torchvision.datasets.CIFAR10 cannot read the ")
     assert said in line
 
@@ -156,7 +147,7 @@ def test_a_cifar_archive_without_a_whole_sha256_is_refused_before_it_is_read(kno
     """It holds pickles, and reading one may run code."""
     monkeypatch.chdir(tmp_path)
     (archive,) = served.cifar10(np.random.default_rng(SEED)).values()
-    trapped = repacked(archive, {"cifar-10-batches-py/data_batch_1": pickle.dumps(Trap())})
+    trapped = served.repacked(archive, {"cifar-10-batches-py/data_batch_1": pickle.dumps(Trap())})
     entry = put(raw, "cifar10", {"cifar-10-python.tar.gz": trapped}, **{"sha256": None} | known)
     with pytest.raises(RunError, match="holds pickles, which could run code; give its whole sha256"):
         entry.check("it")
