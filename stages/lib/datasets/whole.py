@@ -139,9 +139,9 @@ def shorter_side(size: int, crop: float) -> int:
     return round(size / crop)
 
 
-def taken(x: "Pictures | np.ndarray", rows: slice, shorter: int) -> list[np.ndarray]:
+def taken(x: Pictures | np.ndarray, rows: slice, shorter: int) -> list[np.ndarray]:
     """Whole images of a slice, uint8 [height, width, channels] each, reduced to a shorter side of `shorter` where that is longer."""
-    if isinstance(x, Pictures):
+    if hasattr(x, "whole"):
         return x.whole(rows, shorter)
     return [as_array(reduced(_picture(image), shorter)) for image in x[rows]]
 
