@@ -96,8 +96,10 @@ class Whole:
         return self if resolution is None else self._with(resolution=resolution)
 
     def copy(self) -> "Whole":
-        """The same images in memory."""
-        return self._with(data=np.array(self.data))
+        """The same images in memory, and nothing of others that are stored beside them."""
+        images = [self.image(row).ravel() for row in range(len(self))]
+        firsts = np.cumsum([0, *map(len, images)])[:-1]
+        return self._with(data=np.concatenate(images), places=np.column_stack([firsts, self.places[:, 1:]]))
 
     def _with(self, **changes: object) -> "Whole":
         values = {"data": self.data, "places": self.places, "crop": self.crop, "resolution": self.resolution}

@@ -50,6 +50,8 @@ def test_rows_are_asked_for_as_those_of_an_array(tmp_path):
     assert np.array_equal(x[np.arange(9) % 2 == 0], x[:][::2])
     assert np.array_equal(x.only(np.array([5, 0]))[1], x[0])
     assert np.array_equal(x.copy()[:], x[:])
+    some = x.only(np.array([5, 0])).copy()
+    assert (len(some.data), np.array_equal(some[:], x[np.array([5, 0])])) == ((40 + 32 * 47) * 3, True)
     assert x[:0].shape == (0, 28, 28, 3)
     assert torch.equal(pixels.prepare(x, CPU), pixels.prepare(x[:], CPU))
 
