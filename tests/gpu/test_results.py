@@ -34,7 +34,7 @@ run_all(Repository(Path.cwd()))
 @pytest.fixture(scope="module", params=POINTS)
 def both(request, tmp_path_factory) -> tuple[str, Path, Path]:
     """The miniature with all experiments, computed on the processor and on the GPU; with the name of the precision."""
-    places, paths = [], filter(None, [os.environ.get("PYTHONPATH")])
+    places, paths = [], [*filter(None, [os.environ.get("PYTHONPATH")])]
     for place, environment in (("processor", {"CUDA_VISIBLE_DEVICES": ""}), ("gpu", {})):
         folder = tmp_path_factory.mktemp(place)
         write_settings(folder)

@@ -147,12 +147,13 @@ def _measure(kind: Kind) -> Rates:
     frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
-        activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
+        activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:FEW], view)))
         per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
-    one = {split: activation if split in kind.fixed_within_a_run else stored[:1] for split in ("train", "test")}
+    seen = {split: activation if split in kind.fixed_within_a_run else stored for split in ("train", "test")}
 
     def train(n: int, epochs: int, tested: int) -> None:
-        _train(kind, np.repeat(one["train"], n, 0), np.repeat(one["test"], tested, 0), epochs, most)
+        x, test_x = (np.take(images, range(n), 0, mode="wrap") for images, n in ((seen["train"], n), (seen["test"], tested)))
+        _train(kind, x, test_x, epochs, most)
 
     for n in (few, most) if kind.fused else ():  # compiled for two sizes, it is compiled for all
         train(n, 0, n)
