@@ -50,15 +50,22 @@ class Scale:
     at: Blocks = 3  # blocks at which precisions are compared
     side: int = 8192  # of large matrices
     copied: int = 1 << 30  # bytes
+    compiled: bool = True  # whether fused operations are measured
     repeats: int = 10  # of what is measured by itself, and so many times before that to warm up
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--no-compile",
+        action="store_true",
+        help="leave out fused operations, and the profile that has them",
+    )
+    chosen = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("error: torch sees no GPU on this machine, so there is nothing to measure")
     lines = []
-    for line in page(Scale()):
+    for line in page(Scale(compiled=not chosen.no_compile)):
         print(line, flush=True)
         lines.append(line)
     PAGE.write_text("\n".join(lines) + "\n")
@@ -80,17 +87,19 @@ def page(scale: Scale) -> Iterator[str]:
     yield from ("", "| run | trained images/s | of the matrix rate | tested images/s | first epochs and test |", "|---|---|---|---|---|")
     for blocks, precision, fused in [
         *((blocks, True, False) for blocks in scale.blocks),
-        *((scale.at, *how) for how in precisions(device)),
+        *((scale.at, *how) for how in precisions(device, scale.compiled)),
     ]:
         yield run(scale, blocks, precision, fused, rates[precision])
     yield ""
-    if device.type == "cuda":
+    if device.type == "cuda" and scale.compiled:
         yield plan_of("cifar10-one-gpu")
 
 
-def precisions(device: torch.device) -> list[tuple[Precision, bool]]:
+def precisions(device: torch.device, compiled: bool) -> list[tuple[Precision, bool]]:
     """Precisions, and whether operations are fused, that are measured beside bfloat16."""
-    return [(False, False), ("tf32", False), (True, True)] if device.type == "cuda" else [(False, False)]
+    if device.type == "cpu":
+        return [(False, False)]
+    return [(False, False), ("tf32", False), *([(True, True)] if compiled else [])]
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:

@@ -34,7 +34,7 @@ run_all(Repository(Path.cwd()))
 @pytest.fixture(scope="module", params=POINTS)
 def both(request, tmp_path_factory) -> tuple[str, Path, Path]:
     """The miniature with all experiments, computed on the processor and on the GPU; with the name of the precision."""
-    places = []
+    places, paths = [], [*filter(None, [os.environ.get("PYTHONPATH")])]
     for place, environment in (("processor", {"CUDA_VISIBLE_DEVICES": ""}), ("gpu", {})):
         folder = tmp_path_factory.mktemp(place)
         write_settings(folder)
@@ -46,7 +46,7 @@ def both(request, tmp_path_factory) -> tuple[str, Path, Path]:
     running = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])} | environment,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *paths])} | environment,
         )
         for folder, environment in places
     ]  # fmt: skip

@@ -96,8 +96,10 @@ class Whole:
         return self if resolution is None else self._with(resolution=resolution)
 
     def copy(self) -> "Whole":
-        """The same images in memory."""
-        return self._with(data=np.array(self.data))
+        """The same images in memory, and nothing of others that are stored beside them."""
+        images = [self.image(row).ravel() for row in range(len(self))]
+        firsts = np.cumsum([0, *map(len, images)])[:-1]
+        return self._with(data=np.concatenate(images), places=np.column_stack([firsts, self.places[:, 1:]]))
 
     def _with(self, **changes: object) -> "Whole":
         values = {"data": self.data, "places": self.places, "crop": self.crop, "resolution": self.resolution}
@@ -139,9 +141,9 @@ def shorter_side(size: int, crop: float) -> int:
     return round(size / crop)
 
 
-def taken(x: "Pictures | np.ndarray", rows: slice, shorter: int) -> list[np.ndarray]:
+def taken(x: Pictures | np.ndarray, rows: slice, shorter: int) -> list[np.ndarray]:
     """Whole images of a slice, uint8 [height, width, channels] each, reduced to a shorter side of `shorter` where that is longer."""
-    if isinstance(x, Pictures):
+    if hasattr(x, "whole"):
         return x.whole(rows, shorter)
     return [as_array(reduced(_picture(image), shorter)) for image in x[rows]]
 

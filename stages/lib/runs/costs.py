@@ -150,12 +150,12 @@ def _measure(kind: Kind) -> Rates:
     frozen, _ = _parts(kind, seed=0)
     activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
-        activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:1], view)))
+        activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:FEW], view)))
         per_frozen = _slope(lambda n: list(inference.frozen_activations(frozen, stored[np.arange(n) % len(stored)], view)), few)
-    one = {split: activation if split in kind.fixed_within_a_run else stored for split in ("train", "test")}
+    seen = {split: activation if split in kind.fixed_within_a_run else stored for split in ("train", "test")}
 
     def train(n: int, epochs: int, tested: int) -> None:
-        _train(kind, _repeated(one["train"], n), _repeated(one["test"], tested), epochs, most)
+        _train(kind, _first(seen["train"], n), _first(seen["test"], tested), epochs, most)
 
     for n in (few, most) if kind.fused else ():  # compiled for two sizes, it is compiled for all
         train(n, 0, n)
@@ -179,9 +179,10 @@ def _images(kind: Kind, n: int) -> np.ndarray | Whole:
     return Whole(rng.integers(0, 256, n * side * width * 3, dtype=np.uint8), places, kind.image_size, RATIO, 3)
 
 
-def _repeated(x: np.ndarray | Whole, n: int) -> np.ndarray | Whole:
-    """The first of x, n times."""
-    return x.only(np.zeros(n, np.int64)) if isinstance(x, Whole) else np.repeat(x[:1], n, 0)
+def _first(x: np.ndarray | Whole, n: int) -> np.ndarray | Whole:
+    """The first n of x, again from the start where it has fewer."""
+    rows = np.arange(n) % len(x)
+    return x.only(rows) if isinstance(x, Whole) else x[rows]
 
 
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:

@@ -84,7 +84,7 @@ def _checked(found: Lists, folder: Path, raw: Path) -> Lists:
             raise RunError(f"{raw}: no image of class {lacking[0]!r} in its {split} list, and of {len(lacking) - 1} more classes")
         if twice := sorted(path for path, n in Counter(paths).items() if n > 1):
             raise RunError(f"{raw}: its {split} list names {twice[0]} more than once, and {len(twice) - 1} more images")
-        absent = [path for path in paths if not (folder / path).is_file()]
+        absent = [path for path in paths if ".." in Path(path).parts or not (folder / path).is_file()]
         if absent:
             raise RunError(f"{raw}: holds no {absent[0]}, which its {split} list names, and lacks {len(absent) - 1} more images")
     (train, _), (test, _) = found.splits.values()

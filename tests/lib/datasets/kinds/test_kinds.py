@@ -15,6 +15,7 @@ from stages.lib.datasets import catalog
 from stages.lib.datasets.kinds.base import Dataset
 from stages.lib.datasets.sets import DatasetCard
 from stages.lib.settings import params
+from stages.lib.settings.sections import UpscaleSettings
 from stages.lib.store import code, files
 
 ENTRIES = [catalog.dataset_entry(name, code.ROOT / params.DATA_CATALOG) for name in params.read_yaml(code.ROOT / params.DATA_CATALOG)]
@@ -74,6 +75,21 @@ def test_every_kind_offers_the_same_in_a_file_of_the_name_of_its_word():
 def test_what_offers_less_is_no_kind():
     with pytest.raises(TypeError, match="abstract"):
         Dataset(classes=2, channels=1, train=1, test=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "store", "side", "size"),
+    [
+        ("digits", {"store": "upscaled"}, 224, 224**2), ("digits", {"store": "native"}, 8, 64), ("digits", {"store": "whole"}, 224, 64),
+        ("pets", {"store": {"pets": "whole", "others": "native"}}, 224, 256 * 256 * 3 * 4 / 3),
+        ("pets", {"store": "native"}, 224, 224**2 * 3), ("pets", {"store": "whole", "shorter_side": 375}, 224, 375 * 500 * 3),
+    ],
+)  # fmt: skip
+def test_a_plan_knows_what_a_stored_image_takes(name, store, side, size):
+    """Whole photographs are as wide as usual, 4 to 3."""
+    entry, settings = catalog.dataset_entry(name, code.ROOT / params.DATA_CATALOG), UpscaleSettings(image_size=224, **store)
+    assert entry.read_size(name, settings) == side
+    assert entry.image_bytes(name, settings) == pytest.approx(size)
 
 
 def test_the_catalog_is_read_without_what_draws_or_trains():

@@ -158,6 +158,8 @@ FAULTS = [  # the set, the archive that is changed, what is changed in it, and w
      "banded_10.jpg is in its training and in its test list, and 0 more"),
     ("pets", "annotations.tar.gz", {f"{PARTS}test.txt": b"Abyssinian_20 1 1 1\namerican_bulldog_20 2 2 1\nbeagle_20 3 2 1\nbeagle_20 3 2 1\n"},
      "its test list names oxford-iiit-pet/images/beagle_20.jpg more than once, and 0 more images"),
+    ("food", "food-101.tar.gz", {f"{META}test.json": b'{"apple_pie": ["../../../x"], "hot_dog": ["hot_dog/20"], "waffles": ["waffles/20"]}'},
+     "holds no food-101/images/../../../x.jpg, which its test list names"),
     ("food", "food-101.tar.gz", {f"{META}test.json": b"{"}, r"the lists of the set cannot be read \(JSONDecodeError"),
     ("food", "food-101.tar.gz", without(f"{META}train.json"), r"FileNotFoundError: .*food-101/meta/train.json"),
     ("aircraft", "fgvc-aircraft-2013b.tar.gz", without("fgvc-aircraft-2013b/data/variants.txt"), r"FileNotFoundError: .*variants.txt"),
