@@ -14,7 +14,6 @@ from stages.lib.datasets.sets import IMAGES
 from stages.lib.models import kept
 from stages.lib.networks import sources
 from stages.lib.progress import log
-from stages.lib.report.reading import read_table
 from stages.lib.report.wording import block_text
 from stages.lib.settings import params
 from stages.lib.store import tables
@@ -24,7 +23,7 @@ RANKING = Path("reports/tables/ranking.csv")
 
 
 def main() -> None:
-    targets, ranking = params.section("targets"), read_table(RANKING, ["target", "source", "blocks"])
+    targets, ranking = params.section("targets"), tables.read_table(RANKING, ["target", "source", "blocks"])
     compared = dict.fromkeys(ranking["source"])
     inputs = [RANKING, *map(sources.folder_of, compared), *map(tables.kept_weights, compared), *(IMAGES / name for name in targets)]
     with execution("export", settings={"targets": targets}, inputs=inputs, outputs=[kept.BEST]) as journal:

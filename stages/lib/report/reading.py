@@ -28,6 +28,7 @@ from stages.lib.store.tables import (
     RUNS,
     WORST,
     finetuned,
+    read_table,
     robustness,
 )
 
@@ -128,24 +129,6 @@ def size_of(source: str) -> tuple[int, int]:
 def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below one another."""
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-
-
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The columns of a Parquet or CSV file.
-
-    Raises:
-        RunError: names the file, when it is missing, unreadable or without one of the columns.
-    """
-    try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except FileNotFoundError:
-        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}); run `dvc repro` to make it again") from None
-    absent = [name for name in columns if name not in table]
-    if absent:
-        raise RunError(f"{path}: has no column {absent[0]!r}; found: {', '.join(table.columns)}")
-    return table if path.suffix == ".csv" else table[columns]
 
 
 def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.DataFrame:
