@@ -32,6 +32,7 @@ MINIATURE = {
         "l2": [0.5],
         "linf": [0.03],
     },
+    "grid": {"workers": 1},
     "report": {"headline": {"n_images": 20, "blocks": 1}, "utrera2021": {"epochs_at": [20]}},
 }
 
