@@ -155,10 +155,10 @@ def batches(planned: list[Cell]) -> list[list[Cell]]:
 
 
 def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:
-    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`."""
+    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`, or one where it is not attacked."""
     seen, chosen = Counter(), []
     for cell in planned:
-        if cell.blocks in keep.blocks and cell.n_images in keep.n_images and seen[cell.blocks, cell.n_images] < keep.n_seeds:
+        if cell.n_images in keep.n_images and seen[cell.blocks, cell.n_images] < keep.seeds_of(cell.blocks):
             chosen.append(cell)
             seen[cell.blocks, cell.n_images] += 1
     return chosen
