@@ -14,7 +14,7 @@ from stages.lib.datasets.sets import IMAGES
 from stages.lib.models import kept
 from stages.lib.networks import sources
 from stages.lib.progress import log
-from stages.lib.report.reading import read_table
+from stages.lib.report.wording import block_text
 from stages.lib.settings import params
 from stages.lib.store import tables
 from stages.lib.store.journal import execution
@@ -23,7 +23,7 @@ RANKING = Path("reports/tables/ranking.csv")
 
 
 def main() -> None:
-    targets, ranking = params.section("targets"), read_table(RANKING, ["target", "source", "blocks"])
+    targets, ranking = params.section("targets"), tables.read_table(RANKING, ["target", "source", "blocks"])
     compared = dict.fromkeys(ranking["source"])
     inputs = [RANKING, *map(sources.folder_of, compared), *map(tables.kept_weights, compared), *(IMAGES / name for name in targets)]
     with execution("export", settings={"targets": targets}, inputs=inputs, outputs=[kept.BEST]) as journal:
@@ -31,12 +31,16 @@ def main() -> None:
         for left in set(kept.BEST.iterdir()) - {kept.BEST / target for target in targets}:
             shutil.rmtree(left)  # by an earlier run without DVC, which begins with an empty folder
         for target in targets:
-            ranked = ranking.loc[ranking["target"] == target, ["source", "blocks"]].astype(str)
-            chosen = best_of(target, list(ranked.itertuples(index=False, name=None)))
+            of_target = ranking.loc[ranking["target"] == target, ["source", "blocks"]].astype(str)
+            ranked = list(of_target.itertuples(index=False, name=None))
+            chosen = best_of(target, ranked)
             if chosen is None:
                 log(f"export: {target}: no run has kept its weights, so there is no model to take home; finetune.keep says which do")
                 shutil.rmtree(kept.BEST / target, ignore_errors=True)
                 continue
+            if (chosen.source, chosen.blocks) != ranked[0]:
+                first = f"{block_text(ranked[0][1])} of {ranked[0][0]}"
+                log(f"warning: export: {target}: {first} rank first and have kept no weights; finetune.keep says which do")
             card, weights = kept.tuned_model(chosen)
             kept.save(kept.BEST / target, card, weights)
             journal.metrics({f"{target}/test_accuracy": card.test_accuracy})

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from stages.lib import command
-from stages.lib.datasets.sets import IMAGES, card_of, load_part, n_classes
+from stages.lib.datasets.sets import IMAGES, card_of, load, load_part, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.fetching.pinned import fetch_pinned
 from stages.lib.networks import checkpoints, devices, inference, sources, units
 from stages.lib.progress import bar, log
+from stages.lib.report.cards import unlearnt
 from stages.lib.runs import pretraining
 from stages.lib.settings import params
 from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
@@ -63,18 +65,20 @@ def main(source: str, models: Sequence[str] = ()) -> None:
         written |= {sources.folder_of(source) / packed.NAME} if isinstance(entry, Trained) else set()
         for left in set(sources.folder_of(source).iterdir()) - written:
             left.unlink()  # by an earlier run without DVC, which begins with an empty folder
+        warn_of_unlearnt(source)
 
 
 def save(source: str, entry: Trained | Fetched, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
     """Measure a model on its own data, and write its weights and its card."""
-    accuracy = {}
+    accuracy, counted = {}, {}
     if entry.dataset == settings.dataset:  # DVC brings the images of no other set before this stage
         accuracy = accuracies(network, settings.dataset, getattr(entry, "part", None))
+        counted = counts(settings.dataset, getattr(entry, "part", None), list(accuracy))
     else:
         log(f"source@{source}: its accuracy on {entry.dataset} is not measured, as source.dataset is {settings.dataset}")
     compare(source, entry, accuracy)
     journal.metrics({f"{split}_accuracy": value for split, value in accuracy.items()}, known.get("number", 0))
-    sources.save(card(source, entry, settings, network, accuracy=accuracy, **known), network.state_dict())
+    sources.save(card(source, entry, settings, network, accuracy=accuracy, **counted, **known), network.state_dict())
 
 
 def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.SourceCard:
@@ -113,6 +117,19 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
     percent = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
     network.cpu()
     return percent
+
+
+def counts(dataset: str, part: Part | None, splits: list[str]) -> dict[str, dict[str, float]]:
+    """Of each split, as the card of a source has them: its number of images, and percent that the commonest class has of them."""
+    of_all = {split: only(part, card_of(dataset).classes, load(dataset, split)[1])[1] for split in splits}
+    commonest = {split: 100 * float(np.bincount(labels).max()) / len(labels) for split, labels in of_all.items()}
+    return {"n_test": {split: len(labels) for split, labels in of_all.items()}, "commonest": commonest}
+
+
+def warn_of_unlearnt(source: str) -> None:
+    """Say which models of a source have not learnt their own data; all that is fine-tuned from them counts like any other."""
+    for model in unlearnt([card.model_dump() for card in sources.cards_of(source)]):
+        log(f"warning: source@{source}: {model.text}; results from it count, and the report says so")
 
 
 def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> None:

@@ -24,7 +24,7 @@ MINIATURE = {
     "upscale": {"image_size": 16},
     "draw_subsets": {"n_images": [20, 40], "n_seeds": 2},
     "source": {"epochs": 2, "batch_size": 32},
-    "finetune": {"epochs": 2, "eval_every": 1, "keep": {"blocks": [1, "all"], "n_images": [40], "n_seeds": 1}},
+    "finetune": {"epochs": 2, "eval_every": 1, "keep": {"blocks": [1, "all"], "n_images": [40], "n_seeds": 1, "unattacked": []}},
     "evaluate_robustness": {
         "max_images": 16,
         "attacks": {"apgd_ce_t_pgd": {"steps": 2, "targets": 1, "restarts": 1}},
@@ -32,6 +32,7 @@ MINIATURE = {
         "l2": [0.5],
         "linf": [0.03],
     },
+    "grid": {"workers": 1},
     "report": {"headline": {"n_images": 20, "blocks": 1}, "utrera2021": {"epochs_at": [20]}},
 }
 

@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import export, predict
+from stages import export, finetune, plan, predict
 from stages.lib.datasets import catalog, sets
 from stages.lib.errors import RunError
 from stages.lib.models import card, classifier, kept
+from stages.lib.runs import counts
 from stages.lib.runs.attacked import networks_of
 from stages.lib.runs.work.attacked import network_of
 from stages.lib.store import tables
+from stages.studies import registry
 
 
 def rank(*settings: tuple[str, str]) -> None:
@@ -117,6 +119,32 @@ def test_the_first_setting_with_a_kept_model_is_chosen_from_most_images_and_the_
         ([("random", "all")], None),
     ):
         assert export.best_of("digits", settings) == best
+
+
+def test_what_ranks_first_is_kept_of_one_seed_and_taken_home_though_it_is_not_attacked(runs_ready, capsys):
+    rank(("natural", "0"), ("natural", "1"))
+    export.main()
+    assert card.read(kept.BEST / "digits").blocks == "1"
+    assert "warning: export: digits: 0 blocks of natural rank first and have kept no weights; finetune.keep" in capsys.readouterr().err
+    before = networks_of("natural"), attacks_of("natural")
+    runs_ready.edit("params.yaml", finetune__keep__unattacked=[0], finetune__keep__n_seeds=2)
+    finetune.main("natural")
+    assert [model.name for model in kept.kept_of("natural")] == [
+        f"natural/digits/{blocks}_40_{seed}" for blocks, seed in (("0", 20000000), ("1", 20000000), ("1", 20100000))
+    ]
+    attacked = networks_of("natural"), attacks_of("natural")
+    assert [network.blocks for network in attacked[0]] == [*(network.blocks for network in before[0]), "1"], "the second seed of 1 block"
+    assert attacked[1] == before[1] + 2, "within two norms, and no further check, as plan counts"
+    export.main()
+    assert card.read(kept.BEST / "digits").blocks == "0"
+    assert "warning" not in capsys.readouterr().err
+
+
+def attacks_of(source: str) -> int:
+    """How many attacks and checks `plan` counts."""
+    settings = registry.load_params()
+    kept_runs = [cell for _, cell in plan.pair_of(settings, source, "digits").with_weights]
+    return counts.attacks(settings, kept_runs)[0]
 
 
 def test_without_kept_weights_there_is_a_line_and_no_model(exported, capsys):

@@ -107,11 +107,11 @@ def test_a_damaged_cell_is_computed_again_to_the_same_table(done, capsys):
     assert (OUT / "runs.parquet").read_bytes() == before
 
 
-def test_one_process_gives_the_table_that_several_give(done, monkeypatch):
+def test_several_processes_give_the_table_that_one_gives(done):
     before = (OUT / "runs.parquet").read_bytes()
     for path in cells.folder("finetune").rglob("*.json"):
         path.unlink()
-    monkeypatch.setattr(pool, "workers", lambda per_gpu: 1)
+    done.edit("params.yaml", grid__workers=3)
     finetune.main("natural")
     assert (OUT / "runs.parquet").read_bytes() == before
 

@@ -24,7 +24,7 @@ def computed(finished, tmp_path_factory) -> Repository:
     folder = tmp_path_factory.mktemp("computed") / "copy"
     shutil.copytree(finished.folder, folder, symlinks=True)
     repository = Repository(folder)
-    repository.edit("params.yaml", draw_subsets__n_seeds=6)
+    repository.edit("params.yaml", draw_subsets__n_seeds=6, grid__workers=2)
     with current(folder):
         draw_subsets.main("digits")
         finetune.main("natural")

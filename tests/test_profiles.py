@@ -17,16 +17,16 @@ from served import Server, folder, folder_archive, serve_sets
 from stages.lib.networks.families import small_resnet
 from stages.lib.settings import overlays
 
-TRAIN, TEST, CLASSES = 200, 100, 4  # images of each target; classes of what stands for ImageNet
+TRAIN, TEST, CLASSES = 120, 40, 4  # images of each target; classes of what stands for ImageNet
 TARGETS = ["svhn", "kmnist"]
 TINY = {
     "datasets": ["imagenet", *TARGETS],
     "targets": TARGETS,
     "blocks": [1, 3],
-    "upscale": {"image_size": 40},
+    "upscale": {"image_size": 36},
     "draw_subsets": {"n_images": [100, "all"], "n_seeds": {"from_1": 2, "all": 1}},
     "source": {"epochs": 1, "batch_size": 8},
-    "finetune": {"epochs": {"from_1": 1, "from_200": 2}, "eval_every": {"from_1": 1, "from_200": 1}, "batch_size": 50},
+    "finetune": {"epochs": {"from_1": 1, f"from_{TRAIN}": 2}, "eval_every": {"from_1": 1, f"from_{TRAIN}": 1}, "batch_size": 50},
     "report": {"headline": {"n_images": 100, "blocks": 3}, "utrera2021": {"similar": ["svhn"], "epochs_at": [100]}},
 }  # fmt: skip
 FORMATS = {
@@ -80,10 +80,10 @@ def test_every_run_of_table_4_is_in_one_csv(paper):
     pretrained, targets = len(settings["sources"]) - 1, len(settings["targets"])
     assert runs["cell"].nunique() == pretrained * targets * 2 * seeds + targets * seeds
     assert set(runs["target"]) == set(TARGETS)
-    assert set(runs["n_images"]) == {100, 200}
+    assert set(runs["n_images"]) == {100, TRAIN}
     assert set(runs["blocks"].astype(str)) == {"1", "3", "all"}
     last = runs.groupby("n_images")["epoch"].max()
-    assert last.to_dict() == {100: 1, 200: 2}
+    assert last.to_dict() == {100: 1, TRAIN: 2}
 
 
 def test_sources_have_the_normaliser_of_their_files_and_an_accuracy_beside_the_published_one(paper):

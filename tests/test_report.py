@@ -316,6 +316,24 @@ def test_models_whose_weights_were_not_kept_have_no_row_under_attack(workspace):
     assert not list(Path("reports/figures").glob("examples*"))
 
 
+def test_a_source_that_has_not_learnt_its_own_data_is_said_where_its_figures_stand_and_counts(workspace):
+    path = Path("models/sources/linf_eps8_255/0.json")
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"accuracy": {"test": 4.0, "test_decorrelated": 4.0}}))
+    report.main()
+    said = "has not learnt its own data</b>: 4.0 % of the test images of glyphs, and one answer to all of them has 4.2 %"
+    opening, *parts = re.split(r'<section id="(\w+)"|<p class="paper">', Path("reports/report.html").read_text())
+    by_part = {name or "paper": part for name, part in zip(parts[::2], parts[1::2], strict=True)}
+    assert said in opening, "in the answer"
+    assert [name for name, part in by_part.items() if said in part] == ["targets", "robustness", "paper"]
+    assert "it has not learnt it</b>" in by_part["made"], "in the table of sources"
+    assert Path("reports/answer.txt").read_text().splitlines()[-1] == (
+        "  warning: L∞ 8/255: has not learnt its own data: 4.0 % of the test images of glyphs, and one answer to all of them has 4.2 %; "
+        "its runs count"
+    )
+    assert "linf_eps8_255" in set(pd.read_csv("reports/tables/summary.csv")["source"])
+
+
 @pytest.mark.parametrize(
     "missing",
     [tables.finetuned("natural") / "runs.parquet", tables.robustness("random") / "robustness.parquet",

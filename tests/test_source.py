@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from stages import source
 from stages.lib.attacks import gaussian, pgd
+from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import sources, units
 from stages.lib.networks.families import small_resnet
@@ -54,12 +55,24 @@ def test_a_trained_source_has_weights_and_a_card(glyphs):
     assert source.accuracies(network, "glyphs", None) == card["accuracy"]
 
 
-def test_training_learns(glyphs):
+def test_training_learns_and_a_model_that_guesses_is_said(glyphs, capsys):
+    """One as it was trained here, and the same without the weights of its head."""
     glyphs.edit("params.yaml", source__epochs=12, source__batch_size=8)
     source.main("natural")
     history = kept_history()
     assert history[-1]["loss"] < 0.6 * history[0]["loss"]
     assert history[-1]["train_accuracy"] > 50  # of 4 classes
+    assert "has not learnt" not in capsys.readouterr().err
+    card, weights = sources.card_of("natural"), sources.load("natural").state_dict()
+    y = sets.load("glyphs", "test")[1]
+    assert (card.n_test["test"], card.commonest["test"]) == (len(y), 100 * max((y == label).mean() for label in range(4)))
+    assert card.n_test.keys() == card.commonest.keys() == card.accuracy.keys()
+    save_file(weights | {"head.weight": torch.zeros_like(weights["head.weight"])}, glyphs.folder / "brought.safetensors")
+    fetched_entry(glyphs, glyphs.folder / "brought.safetensors", files.sha256_of(glyphs.folder / "brought.safetensors"))
+    source.main("brought")
+    percent, guess = sources.card_of("brought").accuracy["test"], card.commonest["test"]
+    said = f"{percent:.1f} % of the test images of glyphs, and one answer to all of them has {guess:.1f} %; results from it count"
+    assert f"warning: source@brought: has not learnt its own data: {said}" in capsys.readouterr().err
 
 
 def test_momentum_is_nesterovs_or_plain_as_the_settings_say(glyphs):

@@ -6,7 +6,7 @@ A source is one model, or several that were trained from different seeds: they a
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.lib.errors import RunError
 from stages.lib.networks.pretrained import Pretrained
@@ -47,6 +47,8 @@ class SourceCard(BaseModel):
     mean: list[float]  # of each channel; the first unit normalises with mean and std
     std: list[float]
     accuracy: dict[str, float]  # percent on each test split of the source data, where it is at hand
+    n_test: dict[str, int] = Field(default_factory=dict)  # images behind each accuracy
+    commonest: dict[str, float] = Field(default_factory=dict)  # percent of these that are of one class: what one answer to all is worth
     published_accuracy: float | None = None  # percent on its test split, as its authors say
 
 

@@ -1,7 +1,11 @@
-"""What the card of a source says in the report: threat model, the family that its colour goes by, and what the source is called."""
+"""What the card of a source says in the report: threat model, the family that its colour goes by, what the source is called, and whether
+it has learnt its own data."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.report.binomial import wilson
 from stages.lib.report.wording import eps_text
 
 Card = dict[str, Any]  # as models/sources/<source>.json holds it
@@ -51,3 +55,55 @@ def label_in_experiments(name: str, card: Card) -> str:
     label = label_of(name, card) if threat else "natural"
     label += f", {threat['perturbation']}" if str(threat.get("perturbation")).startswith("free") else ""
     return label + (f", part {part['number'] + 1} of {part['of']}" if part else "")
+
+
+@dataclass(frozen=True)
+class Unlearnt:
+    """A model of a source that has not learnt its own data."""
+
+    source: str
+    number: int  # of the model, counted from 0, of so many
+    models: int
+    says: str  # its accuracy, and that which shows what is missing
+
+    @property
+    def which(self) -> str:
+        """`model 2 of 4`; empty where the source has one model."""
+        return f"model {self.number + 1} of {self.models}" if self.models > 1 else ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, [self.which, "has not learnt its own data:", self.says]))
+
+
+def unlearnt(models: Sequence[Card]) -> list[Unlearnt]:
+    """The models of a source that have not learnt their own data, as their accuracy on its test images says.
+
+    Such a model is no better than one answer to all images, that of the commonest class; or it is not half as far above that as the
+    best model of the source, which differs from it by its seed alone. Both beyond chance: 95 % intervals over test images (Wilson's).
+    """
+    tested = {number: card for number, card in enumerate(models) if "test" in card["accuracy"]}
+    best = max((card["accuracy"]["test"] for card in tested.values()), default=0.0)
+    found = []
+    for number, card in tested.items():
+        accuracy, guess = card["accuracy"]["test"], _guess(card)
+        says = f"{accuracy:.1f} % of the test images of {card['dataset']}"
+        if _bounds(card, accuracy)[0] <= guess:
+            says += f", and one answer to all of them has {guess:.1f} %"
+        elif accuracy - guess < (best - guess) / 2 and _bounds(card, accuracy)[1] < _bounds(card, best)[0]:
+            says += f", and another model of the source has {best:.1f} %"
+        else:
+            continue
+        found.append(Unlearnt(card["name"], number, len(models), says))
+    return found
+
+
+def _guess(card: Card) -> float:
+    """Percent of the test images that one answer to all of them has; of cards that do not hold it, of classes of one size."""
+    return card.get("commonest", {}).get("test", 100 / card["classes"] if card.get("classes") else 0.0)
+
+
+def _bounds(card: Card, percent: float) -> tuple[float, float]:
+    """The interval of an accuracy on the source's test images; that alone where their number is not known."""
+    n = card.get("n_test", {}).get("test")
+    return wilson(percent, n) if n else (percent, percent)

@@ -1,6 +1,7 @@
 """What the stages before have written, read for the report: of the configured sources and targets, never what else lies there."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks.sources import count, paths
-from stages.lib.report.cards import labels_of
+from stages.lib.report.cards import Card, Unlearnt, labels_of, unlearnt
 from stages.lib.report.results import Results, at
 from stages.lib.report.wording import block_order, eps_text, nearest_blocks, nearest_size
 from stages.lib.store import files
@@ -28,6 +29,7 @@ from stages.lib.store.tables import (
     RUNS,
     WORST,
     finetuned,
+    read_table,
     robustness,
 )
 
@@ -65,6 +67,16 @@ def cards_of(experiments: dict[str, ExperimentResults]) -> dict[str, dict[str, A
     return {name: files.read_json(paths(name)[1]) for name in names}
 
 
+def models_of(source: str) -> list[Card]:
+    """The cards of all models of a source."""
+    return [files.read_json(paths(source, number)[1]) for number in range(count(source))]
+
+
+def unlearnt_first(names: Iterable[str]) -> list[Unlearnt]:
+    """Of sources, the first models, on which experiments run, that have not learnt their own data."""
+    return [model for name in names for model in unlearnt(models_of(name)) if model.number == 0]
+
+
 def load_results(settings: dict[str, Any]) -> Results:
     """The results of the configured sources and targets.
 
@@ -80,7 +92,7 @@ def load_results(settings: dict[str, Any]) -> Results:
         for name, columns in (("robustness", ATTACKED), ("checks", CHECKS))
     )
     images = concatenated([at(read_table(robustness(source) / "images.parquet", list(PER_IMAGE)), attack=WORST) for source in sources])
-    models = {name: [files.read_json(paths(name, number)[1]) for number in range(count(name))] for name in sources}
+    models = {name: models_of(name) for name in sources}
     sizes = settings["draw_subsets"].n_images
     return Results(
         runs=by_metric(runs, metrics),
@@ -134,24 +146,6 @@ def size_of(source: str) -> tuple[int, int]:
 def concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below one another."""
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-
-
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The columns of a Parquet or CSV file.
-
-    Raises:
-        RunError: names the file, when it is missing, unreadable or without one of the columns.
-    """
-    try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except FileNotFoundError:
-        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}); run `dvc repro` to make it again") from None
-    absent = [name for name in columns if name not in table]
-    if absent:
-        raise RunError(f"{path}: has no column {absent[0]!r}; found: {', '.join(table.columns)}")
-    return table if path.suffix == ".csv" else table[columns]
 
 
 def in_order(runs: pd.DataFrame, sources: list[str], targets: list[str]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of, threat_of
+from stages.lib.report.cards import Card, Unlearnt, family_of, threat_of, unlearnt
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
 from stages.lib.store.tables import PER_IMAGE, WORST
 
@@ -77,6 +77,11 @@ class Results:
     def score(self, target: str) -> str:
         """What the accuracy of a target is, in words."""
         return "mean accuracy over classes" if self.metrics.get(target) == "mean_per_class" else "test accuracy"
+
+    @property
+    def unlearnt(self) -> list[Unlearnt]:
+        """The models of all sources that have not learnt their own data."""
+        return [model for of_source in self.models.values() for model in unlearnt(of_source)]
 
     @property
     def sizes(self) -> list[str]:

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from stages.lib.report.binomial import Z, wilson
+
 LEVEL = 0.95  # of every interval
 MIN_N = 5  # values behind an interval or a verdict
 MIN_MODELS = 3  # source models behind an interval over source models
 Bounds = tuple[float, float]  # what a mean can be: no interval goes beyond it
 ACCURACY, DIFFERENCE, UNBOUNDED = (0.0, 100.0), (-100.0, 100.0), (-np.inf, np.inf)
-Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 RUN = ["source", "target", "blocks", "n_images", "seed"]  # what identifies a fine-tuning run
 CELL = ["target", "blocks", "n_images"]  # what a mean over seeds belongs to, besides the source
 
@@ -164,14 +165,6 @@ def minus(rows: pd.DataFrame, sources: Sequence[str], reference: str, extra: Seq
     """Each of `sources` minus the source `reference`, paired by target, blocks, n_images, seed and the columns `extra`."""
     chosen = rows[rows["source"].isin(list(sources))]
     return paired(chosen, rows[rows["source"] == reference], [*CELL, "seed", *extra])
-
-
-def wilson(percent: float, n: int, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of an accuracy on n test images (Wilson 1927), in percent; 95 % unless `z` says other."""
-    p, z2 = percent / 100, z**2 / n
-    centre = (p + z2 / 2) / (1 + z2)
-    half = z * np.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
 def contrast(

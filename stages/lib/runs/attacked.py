@@ -1,4 +1,4 @@
-"""The networks that are attacked: a source on its source data, and the fine-tuned networks whose weights were kept."""
+"""The networks that are attacked: a source on its source data, and the fine-tuned networks whose weights were kept for that."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ from stages.lib.networks.pretrained import Pretrained
 from stages.lib.runs import deciding
 from stages.lib.settings.catalog import Part
 from stages.lib.settings.robustness import EvaluateRobustnessSettings
+from stages.lib.settings.sections import KeptWeights
 from stages.lib.store import files
 from stages.lib.store.tables import kept_weights
 
@@ -104,15 +105,17 @@ class Evaluation:
 
 
 def networks_of(source: str) -> list[AttackedNetwork]:
-    """The source on its source data, where it has any, and every fine-tuned network whose weights were kept."""
+    """The source on its source data, where it has any, and every fine-tuned network whose weights were kept to be attacked."""
     card = sources.card_of(source)
     pretrained = sources.pretrained_of(card)
     networks = [AttackedNetwork(pretrained, card.dataset, part=card.part)] if "test" in card.accuracy and at_hand(card.dataset) else []
     kept = kept_weights(source)
-    resolution = files.read_json(kept / "settings.json")["resolution"]
+    settings = files.read_json(kept / "settings.json")
+    keep, resolution = KeptWeights(**settings["keep"]), settings["resolution"]
     for path in sorted(kept.glob("*/*.safetensors")):
         blocks, subset = path.stem.split("_", 1)
-        networks.append(AttackedNetwork(pretrained, path.parent.name, blocks, *subsets.size_and_seed_of(subset), str(path), resolution))
+        if keep.attacks(blocks):
+            networks.append(AttackedNetwork(pretrained, path.parent.name, blocks, *subsets.size_and_seed_of(subset), str(path), resolution))
     return networks
 
 

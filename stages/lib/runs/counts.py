@@ -48,14 +48,14 @@ def attacks(settings: Params, with_weights: Iterable[Cell]) -> tuple[int, int]:
     """How many attacks and checks of attacks there are, and how many of them are done.
 
     Args:
-        with_weights: the runs whose weights are kept, which are attacked beside the sources.
+        with_weights: the runs whose weights are kept; those that `finetune.keep.blocks` names are attacked beside the sources.
     """
     cards = {name: _card_of(name) for name in settings.sources}
     networks = {
         name: [AttackedNetwork(sources.pretrained_of(card), card.dataset, part=card.part)] if card.dataset in settings.datasets else []
         for name, card in cards.items()
     }
-    for cell in with_weights:
+    for cell in (cell for cell in with_weights if settings.finetune.keep.attacks(cell.blocks)):
         networks[cell.source].append(_finetuned(cards[cell.source], cell, settings.finetune.resolution))
     chosen = settings.evaluate_robustness
     asked = [len(chosen.attacks) * len(of) + bool(chosen.check_images) * len(attacked.first_seeds(of)) for of in networks.values()]

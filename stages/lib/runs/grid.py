@@ -203,11 +203,12 @@ def batches(planned: list[Cell]) -> list[list[Cell]]:
 
 
 def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:
-    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`, at every rate that may be chosen."""
+    """The cells whose weights are kept: of each number of blocks and images, the first `n_seeds`, or one where it is not attacked; at every
+    rate that may be chosen."""
     seen, chosen = Counter(), []
     for cell in planned:
         setting = cell.blocks, cell.n_images, cell.lr
-        if not cell.held_out and cell.blocks in keep.blocks and cell.n_images in keep.n_images and seen[setting] < keep.n_seeds:
+        if not cell.held_out and cell.n_images in keep.n_images and seen[setting] < keep.seeds_of(cell.blocks):
             chosen.append(cell)
             seen[setting] += 1
     return chosen

@@ -60,7 +60,8 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
-OneOrMore = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(unique)]
+AnyNumber = Annotated[list[T], BeforeValidator(_as_list), AfterValidator(unique)]
+OneOrMore = Annotated[AnyNumber[T], Field(min_length=1)]
 Rates = OneOrMore[Positive]  # learning rates, of which one is chosen
 
 

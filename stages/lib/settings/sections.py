@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
     MOST_PIXELS,
+    AnyNumber,
     Blocks,
     BySize,
     BySource,
@@ -103,11 +104,22 @@ class SourceSettings(Settings):
 
 
 class KeptWeights(Settings):
-    """Which cells keep their weights, for the evaluation of their robustness."""
+    """Which cells keep their weights: those whose robustness is evaluated, and those that are only there to be taken home."""
 
     blocks: OneOrMore[Blocks]
     n_images: OneOrMore[Count]
     n_seeds: Whole
+    unattacked: AnyNumber[Blocks] = Field(default_factory=list)  # further numbers of blocks, of which the first seed alone is kept
+
+    def seeds_of(self, blocks: int | str) -> int:
+        """How many seeds of a number of blocks keep their weights."""
+        if blocks in self.blocks:
+            return self.n_seeds
+        return min(1, self.n_seeds) if blocks in self.unattacked else 0
+
+    def attacks(self, blocks: int | str) -> bool:
+        """Whether kept models of a number of blocks are attacked."""
+        return str(blocks) in map(str, self.blocks)
 
 
 class Selection(Settings):

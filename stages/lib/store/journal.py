@@ -25,7 +25,7 @@ from stages.lib.errors import RunError
 from stages.lib.progress import log
 from stages.lib.store import code, files
 
-LIVE_AFTER_S = 15  # a shorter stage is mirrored by `track`: the follower takes 3 s of CPU to import MLflow
+LIVE_AFTER_S = 60  # a shorter stage is mirrored by `track`: the follower takes 3 s of CPU to import MLflow
 SAMPLE_EVERY_S = 5
 
 

@@ -1,6 +1,12 @@
 """Result tables on disk: where they lie and what columns they have, declared once for the stages that write and read them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.lib.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FINETUNED = Path("models/finetuned")
 RESULTS = Path("models/results")  # of experiments, a folder each: runs.parquet, images.parquet, arrays.npz, settings.json
@@ -72,3 +78,23 @@ EXPERIMENT_IMAGES = {
     "image": "int64", "correct": "bool",
 }  # fmt: skip
 """images.parquet of an experiment: a row per run, measure and test image; `image`: its place in the test split."""
+
+
+def read_table(path: Path, columns: list[str]) -> "pd.DataFrame":
+    """The columns of a Parquet or CSV file.
+
+    Raises:
+        RunError: names the file, when it is missing, unreadable or without one of the columns.
+    """
+    import pandas as pd  # here, as stages that only need to know where a table lies do without
+
+    try:
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: the file is missing; the stage that writes it has not run") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}); run `dvc repro` to make it again") from None
+    absent = [name for name in columns if name not in table]
+    if absent:
+        raise RunError(f"{path}: has no column {absent[0]!r}; found: {', '.join(table.columns)}")
+    return table if path.suffix == ".csv" else table[columns]

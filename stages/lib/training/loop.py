@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.lib.datasets import cropping
 from stages.lib.datasets.whole import Whole
-from stages.lib.training import parallel
+from stages.lib.training import ahead, parallel
 from stages.lib.training.free import Free, Moved, passes
 from stages.lib.training.sgd import Sgd, batches
 
@@ -114,9 +114,12 @@ def own_batches(
     if parallel.rank():
         torch.manual_seed((seed << 16) + epoch + (parallel.rank() << 48))
     crops = cropping.draw(augmentation, len(x), seed, epoch)
-    for batch in drawn:
+
+    def prepared(batch: Tensor) -> tuple[Tensor, Tensor, int]:
         mine = parallel.own_part(batch)
-        yield cropping.prepare(cropping.stored(x, mine), device, image_size, crops and crops[mine]), y[mine].to(device), len(batch)
+        return cropping.prepare(cropping.stored(x, mine), device, image_size, crops and crops[mine]), y[mine].to(device), len(batch)
+
+    yield from ahead.mapped(prepared, drawn, ahead.threads_for(device))
 
 
 class Steps:

@@ -7,12 +7,14 @@ from stages.studies.question.answers import Answer
 
 
 def in_words(results: Results, answers: list[Answer]) -> list[str]:
-    """The best source of each target, how far it is from the second, and the best number of blocks; and what all of it is of."""
+    """The best source of each target, how far it is from the second, and the best number of blocks; what all of it is of; and
+    sources that have not learnt their own data."""
     if not answers:
         return ["No runs."]
     return [
         f"With {images(results.size)} and {block_text(results.blocks)} fine-tuned besides the head:",
         *(_line(results, a) for a in answers),
+        *(f"  warning: {results.labels[model.source]}: {model.text}; its runs count" for model in results.unlearnt),
     ]
 
 

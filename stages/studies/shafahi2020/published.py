@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from stages.lib.report.cards import Card, threat_of
-from stages.lib.report.reading import read_table
 from stages.lib.report.wording import signed
+from stages.lib.store.tables import read_table
 
 FOLDER = Path(__file__).parent
 TABLES = FOLDER / "published/tables.csv"

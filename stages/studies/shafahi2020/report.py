@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from stages.lib.report import reading
 from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
@@ -31,7 +32,7 @@ def section(
         title=SHAFAHI.title,
         template=TEMPLATE,
         anchors={} if transfers.is_empty else {"shafahi2020": "Robust transfer"},
-        context={"transfers": transfers, "beside": beside, "diverged": counted(experiments)},
+        context={"transfers": transfers, "beside": beside, "diverged": counted(experiments), "unlearnt": reading.unlearnt_first(cards)},
         tables={} if transfers.is_empty else {"shafahi": tables.compared(beside, transfers.attack)},
         drawings=list(figures.drawings_of(transfers, looks)),
         claims=claims.claims_of(results, transfers, paper),

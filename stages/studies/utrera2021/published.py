@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.lib.report.reading import read_table
 from stages.lib.report.wording import images, signed
+from stages.lib.store.tables import read_table
 
 FOLDER = Path(__file__).parent
 TABLES = {

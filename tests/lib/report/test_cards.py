@@ -50,3 +50,36 @@ def test_a_source_is_called_by_its_threat_model(threats, labels):
 )  # fmt: skip
 def test_in_experiments_the_part_of_the_classes_and_free_training_are_said(card, label):
     assert cards.label_in_experiments("name", card) == label
+
+
+def models(*accuracies: float | None, n: int | None = 1000, commonest: float = 4.9) -> list[dict]:
+    """Cards of the models of a source of 24 classes."""
+    counts = {"n_test": {"test": n}, "commonest": {"test": commonest}} if n else {}
+    return [
+        card(name="s", number=i, classes=24, dataset="glyphs", accuracy={} if accuracy is None else {"test": accuracy}, **counts)
+        for i, accuracy in enumerate(accuracies)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tested", "numbers"),
+    [
+        (models(99.0), []), (models(None), []), (models(3.0), [0]), (models(6.1), [0]), (models(12.0), []),  # of one model, guessing
+        (models(45.0, commonest=40.0), []), (models(41.0, commonest=40.0), [0]), (models(12.0, n=30), [0]),  # is what counts
+        (models(83.1, 12.0, 80.2, 84.0), [1]), (models(12.0, 12.4, 11.0, 84.0), [0, 1, 2]),  # of several, the best one, too
+        (models(84.0, 47.0), []), (models(84.0, 44.0), [1]), (models(84.0, None, 12.0), [2]), (models(None, 12.0), []),
+        (models(50.0, 20.0, n=20), []), (models(50.0, 20.0, n=200), [1]),  # beyond chance
+        (models(4.1, n=None), [0]), (models(4.2, n=None), []), (models(4.2, 80.0, n=None), [0]),  # cards that hold no counts
+    ],
+)  # fmt: skip
+def test_a_model_has_not_learnt_that_guesses_or_is_far_below_the_best_of_its_source(tested, numbers):
+    assert [model.number for model in cards.unlearnt(tested)] == numbers
+
+
+def test_a_model_that_has_not_learnt_is_said_with_what_shows_it():
+    [of_four] = cards.unlearnt(models(83.14, 12.0, 80.2, 84.0))
+    assert of_four.text == (
+        "model 2 of 4 has not learnt its own data: 12.0 % of the test images of glyphs, and another model of the source has 84.0 %"
+    )
+    [alone] = cards.unlearnt(models(4.0))
+    assert alone.text == "has not learnt its own data: 4.0 % of the test images of glyphs, and one answer to all of them has 4.9 %"

@@ -154,6 +154,7 @@ def test_a_repeated_run_is_refused():
 
 
 def test_wilson_interval_of_a_textbook_case():
+    assert stats.norm.ppf((1 + statistics.LEVEL) / 2) == statistics.Z
     assert statistics.wilson(81 / 263 * 100, 263) == pytest.approx((25.53, 36.62), abs=0.01)  # Newcombe (1998), Table I
 
 

@@ -208,6 +208,9 @@ def test_a_missing_section_is_named():
         ("sources", "natural", ["natural"]),
         ("draw_subsets.n_images", 100, [100]),
         ("finetune.keep.blocks", 0, [0]),
+        ("finetune.keep.unattacked", "0,all", [0, "all"]),
+        ("finetune.keep.unattacked", [], []),
+        ("finetune.keep.unattacked", MISSING, []),
     ],
 )
 def test_a_single_value_stands_for_a_list_of_one(key, value, found):

@@ -19,7 +19,7 @@ LOOKS = looks.looks_of([("nat", "natural", "natural", 0.0), ("rob", "L∞ 8/255"
 def section_of(transfers: Transfers, diverged: list[dict] = ()) -> str:
     environment = page.environment_of(made.results(lambda *_: 0.0, seeds=2), LOOKS, {}, {})
     macros = environment.from_string(Path(page.MACROS).read_text(), globals=environment.globals).module
-    context = {"transfers": transfers, "beside": tables.all_tables(transfers, published.load()), "diverged": diverged}
+    context = {"transfers": transfers, "beside": tables.all_tables(transfers, published.load()), "diverged": diverged, "unlearnt": []}
     return page._filled(environment, TEMPLATE, Section(title="", template=TEMPLATE, context=context), macros)
 
 
