@@ -13,7 +13,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torchvision.transforms.v2 import functional
 
-from stages.lib.datasets import augmentation, cropping
+from stages.lib.datasets import augmentation, cropping, whole
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import inference, units
 from stages.lib.training import finetuning, sgd
@@ -553,3 +553,40 @@ def test_fixed_features_move_with_batch_norm_as_in_the_released_code(source, col
         found, expected = ours.state_dict()[name], plain.state_dict()[name]
         assert torch.allclose(found, expected, rtol=1e-6), name
         assert not torch.allclose(found, before[name].double(), rtol=1e-3), name
+
+
+def test_runs_in_company_are_tested_on_the_images_that_each_of_them_holds_out(source, images):
+    """Two subsets of one size, each with held-out images of its own: the scores are those of the runs alone."""
+    rows = np.random.RandomState(5).permutation(TRAIN)
+    settings = {name: value for name, value in STEPS.items() if name != "seed"} | {"epochs": 3, "eval_every": 1}
+
+    def run(of: tuple[int, ...]) -> list:
+        runs = []
+        for i in of:
+            frozen, trained = units.split(start(source, seed=i), 1)
+            runs.append(finetuning.FineTuning(trained, rows[10 * i : 10 * i + 8], i, frozen, np.delete(rows, slice(10 * i, 10 * i + 8))))
+        return list(zip(*finetuning.finetune_together(runs, images, **settings, view=inference.View(16)), strict=True))
+
+    both, alone = run((0, 1)), [run((0,))[0], run((1,))[0]]
+    for together, by_itself in zip(both, alone, strict=True):
+        assert [row.validation_accuracy for row in together] == [row.validation_accuracy for row in by_itself]
+        assert [row.train_loss for row in together] == pytest.approx([row.train_loss for row in by_itself], rel=1e-4)
+    assert [row.validation_mean_per_class for row in both[0]] != [row.validation_mean_per_class for row in both[1]]
+
+
+def test_of_images_that_are_stored_whole_random_parts_are_of_all_of_an_image(source, tmp_path):
+    """What the frozen part sees in an epoch are the parts that were drawn, of wide images whose sides the central square does not show."""
+    rng, n = np.random.default_rng(2), 8
+    whole.write(tmp_path, "train", [rng.integers(0, 256, (18, 60, 3), np.uint8) for _ in range(n)], np.arange(n) % CLASSES)
+    x, y = whole.read(tmp_path, "train", 16, 0.875, 3)
+    frozen, trained = units.split(start(source), 0)
+    seen = []
+    frozen[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    settings = STEPS | {"epochs": 1, "batch_size": n}
+    view = inference.View(16, augmentation="resized_crop")
+    inputs = finetuning.Inputs(x, y, x, y)
+    list(finetuning.finetune(trained, inputs, np.arange(n), **settings, view=view, frozen=frozen, frozen_batchnorm="batch"))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(settings["seed"]))
+    drawn = cropping.draw("resized_crop", n, settings["seed"], 0)
+    assert torch.equal(seen[0], images_module.prepare(x.crops(order.numpy(), drawn[order])))
+    assert torch.equal(seen[1], images_module.prepare(x[:])), "and a test sees the central squares"
