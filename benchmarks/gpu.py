@@ -183,7 +183,7 @@ def run(scale: Scale, blocks: Blocks, precision: Precision, fused: bool, rate: f
     def taken(epochs: int, tested: int) -> float:
         frozen, trained = network_of(scale, blocks, device)
         one = finetuning.FineTuning(trained, np.arange(len(x)), 0, None if blocks == "all" else frozen)
-        view = View(scale.image_size, None, True, precision, fused)
+        view = View(scale.image_size, None, "published", precision, fused)
         data = replace(inputs, test_x=test_x[:tested], test_y=inputs.test_y[:tested])
         started = time.perf_counter()
         list(finetuning.finetune_together(
