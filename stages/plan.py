@@ -173,8 +173,12 @@ def activations(pair: Outstanding, rates: dict[Kind, Rates], sizes: dict[Kind, S
 
 
 def counted(settings: Params, pairs: list[Outstanding]) -> list[tuple[str, int, int]]:
-    """Of what there is beside fine-tuning: its name, how many cells it has, and how many of them are done."""
-    attacks = counts.attacks(settings, [cell for pair in pairs for _, cell in pair.with_weights])
+    """Of what there is beside fine-tuning: its name, how many cells it has, and how many of them are done.
+
+    Of several learning rates one is attacked: the last stands for it, as the one that is chosen is not known before all have run.
+    """
+    of_one_rate = {(c.source, c.target, c.blocks, c.n_images, c.seed): c for pair in pairs for _, c in pair.with_weights}
+    attacks = counts.attacks(settings, of_one_rate.values())
     found = [("training sources", *counts.trainings(settings)), ("attacks and their checks", *attacks), *experiments(settings)]
     return [(name, n, done) for name, n, done in found if n]
 

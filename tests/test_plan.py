@@ -51,6 +51,11 @@ def test_each_rate_is_counted_and_once_more_where_images_are_held_out(source_rea
     """And where batch norm changes what frozen parts give, the plan says how many images pass them again and again."""
     source_ready.edit("params.yaml", finetune__lr=[0.1, 0.01], finetune__select={"by": "test"})
     assert counted() == (2 * 20, 0)
+    settings = registry.load_params()
+    pairs = [plan.pair_of(settings, source, "digits") for source in settings.sources]
+    assert [name for name, *_ in plan.counted(settings, pairs)] == ["training sources", "attacks and their checks"]
+    [attacks] = [n for name, n, _ in plan.counted(settings, pairs) if name.startswith("attacks")]
+    assert attacks == (2 + 2 + 2 + 2 + 2) * 2, "of two sources and of three kept models, at one of two rates, within two norms, with checks"
     held = {"by": "validation", "validation": 0.1}
     source_ready.edit("params.yaml", finetune__select=held, finetune__frozen_batchnorm="batch")
     assert counted() == (2 * 2 * 20, 0)
