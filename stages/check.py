@@ -91,6 +91,12 @@ def problems(settings: Params) -> list[str]:
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
     wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Fetched)})
+    for key, names in (("targets", settings.targets), ("source.dataset", [settings.source.dataset])):
+        wrong += [
+            f"{PARAMS}: {key}: {name!r} has several objects in an image; allowed: image sets with one label for each image"
+            for name in names
+            if name in datasets and datasets[name].has_objects
+        ]
     for name in settings.targets:
         if name in datasets:
             wrong += _subset_problems(name, datasets[name], settings)

@@ -99,7 +99,8 @@ def compute(
         open_inputs([sources[run.source, run.number] for run in lacking], [run.target for run in lacking])
     stored = prepare(lacking) if lacking and prepare is not None else {}
     hashes = {path: verified.sha256_of(path) for path in dict.fromkeys(stored.values())}
-    tasks = {run.key: Assignment(run, sources[run.source, run.number], path, hashes.get(path)) for run in runs for path in [stored.get(run.key)]}
+    of_runs = {run.key: (sources[run.source, run.number], stored.get(run.key)) for run in runs}
+    tasks = {run.key: Assignment(run, *of_runs[run.key], hashes.get(of_runs[run.key][1])) for run in runs}
 
     def ended(done: Assignment) -> None:
         run = done.run

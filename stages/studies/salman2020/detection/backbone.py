@@ -66,7 +66,8 @@ def stages_of(network: nn.Sequential, source: Pretrained) -> tuple[nn.Module, di
         if name not in ("normalise", "stem", "pool", "dropout", "head"):
             blocks.setdefault(name.rpartition("_")[0] or name, []).append(unit)
     if not hasattr(network, "stem") or len(blocks) < FEWEST_STAGES or not all(name.startswith("layer") for name in blocks):
-        raise RunError(f"{source.name}: a {source.architecture} has no stages for a pyramid; allowed: residual networks of torchvision's layout")
+        allowed = "residual networks of torchvision's layout"
+        raise RunError(f"{source.name}: a {source.architecture} has no stages for a pyramid; allowed: {allowed}")
     return network.stem, {name: nn.Sequential(*of_stage) for name, of_stage in blocks.items()}
 
 

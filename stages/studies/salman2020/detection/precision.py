@@ -41,8 +41,7 @@ def average_precision(
     """
     truth = COCO()
     truth.dataset = {
-        "info": {}, "images": [{"id": number} | dict(zip(("width", "height"), scenes.size(place), strict=True)) for number, place in enumerate(places)],
-        "categories": [{"id": label, "name": str(label)} for label in range(classes)],
+        "info": {}, "images": [{"id": number} for number in range(len(places))], "categories": [{"id": label} for label in range(classes)],
         "annotations": _annotations(scenes, places),
     }  # fmt: skip
     detections = _detections(scenes, places, found, kind)

@@ -30,13 +30,13 @@ def detect(settings: DetectSettings, card_of: CardOf) -> list[Run]:
             how=_how(task, settings.pictures if seed == 0 else 0), measured={}, number=seed % sources.count(source),
         )
         for name, task in settings.tasks.items()
-        for source in settings.sources
-        for seed in range(settings.n_seeds)
+        for source in settings.sources_of(task)
+        for seed in settings.seeds_of(task)
     ]  # fmt: skip
 
 
 def _how(task: Task, pictures: int) -> dict:
-    return task.model_dump(exclude={"dataset"}) | {"pictures": pictures}
+    return task.model_dump(exclude={"dataset", "sources", "n_seeds"}) | {"pictures": pictures}
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
@@ -44,14 +44,14 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     section: DetectSettings | None = getattr(settings, DETECT, None)
     if section is None or DETECT not in settings.experiments:
         return []
-    wrong = unknown(f"{DETECT}.sources", section.sources, settings.models, "params.yaml: models")
-    for source in section.sources:
+    named = list(dict.fromkeys([*section.sources, *(source for task in section.tasks.values() for source in section.sources_of(task))]))
+    wrong = unknown(f"{DETECT}.sources", named, settings.models, "params.yaml: models")
+    for source in named:
         architecture = of_catalog[source].architecture if source in of_catalog else None
         if architecture in BLOCKS and FAMILIES[architecture] not in FAMILIES_WITH_STAGES:
             allowed = ", ".join(name for name, family in FAMILIES.items() if family in FAMILIES_WITH_STAGES)
-            wrong.append(
-                f"{PARAMS}: {DETECT}.sources: {source} is a {architecture}, whose blocks stand in no stages for a pyramid; allowed: {allowed}"
-            )
+            why = "whose blocks stand in no stages for a pyramid"
+            wrong.append(f"{PARAMS}: {DETECT}.sources: {source} is a {architecture}, {why}; allowed: {allowed}")
     for name, task in section.tasks.items():
         key = f"{DETECT}.tasks.{name}.dataset"
         wrong += unknown(key, [task.dataset], settings.datasets, "params.yaml: datasets")
@@ -65,7 +65,8 @@ def _dataset_problems(key: str, task: Task) -> list[str]:
     except RunError:  # which `check` says
         return []
     if not entry.has_objects:
-        return [f"{PARAMS}: {key} is {task.dataset!r}, whose images have one label each; allowed: a set with objects, of kind detection or scenes"]
+        allowed = "a set with objects, of kind detection or scenes"
+        return [f"{PARAMS}: {key} is {task.dataset!r}, whose images have one label each; allowed: {allowed}"]
     return []
 
 

@@ -27,6 +27,8 @@ class Task(Settings):
     longest: Pixels
     recall_points: Literal[11, 101]
     max_images: Count
+    sources: OneOrMore[Name] | None = None
+    n_seeds: Count | None = None
 
     @model_validator(mode="after")
     def _ends_after_its_drops(self) -> "Task":
@@ -38,7 +40,15 @@ class Task(Settings):
 
 
 class DetectSettings(Settings):
+    """Sources and numbers of seeds are those of every task that names none of its own."""
+
     sources: OneOrMore[Name]
     n_seeds: Count
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     pictures: Whole
+
+    def sources_of(self, task: Task) -> list[str]:
+        return task.sources or self.sources
+
+    def seeds_of(self, task: Task) -> range:
+        return range(task.n_seeds or self.n_seeds)

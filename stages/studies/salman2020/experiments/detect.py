@@ -57,9 +57,8 @@ def fit(detector: nn.Module, scenes: Scenes, how: dict[str, Any], seed: int) -> 
     detector.train()
     for i, (images, targets) in enumerate(batches.training(scenes, how, seed)):
         descent.param_groups[0]["lr"] = rate(i, how)
-        images = [x.to(device) for x in images]
-        targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
-        loss = sum(detector(images, targets).values())
+        learnt = [{name: value.to(device) for name, value in target.items()} for target in targets]
+        loss = sum(detector([x.to(device) for x in images], learnt).values())
         losses.append(loss.detach())
         if i % 10 == 9 and not torch.isfinite(losses[-1]):  # to look at each would have a GPU wait for each
             return float("nan")
@@ -81,7 +80,8 @@ def detected(detector: nn.Module, x: Tensor, masks: bool) -> Found:
     detector.eval()
     [found] = detector([x.to(device_of(detector))])
     found = {name: value.cpu() for name, value in found.items()}
-    encoded = [run_lengths.encode(np.asfortranarray((mask[0] > 0.5).numpy().astype(np.uint8)))["counts"] for mask in found["masks"]] if masks else []
+    seen = [np.asfortranarray((mask[0] > 0.5).numpy().astype(np.uint8)) for mask in found["masks"]] if masks else []
+    encoded = [run_lengths.encode(mask)["counts"] for mask in seen]
     return Found(found["boxes"].double().numpy(), found["labels"].numpy() - 1, found["scores"].double().numpy(), encoded)
 
 
