@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.lib.datasets.sets import digest_of, paths_of
+from stages.lib.datasets.sets import digest_of
 from stages.lib.errors import RunError
 from stages.lib.store import files
 
@@ -96,11 +96,10 @@ class Scenes:
 
 def save(folder: Path, split: str, scenes: list[Scene]) -> str:
     """Write a split as `sets.load` reads it; returns its hash."""
-    of_x, of_y = paths_of(folder, split)
     y = _rows(scenes)
     size = int(y[-1, 9]) if len(y) else 0
-    digests = [files.write_array(of_x, (size,), np.uint8, _bytes(scenes)), files.save_array(of_y, y)]
-    return digest_of(digests)
+    of_x = files.write_array(folder / f"{split}_x.npy", (size,), np.uint8, _bytes(scenes))
+    return digest_of([of_x, files.save_array(folder / f"{split}_y.npy", y)])
 
 
 def _rows(scenes: Iterable[Scene]) -> np.ndarray:  # float64 [rows, columns]
