@@ -40,9 +40,10 @@ def average_precision(
         kind: `box` or `mask`.
     """
     truth = COCO()
+    sizes = [scenes.size(int(place)) for place in places]
     truth.dataset = {
-        "info": {}, "images": [{"id": number} for number in range(len(places))], "categories": [{"id": label} for label in range(classes)],
-        "annotations": _annotations(scenes, places),
+        "info": {}, "categories": [{"id": label} for label in range(classes)], "annotations": _annotations(scenes, places),
+        "images": [{"id": number, "width": width, "height": height} for number, (width, height) in enumerate(sizes)],
     }  # fmt: skip
     detections = _detections(scenes, places, found, kind)
     if not detections or not truth.dataset["annotations"]:
