@@ -9,6 +9,7 @@ from served import picture, tar, zipped
 VOC_FILES = ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar", "VOCtrainval_11-May-2012.tar")
 CLASSES = ["aeroplane", "bicycle", "bird"]  # the first of VOC
 COCO_CLASSES = {1: "person", 3: "car", 90: "toothbrush"}  # of COCO's, whose numbers have gaps
+COCO_NUMBERS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]  # of all 80
 Box = tuple[str, int, int, int, int, int]  # class, xmin, ymin, xmax, ymax counted from 1, difficult
 
 
@@ -48,7 +49,7 @@ def voc(rng: np.random.Generator, train: int = 3, test: int = 4) -> dict[str, by
     return {name: tar(voc_members(rng, *one), mode="") for name, one in zip(VOC_FILES, sets, strict=True)}
 
 
-def instances(rng: np.random.Generator, image_set: str, n: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+def instances(rng: np.random.Generator, image_set: str, n: int, classes: dict[int, str] = COCO_CLASSES) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Annotations of COCO as its JSON holds them, and the images by name; one image has no object, one a crowd."""
     images, annotations, members = [], [], {}
     for i in range(n):
@@ -58,7 +59,7 @@ def instances(rng: np.random.Generator, image_set: str, n: int) -> tuple[dict[st
         for _ in range(0 if i == 0 else 2):
             x, y, side = int(rng.integers(0, 40)), int(rng.integers(0, 24)), 20
             outline = [[x, y, x + side, y, x + side, y + side, x, y + side]]
-            kind = list(COCO_CLASSES)[rng.integers(len(COCO_CLASSES))]
+            kind = list(classes)[rng.integers(len(classes))]
             annotations.append({
                 "id": len(annotations) + 1, "image_id": 100 + i, "category_id": kind, "bbox": [x, y, side, side], "area": side**2,
                 "iscrowd": 0, "segmentation": outline,
@@ -67,15 +68,15 @@ def instances(rng: np.random.Generator, image_set: str, n: int) -> tuple[dict[st
     annotations.append({
         "id": len(annotations) + 1, "image_id": 101, "category_id": 1, "bbox": [0, 0, 64, 48], "area": 64 * 48, "iscrowd": 1, "segmentation": crowd,
     })  # fmt: skip
-    categories = [{"id": number, "name": name, "supercategory": "thing"} for number, name in COCO_CLASSES.items()]
+    categories = [{"id": number, "name": name, "supercategory": "thing"} for number, name in classes.items()]
     return {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}, members
 
 
-def coco(rng: np.random.Generator, train: int = 4, test: int = 4) -> dict[str, bytes]:
+def coco(rng: np.random.Generator, train: int = 4, test: int = 4, classes: dict[int, str] = COCO_CLASSES) -> dict[str, bytes]:
     """The three archives."""
     files, described = {}, {}
     for image_set, n in (("train2017", train), ("val2017", test)):
-        content, members = instances(rng, image_set, n)
+        content, members = instances(rng, image_set, n, classes)
         described[f"annotations/instances_{image_set}.json"] = json.dumps(content).encode()
         files[f"{image_set}.zip"] = zipped(members)
     return files | {"annotations_trainval2017.zip": zipped(described)}
