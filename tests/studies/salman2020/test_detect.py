@@ -141,7 +141,7 @@ def test_a_mirror_keeps_objects_on_their_pixels():
 WRONG = {
     "sources": ({"sources": ["natural", "torchvision_vgg16_bn"]}, ["torchvision_vgg16_bn"], r"detect\.sources: torchvision_vgg16_bn is a vgg16_bn, whose blocks stand in no stages for a pyramid; allowed: small_resnet, resnet18"),
     "models": ({"sources": ["naturel"]}, [], r"detect\.sources: 'naturel' is not in params\.yaml: models"),
-    "labels": ({"tasks": {"letters": TASK | {"dataset": "digits"}}}, [], r"detect\.tasks\.letters\.dataset is 'digits', whose images have one label each; allowed: a set with objects"),
+    "labels": ({"tasks": {"letters": TASK | {"dataset": "digits"}}}, [], r"detect\.tasks\.letters\.dataset: 'digits' has one label for each image; allowed: image sets with several objects in an image"),
     "datasets": ({"tasks": {"letters": TASK | {"dataset": "voc0712"}}}, [], r"detect\.tasks\.letters\.dataset: 'voc0712' is not in params\.yaml: datasets"),
 }  # fmt: skip
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_run_is_said_before_anything_starts(ready, changes, model
 def test_a_set_with_objects_is_no_target(ready):
     settings = registry.load_params()
     wrong = problems(settings.model_copy(update={"targets": ["digits", "scenes"]}))
-    assert [line for line in wrong if "targets: 'scenes' has several objects in an image; allowed: image sets with one label" in line]
+    assert [line for line in wrong if "targets: 'scenes' has several objects in an image, with boxes; allowed: image sets with one label" in line]
 
 
 def test_masks_are_needed_by_mask_rcnn_alone(ready):

@@ -90,11 +90,12 @@ def clutter(rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size, 
 
 
 @cache
-def rasterised(font: str, letter: str) -> Image.Image:
-    """The letter in white on black, centred on a CANVAS x CANVAS image."""
+def rasterised(font: str, letter: str, stroke: int = 0) -> Image.Image:
+    """The letter in white on black, centred on a CANVAS x CANVAS image; its lines are wider by `stroke` pixels on each side."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
     image = Image.new("L", (CANVAS, CANVAS))
-    ImageDraw.Draw(image).text((CANVAS / 2, CANVAS / 2), letter, fill=255, anchor="mm", font=ImageFont.truetype(str(path), 48))
+    face = ImageFont.truetype(str(path), 48)
+    ImageDraw.Draw(image).text((CANVAS / 2, CANVAS / 2), letter, fill=255, anchor="mm", font=face, stroke_width=stroke)
     return image
 
 

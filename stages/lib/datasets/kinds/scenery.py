@@ -16,6 +16,7 @@ from stages.lib.datasets.kinds.scenes import Letters
 from stages.lib.datasets.objects.scenes import Objects, Scene
 
 TRIES = 8  # places that are tried for a letter
+STROKE = 2  # pixels on each side of a line, of CANVAS: without them a mask is one or two pixels wide, which no detector can meet
 SEEN = 0.5  # least part of a letter's pixels that is not hidden
 
 
@@ -28,7 +29,7 @@ def draw(settings: Letters, split: str, number: int) -> Scene:
     labels: list[int] = []
     for _ in range(rng.integers(settings.fewest, settings.most + 1)):
         label, font = int(rng.integers(settings.classes)), FONTS[rng.integers(len(FONTS))]
-        shape = warp(rasterised(font, LETTERS[label]), rng, int(rng.integers(settings.smallest, settings.largest + 1)))
+        shape = warp(rasterised(font, LETTERS[label], STROKE), rng, int(rng.integers(settings.smallest, settings.largest + 1)))
         placed = _placed(shape, settings.size, masks, whole, rng)
         if placed is None:
             continue

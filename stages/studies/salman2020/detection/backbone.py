@@ -24,26 +24,23 @@ class Backbone(nn.Module):
 
     Args:
         widths: channels of the features of each stage.
-        skip: stages, counted from the first, whose features the pyramid leaves out.
     """
 
-    def __init__(self, stem: nn.Module, stages: dict[str, nn.Module], widths: list[int], out_channels: int, skip: int):
+    def __init__(self, stem: nn.Module, stages: dict[str, nn.Module], widths: list[int], out_channels: int):
         super().__init__()
         self.stem, self.stages = stem, nn.ModuleDict(stages)
-        self.levels = list(stages)[skip:]  # the names of the features that objects are read from: of all but the pooled ones
-        self.pyramid = FeaturePyramidNetwork(widths[skip:], out_channels, extra_blocks=LastLevelMaxPool())
+        self.levels = list(stages)  # the names of the features that objects are read from: of all but the pooled ones
+        self.pyramid = FeaturePyramidNetwork(widths, out_channels, extra_blocks=LastLevelMaxPool())
         self.out_channels = out_channels  # torchvision's detectors ask for it
 
     def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":  # [batch, 3, H, W], normalised
         x, features = self.stem(x), OrderedDict()
         for name, stage in self.stages.items():
-            x = stage(x)
-            if name in self.levels:
-                features[name] = x
+            features[name] = x = stage(x)
         return self.pyramid(features)
 
 
-def of_source(source: Pretrained, out_channels: int, freeze_at: int, skip: int = 0) -> Backbone:
+def of_source(source: Pretrained, out_channels: int, freeze_at: int) -> Backbone:
     """The backbone that is begun with a source; `freeze_at`: stages that are not trained, the stem being the first.
 
     Raises:
@@ -56,7 +53,7 @@ def of_source(source: Pretrained, out_channels: int, freeze_at: int, skip: int =
     stem, stages = stages_of(network, source)
     for module in [stem, *stages.values()][:frozen]:
         module.requires_grad_(False)
-    return Backbone(stem, stages, _widths(stem, stages), out_channels, skip)
+    return Backbone(stem, stages, _widths(stem, stages), out_channels)
 
 
 def stages_of(network: nn.Sequential, source: Pretrained) -> tuple[nn.Module, dict[str, nn.Module]]:

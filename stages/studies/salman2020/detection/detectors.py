@@ -27,12 +27,11 @@ class Design:
     mask_layers: tuple[int, ...]  # widths of the convolutions of the mask head
     proposals: int  # that the heads see of an image in training, and at most in a test
     sampled: int  # proposals that the box head learns from, of an image
-    skip: int = 0  # stages whose features the pyramid leaves out
+    samples: int = 2  # points in a row of a cell of a region, whose features are averaged
 
 
 PUBLISHED = Design(256, (32, 64, 128, 256, 512), 1024, (256, 256, 256, 256), 2000, 512)  # torchvision's and Detectron2's
-SMALL = Design(48, (14, 22, 34), 128, (32, 32), 100, 32, skip=1)  # for images of some 100 pixels, its levels at strides of 4, 8 and 16
-DESIGNS = {"small_resnet": SMALL}  # others: the published one
+SMALL = Design(32, (10, 16, 24, 34), 128, (32,), 100, 32, samples=1)  # for images of some 100 pixels; levels at strides of 2, 4, 8, 16
 
 
 def build(source: Pretrained, classes: int, how: dict[str, Any]) -> nn.Module:
@@ -42,8 +41,8 @@ def build(source: Pretrained, classes: int, how: dict[str, Any]) -> nn.Module:
         classes: of objects; the background is one more.
         how: settings of a task.
     """
-    design = DESIGNS.get(source.architecture, PUBLISHED)
-    body = backbone.of_source(source, design.channels, how["freeze_at"], design.skip)
+    design = SMALL if source.architecture.startswith("small_") else PUBLISHED
+    body = backbone.of_source(source, design.channels, how["freeze_at"])
     sizes = tuple((side,) for side in design.anchors[: len(body.levels) + 1])
     width, tested = design.channels, min(design.proposals, 1000)
     settings = {
@@ -51,7 +50,7 @@ def build(source: Pretrained, classes: int, how: dict[str, Any]) -> nn.Module:
         "rpn_anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
         "rpn_pre_nms_top_n_train": design.proposals, "rpn_post_nms_top_n_train": design.proposals,
         "rpn_pre_nms_top_n_test": tested, "rpn_post_nms_top_n_test": tested,
-        "box_roi_pool": MultiScaleRoIAlign(body.levels, 7, 2), "box_head": TwoMLPHead(width * 7**2, design.hidden),
+        "box_roi_pool": MultiScaleRoIAlign(body.levels, 7, design.samples), "box_head": TwoMLPHead(width * 7**2, design.hidden),
         "box_predictor": FastRCNNPredictor(design.hidden, classes + 1),
         "box_batch_size_per_image": design.sampled, "box_detections_per_img": MAX_DETECTIONS,
     }  # fmt: skip
@@ -59,6 +58,6 @@ def build(source: Pretrained, classes: int, how: dict[str, Any]) -> nn.Module:
         return FasterRCNN(body, **settings)
     last = design.mask_layers[-1]
     return MaskRCNN(
-        body, **settings, mask_roi_pool=MultiScaleRoIAlign(body.levels, 14, 2), mask_head=MaskRCNNHeads(width, design.mask_layers, 1),
+        body, **settings, mask_roi_pool=MultiScaleRoIAlign(body.levels, 14, design.samples), mask_head=MaskRCNNHeads(width, design.mask_layers, 1),
         mask_predictor=MaskRCNNPredictor(last, last, classes + 1),
     )  # fmt: skip

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from stages.lib.datasets import catalog
-from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.networks.families.table import FAMILIES
@@ -18,8 +16,13 @@ from stages.studies.study import CardOf
 DETECT = "detect"
 MODULE = "stages.studies.salman2020.experiments.detect"
 PICTURES = "picture/"  # before the names of the arrays of a run that the report draws
-FAMILIES_WITH_STAGES = {"stages.lib.networks.families.resnet", "stages.lib.networks.families.small_resnet"}
-"""Families whose blocks stand in stages, each of which halves the side of its features: what a pyramid of features is made of."""
+FAMILIES_WITH_STAGES = ("resnet", "small_resnet")
+"""How the families are called whose blocks stand in stages, with features of half the side in each: what a pyramid is made of."""
+
+
+def has_stages(architecture: str) -> bool:
+    """Whether networks of this architecture can be backbones."""
+    return FAMILIES[architecture].rpartition(".")[2].startswith(FAMILIES_WITH_STAGES)
 
 
 def detect(settings: DetectSettings, card_of: CardOf) -> list[Run]:
@@ -40,7 +43,7 @@ def _how(task: Task, pictures: int) -> dict:
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
-    """Sources that are not brought here or cannot be backbones, and sets that are not brought here or have no objects."""
+    """Sources that are not brought here or cannot be backbones, and sets that are not brought here."""
     section: DetectSettings | None = getattr(settings, DETECT, None)
     if section is None or DETECT not in settings.experiments:
         return []
@@ -48,26 +51,13 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     wrong = unknown(f"{DETECT}.sources", named, settings.models, "params.yaml: models")
     for source in named:
         architecture = of_catalog[source].architecture if source in of_catalog else None
-        if architecture in BLOCKS and FAMILIES[architecture] not in FAMILIES_WITH_STAGES:
-            allowed = ", ".join(name for name, family in FAMILIES.items() if family in FAMILIES_WITH_STAGES)
+        if architecture in BLOCKS and not has_stages(architecture):
+            allowed = ", ".join(filter(has_stages, FAMILIES))
             why = "whose blocks stand in no stages for a pyramid"
             wrong.append(f"{PARAMS}: {DETECT}.sources: {source} is a {architecture}, {why}; allowed: {allowed}")
-    for name, task in section.tasks.items():
-        key = f"{DETECT}.tasks.{name}.dataset"
-        wrong += unknown(key, [task.dataset], settings.datasets, "params.yaml: datasets")
-        wrong += [] if task.dataset not in settings.datasets else _dataset_problems(key, task)
+    for key, dataset in section.with_objects.items():
+        wrong += unknown(f"{DETECT}.{key}", [dataset], settings.datasets, "params.yaml: datasets")
     return wrong
-
-
-def _dataset_problems(key: str, task: Task) -> list[str]:
-    try:
-        entry = catalog.dataset_entry(task.dataset)
-    except RunError:  # which `check` says
-        return []
-    if not entry.has_objects:
-        allowed = "a set with objects, of kind detection or scenes"
-        return [f"{PARAMS}: {key} is {task.dataset!r}, whose images have one label each; allowed: {allowed}"]
-    return []
 
 
 def pictures(runs: list[Run]) -> dict[str, np.ndarray]:

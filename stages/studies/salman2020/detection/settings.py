@@ -47,6 +47,11 @@ class DetectSettings(Settings):
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     pictures: Whole
 
+    @property
+    def with_objects(self) -> dict[str, str]:
+        """The sets that have to have objects, by the keys that name them."""
+        return {f"tasks.{name}.dataset": task.dataset for name, task in self.tasks.items()}
+
     def sources_of(self, task: Task) -> list[str]:
         return task.sources or self.sources
 
