@@ -49,7 +49,9 @@ def voc(rng: np.random.Generator, train: int = 3, test: int = 4) -> dict[str, by
     return {name: tar(voc_members(rng, *one), mode="") for name, one in zip(VOC_FILES, sets, strict=True)}
 
 
-def instances(rng: np.random.Generator, image_set: str, n: int, classes: dict[int, str] = COCO_CLASSES) -> tuple[dict[str, Any], dict[str, bytes]]:
+def instances(
+    rng: np.random.Generator, image_set: str, n: int, classes: dict[int, str] = COCO_CLASSES
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Annotations of COCO as its JSON holds them, and the images by name; one image has no object, one a crowd."""
     images, annotations, members = [], [], {}
     for i in range(n):

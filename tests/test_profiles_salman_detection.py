@@ -29,7 +29,10 @@ TINY = {
     "grid": {"workers": 1},
     "detect": {
         "sources": SOURCES,
-        "tasks": {name: SHORT | own for name, own in (("voc", {}), ("coco", {"sources": None}), ("coco_instances", {"sources": None, "n_seeds": 1}))},
+        "tasks": {
+            name: SHORT | own
+            for name, own in (("voc", {}), ("coco", {"sources": None}), ("coco_instances", {"sources": None, "n_seeds": 1}))
+        },
         "pictures": 2,
     },
 }

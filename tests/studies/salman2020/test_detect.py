@@ -158,7 +158,11 @@ def test_what_cannot_be_run_is_said_before_anything_starts(ready, changes, model
 def test_a_set_with_objects_is_no_target(ready):
     settings = registry.load_params()
     wrong = problems(settings.model_copy(update={"targets": ["digits", "scenes"]}))
-    assert [line for line in wrong if "targets: 'scenes' has several objects in an image, with boxes; allowed: image sets with one label" in line]
+    assert [
+        line
+        for line in wrong
+        if "targets: 'scenes' has several objects in an image, with boxes; allowed: image sets with one label" in line
+    ]
 
 
 def test_masks_are_needed_by_mask_rcnn_alone(ready):

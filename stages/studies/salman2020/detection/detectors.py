@@ -58,6 +58,6 @@ def build(source: Pretrained, classes: int, how: dict[str, Any]) -> nn.Module:
         return FasterRCNN(body, **settings)
     last = design.mask_layers[-1]
     return MaskRCNN(
-        body, **settings, mask_roi_pool=MultiScaleRoIAlign(body.levels, 14, design.samples), mask_head=MaskRCNNHeads(width, design.mask_layers, 1),
-        mask_predictor=MaskRCNNPredictor(last, last, classes + 1),
+        body, **settings, mask_roi_pool=MultiScaleRoIAlign(body.levels, 14, design.samples),
+        mask_head=MaskRCNNHeads(width, design.mask_layers, 1), mask_predictor=MaskRCNNPredictor(last, last, classes + 1),
     )  # fmt: skip

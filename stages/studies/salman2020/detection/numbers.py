@@ -91,15 +91,19 @@ def over(rows: pd.DataFrame, sources: list[str], natural: str | None) -> pd.Data
 
 
 def of_best_robust(detections: Detections, panel: tuple[str, str, str]) -> pd.DataFrame:
-    """The best robust source minus the natural one, seed by seed: which one is the best for a seed, the other seeds say.
+    """The best robust source minus the natural one: columns source, difference, source_model; a row for each part.
 
-    So none is chosen by the runs that it is measured on. From a single seed it is: then it is the best of that seed.
+    Parts are the source models or, where a source is one model, the seeds. Every second part chooses the source that the others measure,
+    and the other way round, so that none is chosen by what it is measured on. A single part does both.
     """
     rows = at(detections.runs, **dict(zip(BY, panel, strict=True)))
-    differences = over(rows, detections.robust, detections.natural)
-    chosen = []
-    for seed in dict.fromkeys(differences["seed"]):
-        others = differences[differences["seed"] != seed]
-        means = (others if len(others) else differences).groupby("source", sort=False)["difference"].mean()
-        chosen.append(differences[(differences["seed"] == seed) & (differences["source"] == means.idxmax())])
-    return pd.concat(chosen, ignore_index=True) if chosen else differences
+    part = "source_model" if rows["source_model"].nunique() > 1 else "seed"
+    table = rows.pivot_table(index=part, columns="source", values="value", sort=False).reindex(columns=detections.cards).dropna()
+    robust, natural = table[detections.robust], table[detections.natural]
+    parts = np.arange(len(table)) % 2
+    chosen: list[tuple[str, float, int]] = []
+    for place, (number, values) in enumerate(robust.iterrows()):
+        choosing = robust[parts != parts[place]] if len(robust) > 1 else robust
+        best = choosing.mean().idxmax()
+        chosen.append((best, round(float(values[best] - natural[number]), 9), int(number) if part == "source_model" else 0))
+    return pd.DataFrame(chosen, columns=["source", "difference", "source_model"])

@@ -142,7 +142,10 @@ def test_a_missing_file_of_annotations_a_truncated_archive_and_another_number_of
 
 def test_an_entry_names_a_train_and_a_test_set_and_of_voc_the_years(workspace):
     file = {"name": "a.tar", "mirrors": ["a.tar"]}
-    for sets_, line in (({"train": ["2007_trainval"]}, "image_sets for both"), ({"train": ["trainval"], "test": ["test"]}, "with the year")):
+    for sets_, line in (
+        ({"train": ["2007_trainval"]}, "image_sets for both"),
+        ({"train": ["trainval"], "test": ["test"]}, "with the year"),
+    ):
         workspace.edit("data/catalog.yaml", made=VOC | {"files": [file], "image_sets": sets_})
         with pytest.raises(SettingsError, match=line):
             catalog.dataset_entry("made")

@@ -62,14 +62,21 @@ def test_they_are_stored_like_any_other_set(workspace):
     download.main("scenes")
     upscale.main("scenes")
     card = sets.card_of("scenes")
-    assert (card.classes, card.stored_size, [split.n for split in card.splits.values()], card.class_names[:3]) == (24, 96, [5, 3], ["A", "B", "C"])
+    assert (card.classes, card.stored_size, [split.n for split in card.splits.values()], card.class_names[:3]) == (
+        24,
+        96,
+        [5, 3],
+        ["A", "B", "C"],
+    )
     scenes = Scenes("scenes", *sets.load("scenes", "test"))
     drawn = draw(ENTRY, "test", 2)
     assert scenes.file(2) == drawn.file
     assert np.array_equal(scenes.objects(2).boxes, drawn.objects.boxes)
 
 
-@pytest.mark.parametrize(("changes", "line"), [({"fewest": 6}, "`fewest` up to `most`, which is 5"), ({"largest": 97}, "and that up to `size`, which is 96")])
+@pytest.mark.parametrize(
+    ("changes", "line"), [({"fewest": 6}, "`fewest` up to `most`, which is 5"), ({"largest": 97}, "and that up to `size`, which is 96")]
+)
 def test_sizes_that_do_not_fit_are_refused(workspace, changes, line):
     workspace.edit("data/catalog.yaml", **{f"scenes__{key}": value for key, value in changes.items()})
     with pytest.raises(SettingsError, match=line):

@@ -31,7 +31,11 @@ def image(rng: np.random.Generator) -> tuple[np.ndarray, bytes]:
 
 def test_images_objects_and_masks_are_read_as_they_were_written(tmp_path):
     rng = np.random.default_rng(0)
-    listed = [objects([3, 0], [[1, 2, 5, 7], [0, 0, 16, 12]], difficult=[True, False]), objects([], []), objects([1], [[2, 2, 4, 4]], crowd=[True])]
+    listed = [
+        objects([3, 0], [[1, 2, 5, 7], [0, 0, 16, 12]], difficult=[True, False]),
+        objects([], []),
+        objects([1], [[2, 2, 4, 4]], crowd=[True]),
+    ]
     images = [image(rng) for _ in listed]
     (tmp_path / "one.png").write_bytes(images[0][1])
     files = [tmp_path / "one.png", *(file for _, file in images[1:])]
