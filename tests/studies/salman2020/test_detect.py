@@ -14,8 +14,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from stages import download, experiment, upscale
 from stages.check import problems
-from stages.lib.datasets.objects.scenes import Scene, Scenes, save
-from stages.lib.datasets.sets import IMAGES, SplitCard, card_of, load
+from stages.lib.datasets.objects.scenes import Objects, Scene, Scenes, save
+from stages.lib.datasets.sets import IMAGES, SplitCard, card_of, load, read
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.pretrained import Pretrained
@@ -177,3 +177,11 @@ def test_masks_are_needed_by_mask_rcnn_alone(ready):
     with pytest.raises(RunError, match="bare: has objects without a mask, which shapes learns; allowed: a set with masks, or faster_rcnn"):
         detect.compute(replace(shapes, target="bare"), source_of("natural"), None)
     assert "box_ap" in detect.compute(replace(boxes, target="bare"), source_of("natural"), None)[0]
+
+
+def test_a_set_without_objects_to_learn_from_is_told(ready):
+    scenes = Scenes("scenes", *load("scenes", "train"))
+    nothing = Objects(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, bool), np.zeros(0, bool))
+    save(IMAGES / "empty", "train", [Scene(scenes.file(0), *scenes.size(0), nothing)])
+    with pytest.raises(RunError, match="empty: no training image has an object to learn from"):
+        next(batches.training(Scenes("empty", *read(IMAGES / "empty", "train")), TASK, seed=0))

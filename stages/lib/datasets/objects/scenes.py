@@ -88,6 +88,11 @@ class Scenes:
         return self._end - self._first - 1
 
     @property
+    def learnable(self) -> np.ndarray:
+        """The images that have an object which is no crowd: int64, rising."""
+        return np.unique(self._y[(self._y[:, 1] != PICTURE) & (self._y[:, 7] == 0), 0]).astype(np.int64)
+
+    @property
     def have_masks(self) -> bool:
         """Whether each object has a mask."""
         objects = self._y[self._y[:, 1] != PICTURE]

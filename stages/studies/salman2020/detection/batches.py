@@ -33,10 +33,9 @@ def target(objects: Objects, width: int, height: int, masks: bool) -> dict[str, 
 
 def learnable(scenes: Scenes) -> np.ndarray:
     """The images that have an object to learn from, as the recipes of torchvision and Detectron2 take them: int64, rising."""
-    kept = np.array([i for i in range(len(scenes)) if (~scenes.objects(i).crowd).any()], np.int64)
-    if not len(kept):
+    if not len(scenes.learnable):
         raise RunError(f"{scenes.name}: no training image has an object to learn from; allowed: a set with objects")
-    return kept
+    return scenes.learnable
 
 
 def flipped(x: Tensor, learnt: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

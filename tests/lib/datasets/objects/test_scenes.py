@@ -43,6 +43,7 @@ def test_images_objects_and_masks_are_read_as_they_were_written(tmp_path):
     assert digest == save(tmp_path, "test", [Scene(file, 16, 12, of_image) for file, of_image in zip(files, listed, strict=True)])
     scenes = Scenes("some", *sets.read(tmp_path, "test"))
     assert (len(scenes), scenes.counts.tolist(), scenes.have_masks) == (3, [2, 0, 1], True)
+    assert scenes.learnable.tolist() == [0], "the third image has a crowd alone"
     for number, ((pixels, file), wanted) in enumerate(zip(images, listed, strict=True)):
         assert np.array_equal(scenes.image(number), pixels)
         assert scenes.file(number) == file
