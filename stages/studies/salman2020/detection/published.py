@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from stages.lib.report.cards import Card, family_of
-from stages.lib.report.reading import read_table
+from stages.lib.store.tables import read_table
 from stages.studies.salman2020.detection.numbers import MEASURES, Detections
 
 TABLE = Path(__file__).parents[1] / "published/detection.csv"
