@@ -92,11 +92,12 @@ def claims(detections: Detections) -> list[Claim]:
 
 
 def _of_panel(detections: Detections, panel: tuple[str, str, str]) -> Evidence:
-    name = f"{title_of(panel)}: best of {len(detections.robust)} robust sources minus natural"
+    several = len(detections.robust) > 1
+    name = f"{title_of(panel)}: {f'best of {len(detections.robust)} robust sources' if several else 'robust'} minus natural"
     if detections.natural is None or not detections.robust:
         return Evidence(name, note=ABSENT)
     differences = of_best_robust(detections, panel)
-    if len(differences) == 1:
+    if several and len(differences) == 1:
         name += ", chosen by the run that it is measured on"
     found = over_seeds(name, differences)
     return replace(found, of=found.of.replace("subsets", "seeds"), note=found.note.replace("subsets", "seeds"))
