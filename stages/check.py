@@ -27,7 +27,7 @@ from stages.lib.store import code, files, packed
 from stages.lib.store.journal import execution
 from stages.lib.store.tables import FINETUNED
 from stages.studies import registry
-from stages.studies.study import sections_on
+from stages.studies.study import object_problems, sections_on
 
 CHECKED = Path("data/checked")
 BY_TARGET = ("lr", "normalisation")  # settings of fine-tuning that may differ by target, too
@@ -91,7 +91,7 @@ def problems(settings: Params) -> list[str]:
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
     wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Fetched)})
-    wrong += _object_problems(settings, datasets)
+    wrong += object_problems(settings, {name: dataset.has_objects for name, dataset in datasets.items()})
     for name in settings.targets:
         if name in datasets:
             wrong += _subset_problems(name, datasets[name], settings)
@@ -146,22 +146,6 @@ def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -
         f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {allowed}"
         for n in settings.draw_subsets.n_images
         if n != "all" and not dataset.classes <= n <= dataset.train
-    ]
-
-
-def _object_problems(settings: Params, datasets: dict[str, catalog.AnyDataset]) -> list[str]:
-    """Sets whose images have several objects where images with one label are asked for, and the other way round."""
-    labelled, with_objects = {"targets": settings.targets, "source.dataset": [settings.source.dataset]}, {}
-    for name, section in sections_on(settings).items():
-        labelled[f"{name}.targets"] = getattr(section, "targets", [])
-        with_objects |= {f"{name}.{key}": [dataset] for key, dataset in getattr(section, "with_objects", {}).items()}
-    kinds = {False: "one label for each image", True: "several objects in an image, with boxes"}
-    return [
-        f"{PARAMS}: {key}: {name!r} has {kinds[not wanted]}; allowed: image sets with {kinds[wanted]}"
-        for asked, wanted in ((labelled, False), (with_objects, True))
-        for key, names in asked.items()
-        for name in names
-        if name in datasets and datasets[name].has_objects != wanted
     ]
 
 
