@@ -30,6 +30,9 @@ def main(dataset: str) -> None:
     settings, entry = params.section("upscale"), catalog.dataset_entry(dataset)
     shown = settings.model_dump() | {dataset: entry.model_dump()}
     with execution("upscale", dataset, settings=shown, inputs=[RAW / dataset], outputs=[IMAGES / dataset]):
+        if (card := entry.store(dataset, settings.image_size)) is not None:
+            files.write_json(IMAGES / dataset / "card.json", card.model_dump())
+            return
         store = settings.store_of(dataset)
         splits, counts, classes, stored_size = {}, np.zeros((entry.channels, 256), np.int64), entry.classes or 0, settings.image_size
         names = entry.class_names

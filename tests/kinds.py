@@ -187,6 +187,47 @@ def learn_without_forgetting() -> Work:
     )
 
 
+def _things() -> None:
+    """A set of two scenes with an object each."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+    from pycocotools import mask
+
+    from stages.lib.datasets import sets
+    from stages.lib.datasets.objects import scenes
+    from stages.lib.store import files
+
+    file, seen, no = io.BytesIO(), np.zeros((32, 32), np.uint8, order="F"), np.zeros(1, bool)
+    Image.new("RGB", (32, 32), "red").save(file, "PNG")
+    seen[8:20, 6:24] = 1
+    objects = scenes.Objects(np.zeros(1, np.int64), np.array([[6, 8, 24, 20]], np.float32), no, no, [mask.encode(seen)["counts"]])
+    folder, listed = sets.IMAGES / "things", [scenes.Scene(file.getvalue(), 32, 32, objects)] * 2
+    splits = {split: {"n": 2, "sha256": scenes.save(folder, split, listed)} for split in ("train", "test")}
+    card = sets.DatasetCard(name="things", classes=2, channels=3, image_size=32, stored_size=32, mean=None, std=None, splits=splits)
+    files.write_json(folder / "card.json", card.model_dump())
+
+
+def detect() -> Work:
+    from detection import TASK
+
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+    from stages.studies.salman2020.detection.runs import MODULE
+
+    how = TASK | {"shorter": [32], "longest": 32, "pictures": 1}
+    _things()
+
+    def run() -> experiments.Run:
+        return experiments.Run("detect", "src", "things", "shapes", 0, 0, how, {}, MODULE)
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), sources.pretrained_of(sources.card_of("src")), None))
+
+    return Work(lambda: run().key, compute, MODULE)
+
+
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
@@ -198,5 +239,6 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "train_heads": ("stages.lib.runs.experiments", train_heads),
     "harden": ("stages.lib.runs.experiments", harden),
     "learn_without_forgetting": ("stages.lib.runs.experiments", learn_without_forgetting),
+    "detect": ("stages.lib.runs.experiments", detect),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

@@ -11,11 +11,12 @@ from pydantic import Field, create_model
 from stages.lib.settings import params, sections
 from stages.lib.settings.params import PARAMS, SettingsError
 from stages.studies.question.study import QUESTION
+from stages.studies.salman2020.study import SALMAN
 from stages.studies.shafahi2020.study import SHAFAHI
 from stages.studies.study import Experiment, Study
 from stages.studies.utrera2021.study import UTRERA
 
-STUDIES: tuple[Study, ...] = (QUESTION, UTRERA, SHAFAHI)
+STUDIES: tuple[Study, ...] = (QUESTION, UTRERA, SHAFAHI, SALMAN)
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for study in STUDIES for experiment in study.experiments}
 
 ReportSettings = create_model(

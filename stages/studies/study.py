@@ -14,6 +14,7 @@ from stages.lib.networks.sources import SourceCard
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.fields import Settings
+from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import GridSettings, Params
 
 CardOf = Callable[[str], SourceCard]
@@ -35,6 +36,26 @@ def sections_on(settings: Params) -> dict[str, Settings]:
     """The sections of the experiments that params.yaml names and that have one, by the names of the experiments."""
     sections = {name: getattr(settings, name, None) for name in settings.experiments}
     return {name: section for name, section in sections.items() if section is not None}
+
+
+def object_problems(settings: Params, has_objects: dict[str, bool]) -> list[str]:
+    """Sets whose images have several objects where images with one label are asked for, and the other way round; a line for each.
+
+    Args:
+        has_objects: whether a set is of the first kind, by its name.
+    """
+    labelled, with_objects = {"targets": settings.targets, "source.dataset": [settings.source.dataset]}, {}
+    for name, section in sections_on(settings).items():
+        labelled[f"{name}.targets"] = getattr(section, "targets", [])
+        with_objects |= {f"{name}.{key}": [dataset] for key, dataset in getattr(section, "with_objects", {}).items()}
+    kinds = {False: "one label for each image", True: "several objects in an image, with boxes"}
+    return [
+        f"{PARAMS}: {key}: {name!r} has {kinds[not wanted]}; allowed: image sets with {kinds[wanted]}"
+        for asked, wanted in ((labelled, False), (with_objects, True))
+        for key, names in asked.items()
+        for name in names
+        if has_objects.get(name, wanted) != wanted
+    ]
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Run:
     """Dotted name. Its `compute(run, source, stored)` gives values by name, accuracies in percent, and tensors or None, such as
     `CORRECT + measure` (bool [n]) and `IMAGE + measure` (int64 [n])."""
     part: Part | None = None  # of the target's classes
+    number: int = 0  # of the source's models, counted from 0
 
     def __str__(self) -> str:
         return f"{self.source} on {self.target}, {self.method}, {self.setting:g}, seed {self.seed}"
@@ -42,7 +43,7 @@ class Run:
     @cached_property
     def key(self) -> str:
         """The hash of all that decides the result."""
-        source, target = card_of_source(self.source), card_of(self.target)
+        source, target = card_of_source(self.source, self.number), card_of(self.target)
         return files.digest_of(self._made_by(source.architecture) | {
             "experiment": self.experiment, "source": source.sha256, "architecture": source.architecture, "method": self.method,
             "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size", "label_is_texture", "metric"}),
@@ -91,13 +92,15 @@ def compute(
     Raises:
         RunError: says how many runs failed, and why; the others are kept.
     """
-    sources = {name: pretrained_of(card_of_source(name)) for name in dict.fromkeys(run.source for run in runs)}
+    models = dict.fromkeys((run.source, run.number) for run in runs)
+    sources = {model: pretrained_of(card_of_source(*model)) for model in models}
     lacking = [run for run in runs if cells.load(experiment, run.key) is None]
     if lacking:
-        open_inputs([sources[run.source] for run in lacking], [run.target for run in lacking])
+        open_inputs([sources[run.source, run.number] for run in lacking], [run.target for run in lacking])
     stored = prepare(lacking) if lacking and prepare is not None else {}
     hashes = {path: verified.sha256_of(path) for path in dict.fromkeys(stored.values())}
-    tasks = {run.key: Assignment(run, sources[run.source], path, hashes.get(path)) for run in runs for path in [stored.get(run.key)]}
+    of_runs = {run.key: (sources[run.source, run.number], stored.get(run.key)) for run in runs}
+    tasks = {run.key: Assignment(run, *of_runs[run.key], hashes.get(of_runs[run.key][1])) for run in runs}
 
     def ended(done: Assignment) -> None:
         run = done.run

@@ -20,6 +20,7 @@ PROFILES = [
     "paper",
     "paper-last-code",
     "paper-table4-seeds",
+    "salman-detection",
     "salman-fixed",
     "salman-fixed-fast",
     "salman-full",

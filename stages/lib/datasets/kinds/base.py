@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import model_validator
 
-from stages.lib.datasets.sets import RAW
+from stages.lib.datasets.sets import RAW, DatasetCard
 from stages.lib.datasets.whole import RATIO, shorter_side
 from stages.lib.errors import RunError
 from stages.lib.fetching.checksums import digests_of, is_known, problem_of
@@ -82,6 +82,10 @@ class Dataset(Settings, ABC):
         side = min(most, self.native_size(most))
         return side**2 * self.channels * (4 / 3 if side == most else 1)
 
+    def store(self, name: str, image_size: int) -> DatasetCard | None:
+        """Write the set to `data/images/<name>/` in a form of its own, and give its card; None where `read` gives all that there is."""
+        return None
+
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
         """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""
         return self.class_names
@@ -99,6 +103,11 @@ class Dataset(Settings, ABC):
     @property
     def label_is_texture(self) -> bool:
         """Whether the label is in the texture of an image alone, and not in its shapes."""
+        return False
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether an image has several objects with boxes, and no label of its own."""
         return False
 
 

@@ -50,9 +50,9 @@ def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[
 
 def _glyph(settings: Glyphs, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
     size = settings.size
-    colour, ground = _two_colours(rng, settings.min_contrast)
-    mask = _warp(_letter(FONTS[rng.integers(len(FONTS))], LETTERS[label]), rng, size)[..., None]
-    image = mask * colour + (1 - mask) * (ground + settings.clutter * _clutter(rng, size))
+    colour, ground = two_colours(rng, settings.min_contrast)
+    mask = warp(rasterised(FONTS[rng.integers(len(FONTS))], LETTERS[label]), rng, size)[..., None]
+    image = mask * colour + (1 - mask) * (ground + settings.clutter * clutter(rng, size))
     agrees = split != "test_decorrelated" and rng.random() < settings.texture_correlation
     texture = label if agrees else int(rng.integers(settings.classes))
     return image + settings.texture_amplitude * grating(size, texture, settings.classes, rng)[..., None]
@@ -61,7 +61,7 @@ def _glyph(settings: Glyphs, rng: np.random.Generator, label: int, split: str) -
 def _texture(settings: Textures, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
     size = settings.size
     ground = rng.random(3)
-    image = ground + settings.clutter * _clutter(rng, size)
+    image = ground + settings.clutter * clutter(rng, size)
     return image + settings.texture_amplitude * grating(size, label, settings.classes, rng)[..., None]
 
 
@@ -74,7 +74,7 @@ def grating(size: int, texture: int, classes: int, rng: np.random.Generator) -> 
     return np.sin(2 * np.pi * (along / wavelength + rng.random()))
 
 
-def _two_colours(rng: np.random.Generator, min_contrast: float) -> tuple[np.ndarray, np.ndarray]:
+def two_colours(rng: np.random.Generator, min_contrast: float) -> tuple[np.ndarray, np.ndarray]:
     """Two colours in [0, 1]^3 whose mean brightness differs by at least `min_contrast`."""
     while True:
         colours = rng.random((2, 3))
@@ -82,7 +82,7 @@ def _two_colours(rng: np.random.Generator, min_contrast: float) -> tuple[np.ndar
             return colours[0], colours[1]
 
 
-def _clutter(rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size, 3] in [-1, 1]
+def clutter(rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size, 3] in [-1, 1]
     """Smooth colour noise: a 4 x 4 grid of colours, up-scaled bicubically."""
     coarse = rng.uniform(-1, 1, (3, 4, 4)).astype(np.float32)
     fine = [np.asarray(Image.fromarray(c, "F").resize((size, size), Image.Resampling.BICUBIC)) for c in coarse]
@@ -90,15 +90,16 @@ def _clutter(rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size,
 
 
 @cache
-def _letter(font: str, letter: str) -> Image.Image:
-    """The letter in white on black, centred on a CANVAS x CANVAS image."""
+def rasterised(font: str, letter: str, stroke: int = 0) -> Image.Image:
+    """The letter in white on black, centred on a CANVAS x CANVAS image; its lines are wider by `stroke` pixels on each side."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
     image = Image.new("L", (CANVAS, CANVAS))
-    ImageDraw.Draw(image).text((CANVAS / 2, CANVAS / 2), letter, fill=255, anchor="mm", font=ImageFont.truetype(str(path), 48))
+    face = ImageFont.truetype(str(path), 48)
+    ImageDraw.Draw(image).text((CANVAS / 2, CANVAS / 2), letter, fill=255, anchor="mm", font=face, stroke_width=stroke)
     return image
 
 
-def _warp(letter: Image.Image, rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size] in [0, 1]
+def warp(letter: Image.Image, rng: np.random.Generator, size: int) -> np.ndarray:  # [size, size] in [0, 1]
     """Under a random affine map: rotation to 15 degrees, scale 0.9 to 1.3, shear to 0.15, shift to a twelfth of the side."""
     angle, shear = rng.uniform(-np.pi / 12, np.pi / 12), rng.uniform(-0.15, 0.15)
     scale = rng.uniform(0.9, 1.3, 2)
