@@ -15,7 +15,7 @@ from stages.lib.fetching.checksums import digests_of, is_known, problem_of
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
-from stages.lib.settings.fields import Count, Moments, Settings
+from stages.lib.settings.fields import MOST_PIXELS, Count, Moments, Settings, bounded
 from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 
 
@@ -43,6 +43,7 @@ class Dataset(Settings, ABC):
     train: Count | None
     test: Count | None
     part: Part | None = None  # of its classes
+    low_resolution: bounded(MOST_PIXELS) | None = None  # pixels a side to which its images are reduced first, and then up again
     normalisation: Moments | None = None  # that published code normalises the set with
     class_names: list[str] | None = None  # in the order of the labels
     gone: str | None = None  # why its files are no longer published, so that they are put there by hand
