@@ -1,0 +1,46 @@
+"""The part of the report that reproduces Salman et al. (2020): Figures 2, 3 and 5 to 8, Tables 1 and 2, the best radii, and the claims."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.report.looks import Look
+from stages.lib.report.reading import ExperimentResults
+from stages.lib.report.results import Results
+from stages.lib.report.section import Section
+from stages.studies.salman2020 import claims, figures, numbers, published
+from stages.studies.salman2020.results import MODE_NAMES, as_in_paper
+from stages.studies.salman2020.study import SALMAN
+
+TEMPLATE = Path(__file__).with_name("section.html.j2")
+TABLES = {  # by the name of their CSV files: the field of `Numbers`
+    "salman_best_radius": "best", "salman_table1": "table1", "salman_accuracy": "accuracy", "salman_gains": "gains",
+    "salman_table2": "table2", "salman_figure8a": "textures", "salman_figure8b": "by_texture",
+}  # fmt: skip
+SHOWN = ("best", "table1", "table2")  # those that the page shows as tables
+
+
+def section(
+    results: Results, settings: dict[str, Any], experiments: dict[str, ExperimentResults], cards: dict[str, Any], looks: dict[str, Look]
+) -> Section:
+    """The paper's figures, tables and claims, where one architecture has a grid of radii.
+
+    Args:
+        settings: the sections of params.yaml by name.
+        experiments: none of this paper.
+        cards: of the sources of the experiments.
+        looks: of all sources.
+    """
+    ours, paper = as_in_paper(results, settings["report"].salman2020), published.load()
+    found = numbers.load(ours, paper) if ours.has_grid else None
+    rows = {name: getattr(found, name).replace({np.nan: None}).to_dict("records") for name in SHOWN} if found else None
+    return Section(
+        title=SALMAN.title,
+        template=TEMPLATE,
+        anchors={"salman2020": "Which radius"} if found else {},
+        context={"numbers": rows, "salman": ours, "paper": paper, "modes": {mode: MODE_NAMES[mode] for mode in ours.modes}},
+        tables={file: getattr(found, name) for file, name in TABLES.items() if len(getattr(found, name))} if found else {},
+        drawings=list(figures.drawings_of(ours, found, looks)) if found else [],
+        claims=claims.claims_of(ours, paper) if found else [],
+    )
