@@ -10,11 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from stages.lib.report import regression
 from stages.lib.report.evidence import ABSENT, Evidence, over_models, over_seeds
 from stages.lib.report.results import at
 from stages.lib.report.statistics import MIN_MODELS
-from stages.studies.salman2020 import choosing, numbers
+from stages.studies.salman2020 import choosing, numbers, regression
 from stages.studies.salman2020.results import MODE_NAMES, WIDTHS, SalmanResults
 
 PART = ["source_model", "seed"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages.lib.report import regression, statistics
+from stages.lib.report import statistics
 from stages.lib.report.results import at
-from stages.studies.salman2020 import choosing
+from stages.studies.salman2020 import choosing, regression
 from stages.studies.salman2020.published import THEIRS, Published
 from stages.studies.salman2020.results import SalmanResults, means
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib.report import regression
 from stages.lib.report.reading import read_table
 from stages.lib.report.results import at, row_at
 from stages.lib.report.wording import signed
+from stages.studies.salman2020 import regression
 
 FOLDER = Path(__file__).parent / "published"
 THEIRS = "salman_"  # with which the names of their models begin

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import functional
 
+from stages.lib.datasets import whole
 from stages.lib.datasets.reduced import Reduced
 
 X = np.random.default_rng(0).integers(0, 256, (5, 24, 24, 3), np.uint8)
@@ -31,3 +32,12 @@ def test_detail_that_is_finer_than_the_resolution_is_lost():
     stripes = np.zeros((1, 32, 32, 1), np.uint8)
     stripes[:, :, ::2] = 255
     assert np.ptp(Reduced(stripes, 8)[0:1][:, :, 1:-1].astype(int)) <= 2
+
+
+def test_images_that_are_stored_whole_keep_their_shape_and_lose_their_detail():
+    x = np.random.default_rng(2).integers(0, 256, (3, 40, 20, 3), np.uint8)
+    for shorter, side in ((256, 8), (6, 8)):
+        found = whole.taken(Reduced(x, side), slice(1, 3), shorter)
+        expected = [np.asarray(functional.resize(Image.fromarray(image), min(shorter, side))) for image in x[1:3]]
+        assert [image.shape for image in found] == [(2 * min(shorter, side), min(shorter, side), 3)] * 2
+        assert np.array_equal(np.stack(found), np.stack(expected))

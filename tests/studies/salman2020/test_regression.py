@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from stages.lib.report import regression, statistics
+from stages.lib.report import statistics
+from stages.studies.salman2020 import regression
 
 
 def points(x, y, group=0) -> pd.DataFrame:
