@@ -73,10 +73,10 @@ def by_radius(table: pd.DataFrame, labels: dict[str, str], ticks: Sequence[str],
     """Figure 5: a panel for each target, a line for each architecture."""
     targets, looks = list(dict.fromkeys(table["target"])), _looks_of_architectures(labels)
     figure, axes = facets(len(targets), title, sharey=False, height=2.6)
-    for i, (ax, target) in enumerate(zip(axes, targets, strict=True)):
+    for ax, target in zip(axes, targets, strict=True):
         lines(ax, at(table, target=target), "place", looks, "architecture")
         _radius_axis(ax, ticks)
-        ax.set(title=target, xlabel="radius", ylabel=ACCURACY if i % 4 == 0 else "")
+        ax.set(title=target, xlabel="radius", ylabel=ACCURACY if _begins_row(ax) else "")
     legend(figure, looks, table["architecture"])
     return figure
 
@@ -86,13 +86,13 @@ def by_source_accuracy(table: pd.DataFrame, labels: dict[str, str], title: str) 
     """Figure 5 as the paper has it: sources of one architecture are joined in the order of their radius, from natural (large)."""
     targets, looks = list(dict.fromkeys(table["target"])), _looks_of_architectures(labels)
     figure, axes = facets(len(targets), title, sharey=False, height=2.6)
-    for i, (ax, target) in enumerate(zip(axes, targets, strict=True)):
+    for ax, target in zip(axes, targets, strict=True):
         for name, look in looks.items():
             line = at(table, target=target, architecture=name).sort_values("eps")
             [drawn] = ax.plot(line["source_accuracy"], line["mean"], **style(replace(look, thin=True)))
             drawn.set_gid(svg.points([point_text(look, row) for row in line.dropna(subset=["source_accuracy"]).to_dict("records")]))
             ax.plot(line["source_accuracy"].iloc[:1], line["mean"].iloc[:1], "o", color=look.colour, markersize=9, fillstyle="none")
-        ax.set(title=target, xlabel="source accuracy (%)", ylabel=ACCURACY if i % 4 == 0 else "")
+        ax.set(title=target, xlabel="source accuracy (%)", ylabel=ACCURACY if _begins_row(ax) else "")
     legend(figure, looks, table["architecture"])
     return figure
 
@@ -108,11 +108,11 @@ def by_target(table: pd.DataFrame, low: dict[str, str], ticks: Sequence[str], ti
     looks = looks_of_targets(whole)
     dashed = {low[name]: replace(look, label=low[name], dash=(3, 1.6), hollow=True) for name, look in looks.items() if name in low}
     figure, axes = facets(len(whole), title, height=2.6)
-    for i, (ax, target) in enumerate(zip(axes, whole, strict=True)):
+    for ax, target in zip(axes, whole, strict=True):
         lines(ax, table, "place", {name: look for name, look in (looks | dashed).items() if name in (target, low.get(target))}, "target")
         _radius_axis(ax, ticks)
         ax.set_xlim(left=0.6)
-        ax.set(title=target, xlabel="radius", ylabel=POINTS if i % 4 == 0 else "")
+        ax.set(title=target, xlabel="radius", ylabel=POINTS if _begins_row(ax) else "")
     for ax in axes:
         zero_line(ax, "natural" if ax is axes[0] else "")
     if dashed:
@@ -128,7 +128,7 @@ def by_width(table: pd.DataFrame, widths: Sequence[str], title: str) -> Figure:
     rows = rows.assign(width=[list(widths).index(name) for name in rows["architecture"]], series=[f"{eps:g}" for eps in rows["eps"]])
     targets, looks = list(dict.fromkeys(rows["target"])), looks_in_order([f"{eps:g}" for eps in sorted(set(rows["eps"]))])
     figure, axes = facets(len(targets), title, sharey=False, height=2.6)
-    for i, (ax, target) in enumerate(zip(axes, targets, strict=True)):
+    for ax, target in zip(axes, targets, strict=True):
         for name, look in looks.items():
             line = at(rows, target=target, series=name).sort_values("width")
             [drawn] = ax.plot(line["width"], line["mean"], **style(look))
@@ -136,7 +136,7 @@ def by_width(table: pd.DataFrame, widths: Sequence[str], title: str) -> Figure:
             ax.vlines(line["width"], line["low"], line["high"], color=look.colour, linewidth=1, alpha=0.5)
         ax.set_xticks(range(len(widths)), [_short(name, widths) for name in widths])
         ax.set_xlim(-0.3, len(widths) - 0.7)
-        ax.set(title=target, ylabel=ACCURACY if i % 4 == 0 else "")
+        ax.set(title=target, ylabel=ACCURACY if _begins_row(ax) else "")
     legend(figure, {name: replace(look, label=f"eps {look.label}") for name, look in looks.items()}, rows["series"], columns=8)
     return figure
 
@@ -181,6 +181,11 @@ def _dots(ax: Axes, rows: pd.DataFrame, x: str, places: Sequence[str], looks: di
     ax.set_xticks(range(len(places)), places, rotation=30 if len(places) > 3 else 0, ha="right" if len(places) > 3 else "center")
     ax.set_xlim(-0.5, len(places) - 0.5)
     ax.grid(axis="x", visible=False)
+
+
+def _begins_row(ax: Axes) -> bool:
+    """Whether a panel is the first of its row, which has the label of the axis."""
+    return ax.get_subplotspec().is_first_col()
 
 
 def _radius_axis(ax: Axes, ticks: Sequence[str]) -> None:
