@@ -84,7 +84,7 @@ def problems(settings: Params) -> list[str]:
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
-        wrong += _low_resolution_problems(name, dataset, settings)
+        wrong += dataset.size_problems(name, settings.upscale.image_size) if name in settings.datasets else []
     for name, source in sources.items():
         data = datasets.get(getattr(source, "dataset", None))
         wrong += _part_problems(name, MODEL_CATALOG, getattr(source, "part", None), data.classes if data else None)
@@ -222,14 +222,6 @@ def _part_problems(name: str, path: Path, part: Part | None, classes: int | None
     return [
         f"{path}: {name}.part.of is {part.of}, and {classes} classes cannot be split so; allowed: 2 to {classes // 2} parts of two or more"
     ]
-
-
-def _low_resolution_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -> list[str]:
-    """A low resolution of a set that is used, and that takes no detail away."""
-    low, size = dataset.low_resolution, settings.upscale.image_size
-    if name not in settings.datasets or low is None or low < size:
-        return []
-    return [f"{DATA_CATALOG}: {name}.low_resolution is {low}; allowed: 1 to {size - 1}, below upscale.image_size"]
 
 
 def _seed_problems(subsets: DrawSubsetsSettings) -> list[str]:

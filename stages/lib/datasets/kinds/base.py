@@ -16,6 +16,7 @@ from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
 from stages.lib.settings.fields import MOST_PIXELS, Count, Moments, Settings, bounded
+from stages.lib.settings.params import DATA_CATALOG
 from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 
 
@@ -82,6 +83,13 @@ class Dataset(Settings, ABC):
         most = settings.shorter_side or shorter_side(settings.image_size, getattr(self, "crop", RATIO))
         side = min(most, self.native_size(most))
         return side**2 * self.channels * (4 / 3 if side == most else 1)
+
+    def size_problems(self, name: str, image_size: int) -> list[str]:
+        """A line where the low resolution takes no detail from images of that many pixels a side."""
+        if self.low_resolution is None or self.low_resolution < image_size:
+            return []
+        allowed = f"1 to {image_size - 1}, below upscale.image_size"
+        return [f"{DATA_CATALOG}: {name}.low_resolution is {self.low_resolution}; allowed: {allowed}"]
 
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
         """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""
