@@ -76,14 +76,14 @@ def problems(settings: Params) -> list[str]:
         if name in registry.EXPERIMENTS and getattr(settings, name) is None
     ]
     wrong += _name_of_value_problems(settings) + _rate_problems(settings)
-    stores = [name for name in settings.upscale.store if name != OTHERS]
-    wrong += params.unknown("upscale.store", stores, params.entry_names(DATA_CATALOG), DATA_CATALOG)
+    wrong += params.unknown("upscale.store", sorted({*settings.upscale.store} - {OTHERS}), params.entry_names(DATA_CATALOG), DATA_CATALOG)
     wrong += _normalisation_problems(settings, datasets)
     wrong += _size_problems(settings) + _seed_problems(settings.draw_subsets)
     wrong += _attack_problems(settings, sources) + _name_problems(settings)
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
+        wrong += dataset.size_problems(name, settings.upscale.image_size) if name in settings.datasets else []
     for name, source in sources.items():
         data = datasets.get(getattr(source, "dataset", None))
         wrong += _part_problems(name, MODEL_CATALOG, getattr(source, "part", None), data.classes if data else None)

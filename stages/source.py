@@ -114,7 +114,7 @@ def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[
     if n_classes(part, card.classes) != network.head.out_features:
         return {}
     model = inference.CutNetwork(None, network.to(devices.best_device()), inference.View(card.image_size))
-    percent = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if split != "train"}
+    percent = {split: inference.accuracy(model, *load_part(dataset, split, part)) for split in card.splits if not split.startswith("train")}
     network.cpu()
     return percent
 

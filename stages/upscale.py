@@ -15,6 +15,7 @@ from PIL import Image
 from stages.lib import command
 from stages.lib.datasets import catalog, whole
 from stages.lib.datasets.kinds.base import Dataset, Images
+from stages.lib.datasets.reduced import Reduced
 from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, array_paths, classes_of, digest_of, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
@@ -42,6 +43,7 @@ def main(dataset: str) -> None:
                 places, y = only(entry.part, classes, whole_y)
                 names = entry.names_of_classes(split, whole_x, whole_y)
                 x = whole_x[places] if entry.part else whole_x
+                x = Reduced(x, entry.low_resolution) if entry.low_resolution else x
                 classes = n_classes(entry.part, classes)
                 if store == "whole":
                     splits[split] = pack(dataset, split, x, y, crop_of(entry, store), settings, counts)

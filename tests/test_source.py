@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import checkpoints as made
+import numpy as np
 import psutil
 import pytest
 import served
@@ -16,7 +17,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from stages import source
+from stages import download, source, upscale
 from stages.lib.attacks import gaussian, pgd
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
@@ -53,6 +54,25 @@ def test_a_trained_source_has_weights_and_a_card(glyphs):
     assert card["mean"] == pytest.approx(images["mean"])
     network = sources.load("l2_eps0_5")
     assert source.accuracies(network, "glyphs", None) == card["accuracy"]
+
+
+def test_a_source_may_learn_another_split_of_its_data(glyphs):
+    """With the same letters and other textures it becomes another model; a split that is not there is named with those that are."""
+    natural = params.source_entry("natural")
+    key = pretraining.key_of(natural, 0, params.section("source"))
+    assert pretraining.key_of(natural.model_copy(update={"split": "test"}), 0, params.section("source")) != key
+    with pytest.raises(RunError, match=r"split is 'train_decorrelated'; allowed: a split of glyphs: .*train"):
+        pretraining.key_of(natural.model_copy(update={"split": "train_decorrelated"}), 0, params.section("source"))
+    glyphs.edit("data/catalog.yaml", glyphs__train_decorrelated=True)
+    download.main("glyphs")
+    upscale.main("glyphs")
+    glyphs.edit("models/catalog.yaml", natural__split="train_decorrelated")
+    source.main("natural")
+    card = json.loads((glyphs.folder / "models/sources/natural/0.json").read_text())
+    assert set(card["accuracy"]) == {"test", "test_decorrelated"}
+    (of_train, _), (x, y) = (train_source.images_of("glyphs", split, None) for split in ("train", "train_decorrelated"))
+    assert np.array_equal(y, np.arange(len(y)) % 4)
+    assert not np.array_equal(x, of_train)
 
 
 def test_training_learns_and_a_model_that_guesses_is_said(glyphs, capsys):

@@ -17,6 +17,7 @@ from torchvision import transforms
 
 from stages import download, upscale
 from stages.lib.datasets import pixels as images
+from stages.lib.datasets.catalog import dataset_entry
 from stages.lib.datasets.sets import card_of, load, save
 from stages.lib.errors import RunError
 from stages.lib.store import code
@@ -87,6 +88,19 @@ def test_up_scaling_is_bilinear_as_torch_has_it(channels):
 def test_images_of_the_right_size_stay_as_they_are():
     x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     assert np.array_equal(upscale.resize(x, 8), x)
+
+
+@pytest.mark.parametrize(("store", "stored"), [("upscaled", 16), ("native", 4)])
+def test_a_set_at_a_low_resolution_is_reduced_and_then_up_scaled(workspace, store, stored):
+    download.main("digits")
+    raw = {split: x for split, x, _ in dataset_entry("digits").read("digits", 16)}
+    workspace.edit("data/catalog.yaml", digits__low_resolution=4)
+    workspace.edit("params.yaml", upscale__store=store)
+    upscale.main("digits")
+    assert card_of("digits").stored_size == stored
+    for split in ("train", "test"):
+        low = np.stack([np.asarray(Image.fromarray(image[..., 0]).resize((4, 4), Image.Resampling.BILINEAR)) for image in raw[split]])
+        assert np.array_equal(load("digits", split)[0], upscale.resize(low[..., None], stored))
 
 
 # Native size

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from stages.lib.settings import params, sections
+from stages.lib.settings.fields import Settings
 from stages.lib.settings.params import PARAMS, SettingsError
 from stages.studies.question.study import QUESTION
 from stages.studies.salman2020.study import SALMAN
@@ -19,8 +20,16 @@ from stages.studies.utrera2021.study import UTRERA
 STUDIES: tuple[Study, ...] = (QUESTION, UTRERA, SHAFAHI, SALMAN)
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for study in STUDIES for experiment in study.experiments}
 
+
+def _default_of(settings: type[Settings]) -> Any:
+    """The settings of a study where params.yaml has none: those that all have a value of their own, or else none, which is an error."""
+    return ... if any(field.is_required() for field in settings.model_fields.values()) else settings()
+
+
 ReportSettings = create_model(
-    "ReportSettings", __base__=sections.ReportSettings, **{study.name: (study.settings, ...) for study in STUDIES if study.settings}
+    "ReportSettings",
+    __base__=sections.ReportSettings,
+    **{study.name: (study.settings, _default_of(study.settings)) for study in STUDIES if study.settings},
 )
 Params = create_model(
     "Params",

@@ -8,6 +8,8 @@ from stages.lib.networks.families.table import FAMILIES
 
 BLOCKS = {
     "small_resnet": 9,
+    "small_resnet_x0_5": 9,
+    "small_resnet_x2": 9,
     "wide_resnet34_1": 15,
     "wide_resnet34_2": 15,
     "wide_resnet34_4": 15,

@@ -15,7 +15,7 @@ from stages.lib.runs import deciding, missing
 from stages.lib.runs.work import train_source
 from stages.lib.settings.attacks import AnyPerturbation, TrainingPgd
 from stages.lib.settings.catalog import Trained
-from stages.lib.settings.params import PARAMS, section
+from stages.lib.settings.params import MODEL_CATALOG, PARAMS, section
 from stages.lib.settings.sections import SourceSettings
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
@@ -68,7 +68,7 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
     if not lacking:
         return
     source, settings = lacking[0].source, lacking[0].settings
-    load(settings.dataset, "train")  # compared with its hash once, before workers read it
+    load(settings.dataset, lacking[0].entry.split)  # compared with its hash once, before workers read it
 
     def ended(training: Training) -> None:
         for epoch, values in enumerate(cells.load("source", training.key)["history"], start=1):
@@ -110,9 +110,11 @@ def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
     Raises:
         RunError: when there are no images to train on.
     """
-    if "train" not in card_of(settings.dataset).splits:
-        raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and sources are to be trained on them")
     data, perturbation = card_of(settings.dataset), perturbation_of(entry, settings)
+    if "train" not in data.splits:
+        raise RunError(f"{PARAMS}: source.dataset: {settings.dataset} has no images here, and sources are to be trained on them")
+    if entry.split not in data.splits:
+        raise RunError(f"{MODEL_CATALOG}: split is {entry.split!r}; allowed: a split of {settings.dataset}: {', '.join(data.splits)}")
     made_by = deciding.code_of(
         "stages.lib.runs.work.train_source", deciding.modules_of_architecture(entry.architecture),
         deciding.modules_of_norm(entry.threat.norm) if perturbation else (),
@@ -120,9 +122,9 @@ def key_of(entry: Trained, seed: int, settings: SourceSettings) -> str:
     )  # fmt: skip
     return files.digest_of(made_by | {
         "data": data.model_dump(exclude={"name", "splits", "label_is_texture", "class_names", "crop", "metric"}),
-        "images": data.splits["train"].sha256,
+        "images": data.splits[entry.split].sha256,
         "settings": settings.model_dump(exclude={"processes", "n_models"}),
-        "entry": entry.model_dump(exclude={"seeds", "published_accuracy"}), "seed": seed,
+        "entry": entry.model_dump(exclude={"seeds", "published_accuracy", "split"}), "seed": seed,
     })  # fmt: skip
 
 

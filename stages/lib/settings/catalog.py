@@ -67,6 +67,7 @@ class Trained(Source):
     kind: Literal["trained"]
     dataset: Name
     part: Part | None = None  # of the classes of the dataset
+    split: Name = "train"  # the images that it learns; a split of its dataset
     threat: Threat | None
     seeds: OneOrMore[Seed]  # of its models, of which params.yaml: source.n_models says how many are trained
     published_accuracy: Percent | None = None  # on the test split, of a model of this architecture, data and threat

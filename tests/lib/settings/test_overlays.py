@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROFILES = [
     "cifar10-one-gpu",
     "embedded-full",
+    "embedded-salman",
     "embedded-shafahi",
     "embedded-utrera",
     "own-images",

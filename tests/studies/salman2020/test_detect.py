@@ -139,7 +139,7 @@ def test_a_mirror_keeps_objects_on_their_pixels():
 
 
 WRONG = {
-    "sources": ({"sources": ["natural", "torchvision_vgg16_bn"]}, ["torchvision_vgg16_bn"], r"detect\.sources: torchvision_vgg16_bn is a vgg16_bn, whose blocks stand in no stages for a pyramid; allowed: small_resnet, resnet18"),
+    "sources": ({"sources": ["natural", "torchvision_vgg16_bn"]}, ["torchvision_vgg16_bn"], r"detect\.sources: torchvision_vgg16_bn is a vgg16_bn, whose blocks stand in no stages for a pyramid; allowed: small_resnet, small_resnet_x0_5, small_resnet_x2, resnet18"),
     "models": ({"sources": ["naturel"]}, [], r"detect\.sources: 'naturel' is not in params\.yaml: models"),
     "labels": ({"tasks": {"letters": TASK | {"dataset": "digits"}}}, [], r"detect\.tasks\.letters\.dataset: 'digits' has one label for each image; allowed: image sets with several objects in an image"),
     "datasets": ({"tasks": {"letters": TASK | {"dataset": "voc0712"}}}, [], r"detect\.tasks\.letters\.dataset: 'voc0712' is not in params\.yaml: datasets"),

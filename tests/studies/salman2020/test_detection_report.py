@@ -133,10 +133,10 @@ def test_figures_show_what_the_runs_say_and_the_page_the_table():
     assert len(sheet.patches) == 2 * (2 * (2 + 1) + 2 * (0 + 1))  # each box is drawn twice, dark and light
     environment = page.environment_of(made.results(lambda *_: 0.0, seeds=2), LOOKS, {}, {})
     macros = environment.from_string(Path(page.MACROS).read_text(), globals=environment.globals).module
-    context = {"detected": found, "detection_rows": report.rows_of_page(found)}
+    context = {"numbers": None, "detected": found, "detection_rows": report.rows_of_page(found)}
     text = page._filled(environment, TEMPLATE, Section(title="", template=TEMPLATE, context=context), macros)
     assert "+2.0 <small>+2.0 to +2.0</small>" in text
     assert "published" not in text.lower()
     ours = detections({"nat": [50.0], "weak": [51.0]}, THEIRS, {"a": VOC})
-    context = {"detected": ours, "detection_rows": report.rows_of_page(ours)}
+    context = {"numbers": None, "detected": ours, "detection_rows": report.rows_of_page(ours)}
     assert "<td>53.87</td>" in page._filled(environment, TEMPLATE, Section(title="", template=TEMPLATE, context=context), macros)

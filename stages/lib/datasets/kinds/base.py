@@ -15,7 +15,8 @@ from stages.lib.fetching.checksums import digests_of, is_known, problem_of
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
 from stages.lib.settings.catalog import File, Part
-from stages.lib.settings.fields import Count, Moments, Settings
+from stages.lib.settings.fields import MOST_PIXELS, Count, Moments, Settings, bounded
+from stages.lib.settings.params import DATA_CATALOG
 from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 
 
@@ -43,6 +44,7 @@ class Dataset(Settings, ABC):
     train: Count | None
     test: Count | None
     part: Part | None = None  # of its classes
+    low_resolution: bounded(MOST_PIXELS) | None = None  # pixels a side to which its images are reduced first, and then up again
     normalisation: Moments | None = None  # that published code normalises the set with
     class_names: list[str] | None = None  # in the order of the labels
     gone: str | None = None  # why its files are no longer published, so that they are put there by hand
@@ -85,6 +87,13 @@ class Dataset(Settings, ABC):
     def store(self, name: str, image_size: int) -> DatasetCard | None:
         """Write the set to `data/images/<name>/` in a form of its own, and give its card; None where `read` gives all that there is."""
         return None
+
+    def size_problems(self, name: str, image_size: int) -> list[str]:
+        """A line where the low resolution takes no detail from images of that many pixels a side."""
+        if self.low_resolution is None or self.low_resolution < image_size:
+            return []
+        allowed = f"1 to {image_size - 1}, below upscale.image_size"
+        return [f"{DATA_CATALOG}: {name}.low_resolution is {self.low_resolution}; allowed: {allowed}"]
 
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
         """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""

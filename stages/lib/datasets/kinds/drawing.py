@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.lib.datasets.kinds.procedural import LETTERS, Glyphs, Procedural, Textures
+from stages.lib.datasets.kinds.procedural import Glyphs, Procedural, Textures
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
@@ -24,7 +24,7 @@ FONTS = (
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
 )  # fmt: skip
 CANVAS = 64  # pixels a side at which a letter is rasterised once, before it is warped
-SPLITS = ("train", "test", "test_decorrelated")  # the position of a name is part of its random stream
+STREAMS = {"train": 0, "test": 1, "test_decorrelated": 2, "train_decorrelated": 0}  # part of the seed: the same letters where equal
 
 
 def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[int]] = iter) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[
     x = np.empty((n, settings.size, settings.size, 3), np.uint8)
     y = np.arange(n, dtype=np.int64) % settings.classes
     for i in progress(range(n)):
-        rng = np.random.default_rng([settings.seed, SPLITS.index(split), i])
+        rng = np.random.default_rng([settings.seed, STREAMS[split], i])
         image = draw_one(settings, rng, int(y[i]), split)
         x[i] = np.round(255 * np.clip(image, 0, 1))
     return x, y
@@ -51,9 +51,9 @@ def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[
 def _glyph(settings: Glyphs, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
     size = settings.size
     colour, ground = two_colours(rng, settings.min_contrast)
-    mask = warp(rasterised(FONTS[rng.integers(len(FONTS))], LETTERS[label]), rng, size)[..., None]
+    mask = warp(rasterised(FONTS[rng.integers(len(FONTS))], settings.alphabet[label]), rng, size)[..., None]
     image = mask * colour + (1 - mask) * (ground + settings.clutter * clutter(rng, size))
-    agrees = split != "test_decorrelated" and rng.random() < settings.texture_correlation
+    agrees = not split.endswith("_decorrelated") and rng.random() < settings.texture_correlation
     texture = label if agrees else int(rng.integers(settings.classes))
     return image + settings.texture_amplitude * grating(size, texture, settings.classes, rng)[..., None]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.lib.datasets.kinds.base import Dataset, Images, Split
 from stages.lib.datasets.sets import RAW, read, save
@@ -57,14 +57,23 @@ class Glyphs(Procedural):
     classes: Annotated[int, Field(strict=True, ge=2, le=24)]
     min_contrast: Annotated[Real, Field(ge=0, le=0.5)]  # least difference in brightness between letter and ground
     texture_correlation: Fraction  # of the images whose texture is that of their class
+    alphabet: Annotated[str, Field(pattern=f"^[{LETTERS}]+$")] = LETTERS  # the letter of each class
+    train_decorrelated: bool = False  # whether there is a split of the training images with textures that are independent of the label
+
+    @model_validator(mode="after")
+    def _has_a_letter_for_each_class(self) -> "Glyphs":
+        if len(set(self.alphabet)) < len(self.alphabet) or self.classes > len(self.alphabet):
+            raise ValueError(f"an alphabet of {self.classes} letters or more, each once, for as many classes; it is {self.alphabet!r}")
+        return self
 
     def sizes(self) -> dict[str, int]:
-        """Images of each split; that of `test_decorrelated` have a texture that is independent of the label."""
-        return super().sizes() | {"test_decorrelated": self.test}
+        """Images of each split; those of `test_decorrelated` and `train_decorrelated` have a texture that is independent of the label."""
+        more = {"train_decorrelated": self.train} if self.train_decorrelated else {}
+        return super().sizes() | {"test_decorrelated": self.test} | more
 
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str]:
         """The letters."""
-        return list(LETTERS[: self.classes])
+        return list(self.alphabet[: self.classes])
 
 
 class Textures(Procedural):

@@ -10,7 +10,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from stages.lib.datasets.kinds.drawing import FONTS, SPLITS, clutter, rasterised, two_colours, warp
+from stages.lib.datasets.kinds.drawing import FONTS, STREAMS, clutter, rasterised, two_colours, warp
 from stages.lib.datasets.kinds.procedural import LETTERS
 from stages.lib.datasets.kinds.scenes import Letters
 from stages.lib.datasets.objects.scenes import Objects, Scene
@@ -22,7 +22,7 @@ SEEN = 0.5  # least part of a letter's pixels that is not hidden
 
 def draw(settings: Letters, split: str, number: int) -> Scene:
     """One scene, its image as a PNG."""
-    rng = np.random.default_rng([settings.seed, SPLITS.index(split), number])
+    rng = np.random.default_rng([settings.seed, STREAMS[split], number])
     ground, image = _ground(settings, rng)
     masks: list[np.ndarray] = []  # bool [size, size], what is seen of each letter
     whole: list[int] = []  # pixels of each letter

@@ -10,6 +10,8 @@ Each of them offers the same, and imports torch only in its functions, as runs a
 
 FAMILIES = {
     "small_resnet": "stages.lib.networks.families.small_resnet",
+    "small_resnet_x0_5": "stages.lib.networks.families.small_resnet_widths",
+    "small_resnet_x2": "stages.lib.networks.families.small_resnet_widths",
     "wide_resnet34_1": "stages.lib.networks.families.wide_resnet34",
     "wide_resnet34_2": "stages.lib.networks.families.wide_resnet34",
     "wide_resnet34_4": "stages.lib.networks.families.wide_resnet34",

@@ -47,7 +47,7 @@ def train(
     """
     device = devices.best_device(settings["mixed_precision"])
     network.to(device)
-    x, y = images_of(settings["dataset"], entry.part)
+    x, y = images_of(settings["dataset"], entry.split, entry.part)
     loop.train(
         network, x, torch.from_numpy(y), epochs=settings["epochs"], batch_size=settings["batch_size"], lr=settings["lr"],
         momentum=settings["momentum"], nesterov=settings["nesterov"], weight_decay=settings["weight_decay"],
@@ -66,9 +66,9 @@ def n_epochs(settings: dict[str, Any], perturbation: dict[str, Any] | None) -> i
     return passes(settings["epochs"], perturbation["replay"] if is_free else 1)
 
 
-def images_of(dataset: str, part: "Part | None") -> tuple[np.ndarray, np.ndarray]:
+def images_of(dataset: str, split: str, part: "Part | None") -> tuple[np.ndarray, np.ndarray]:
     """Training images in memory, as a batch in random order reads a page an image from a map; a set that is large stays a map."""
-    x, y = load_part(dataset, "train", part)
+    x, y = load_part(dataset, split, part)
     return (x.copy() if x.nbytes < psutil.virtual_memory().available // 4 else x), y
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from stages.lib.datasets import sets
 from stages.lib.datasets.kinds import drawing
-from stages.lib.datasets.kinds.procedural import Glyphs, Textures
+from stages.lib.datasets.kinds.procedural import LETTERS, Glyphs, Textures
 
 GLYPHS = Glyphs(
     kind="procedural", set="glyphs", classes=24, channels=3, size=32, train=48, test=48, seed=1, clutter=0.2, min_contrast=0.35,
@@ -142,7 +142,7 @@ def test_clutter_is_no_larger_than_its_amplitude():
 
 def test_letters_of_two_classes_are_not_alike():
     settings = but(GLYPHS, clutter=0.0, texture_amplitude=0.0, size=64)
-    letters = {np.asarray(drawing._letter(font, letter)).tobytes() for font in drawing.FONTS for letter in drawing.LETTERS}
+    letters = {np.asarray(drawing.rasterised(font, letter)).tobytes() for font in drawing.FONTS for letter in LETTERS}
     assert len(letters) == len(drawing.FONTS) * settings.classes
 
 
@@ -157,3 +157,27 @@ def test_the_raw_splits_of_a_procedural_set_are_those_that_were_saved(tmp_path, 
     assert all(np.array_equal(found[split][i], drawn[split][i]) for split in drawn for i in (0, 1))
 
     assert {x.shape[1] for x, _ in found.values()} == {entry.native_size(16)}
+
+
+def test_an_alphabet_says_which_letter_a_class_is():
+    few = but(GLYPHS, classes=3, alphabet="XAB", train=6, test=6, clutter=0.0, texture_amplitude=0.0)
+    assert few.names_of_classes("train", *drawing.draw(few, "train")) == ["X", "A", "B"]
+    same = but(few, alphabet="XBA")
+    (x, _), (other, _) = drawing.draw(few, "train"), drawing.draw(same, "train")
+    assert [np.array_equal(a, b) for a, b in zip(x, other, strict=True)] == [True, False, False] * 2
+
+
+@pytest.mark.parametrize(("alphabet", "classes"), [("AB", 3), ("ABA", 3), ("ABC", 4), ("ABI", 3), ("abc", 3), ("", 2)])
+def test_an_alphabet_without_a_letter_for_each_class_is_refused(alphabet, classes):
+    with pytest.raises(ValueError, match="alphabet"):
+        Glyphs(**GLYPHS.model_dump() | {"alphabet": alphabet, "classes": classes})
+
+
+def test_letters_with_any_texture_are_the_training_letters_with_textures_that_follow_no_class():
+    both = but(GLYPHS, train_decorrelated=True, texture_correlation=1.0, train=120, classes=12, min_contrast=0.5)
+    assert both.sizes()["train_decorrelated"] == both.train
+    plain = but(both, texture_amplitude=0.0)
+    assert np.array_equal(drawing.draw(plain, "train")[0], drawing.draw(plain, "train_decorrelated")[0])
+    agree = {split: np.mean(np.equal(*textures_alone(both, split))) for split in ("train", "train_decorrelated")}
+    assert agree["train"] > 0.9
+    assert agree["train_decorrelated"] < 0.25  # 1 in 12 by chance: 0.25 of 120 images in fewer than one of a million draws
