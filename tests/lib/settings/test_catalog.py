@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torchvision
+from ruamel.yaml import YAML
 
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.settings import params
@@ -14,6 +15,14 @@ ROOT = Path(__file__).resolve().parents[3]
 ENTRIES = {name: params.source_entry(name, ROOT / params.MODEL_CATALOG) for name in params.read_yaml(ROOT / params.MODEL_CATALOG)}
 SALMAN = {name: entry for name, entry in ENTRIES.items() if name.startswith("salman_")}
 ARCHITECTURES = {"densenet": "densenet161", "mnasnet": "mnasnet1_0", "mobilenet": "mobilenet_v2", "shufflenet": "shufflenet_v2_x1_0"}
+
+
+@pytest.mark.parametrize(
+    "path", [params.DATA_CATALOG, params.MODEL_CATALOG, params.PARAMS, *sorted(Path("profiles").glob("*.yaml"))], ids=str
+)
+def test_dvc_reads_what_the_stages_read(path):
+    """Its parser is stricter: an address within brackets has to be in quotes."""
+    assert YAML(typ="safe").load(ROOT / path) == params.read_yaml(ROOT / path)
 
 
 def test_every_model_of_salman_et_al_is_there_with_its_accuracy_and_radius():
