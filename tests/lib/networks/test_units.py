@@ -107,5 +107,7 @@ def test_all_but_the_head_can_be_loaded(built):
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, wide_resnet34_1"):
+    with pytest.raises(
+        ValueError, match=r"architecture is 'vgg'; allowed: small_resnet, small_resnet_x0_5, small_resnet_x2, wide_resnet34_1"
+    ):
         units.build("vgg", 5, MEAN, STD)
