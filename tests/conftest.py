@@ -20,13 +20,13 @@ from stages.lib.runs import attacked, computing
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 FIRST = [
-    "test_it_runs_to_the_report_and_then_runs_nothing",  # makes the finished miniature; until then the other workers do without
     "test_profiles_shafahi",
     "test_profiles",
-    "test_profiles_salman",
     "test_source",
+    "test_it_runs_to_the_report_and_then_runs_nothing",  # makes the finished miniature; until then the other workers do without
     "test_cluster",
     "test_report_paper",
+    "test_profiles_salman",
     "test_profiles_salman_detection",
     "test_report",
     "test_download",
@@ -51,8 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Three workers more than there are cores: a third of the time a test waits for processes that it has started."""
-    return (os.cpu_count() or 1) + 3
+    """Two workers more than there are cores: a third of the time a test waits for processes that it has started."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
