@@ -15,6 +15,7 @@ from PIL import Image
 from stages.lib import command
 from stages.lib.datasets import catalog, whole
 from stages.lib.datasets.kinds.base import Dataset, Images
+from stages.lib.datasets.pictures import as_array, as_picture
 from stages.lib.datasets.reduced import Reduced
 from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, array_paths, classes_of, digest_of, n_classes, only
 from stages.lib.errors import RunError
@@ -122,11 +123,9 @@ def resize(x: np.ndarray, size: int) -> np.ndarray:
     """Images resized bilinearly, by Pillow as in the released transforms: uint8 [n, H, W, C] to uint8 [n, size, size, C]."""
     if x.shape[1:3] == (size, size):
         return np.asarray(x)
-    grey = x.shape[-1] == 1
     out = np.empty((len(x), size, size, x.shape[-1]), np.uint8)
-    for picture, place in zip(x, out, strict=True):
-        image = Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture))
-        place[...] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).reshape(place.shape)
+    for pixels, place in zip(x, out, strict=True):
+        place[...] = as_array(as_picture(pixels).resize((size, size), Image.Resampling.BILINEAR))
     return out
 
 

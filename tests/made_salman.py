@@ -32,7 +32,7 @@ def results(
     """
     places = {name(a, eps): (a, eps) for a, eps in product(architectures, radii)}
     cards = {
-        source: [_card(a, eps, own(a, eps, number)) for number in range(n_models)] for source, (a, eps) in places.items()
+        source: [_card(a, eps, own(a, eps, number)) | {"name": source} for number in range(n_models)] for source, (a, eps) in places.items()
     }  # fmt: skip
     for source, card in (extra or {}).items():
         places[source], cards[source] = (card["architecture"], -1.0), [card] * n_models

@@ -296,12 +296,11 @@ def test_more_detail_than_a_test_needs_is_kept_where_it_is_asked_for(workspace):
             upscale.main("mine")
 
 
-def test_a_card_says_nothing_of_the_usual_metric(workspace):
-    """So that cards, and keys that are made of them, are those that they were before there were metrics."""
+def test_a_card_says_which_metric_the_set_is_reported_in(workspace):
     download.main("digits")
     upscale.main("digits")
     card = json.loads(workspace.text("data/images/digits/card.json"))
-    assert ("metric" in card, card_of("digits").metric) == (False, "accuracy")
+    assert card["metric"] == card_of("digits").metric == "accuracy"
     workspace.edit("data/catalog.yaml", digits__metric="mean_per_class")
     upscale.main("digits")
     again = json.loads(workspace.text("data/images/digits/card.json"))

@@ -122,6 +122,11 @@ def reduced_sides(sides: Sequence[int], shorter: int) -> tuple[int, int]:
     return tuple(int(side) if least <= shorter else shorter if side == least else int(shorter * side / least) for side in sides)
 
 
+def as_picture(pixels: np.ndarray) -> Image.Image:
+    """The image whose pixels, uint8 [height, width, 1 or 3], these are."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
 def as_array(image: Image.Image) -> np.ndarray:
     """Pixels, uint8 [height, width, channels]."""
     pixels = np.asarray(image)

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from stages.lib.datasets.kinds.base import Images
+from stages.lib.datasets.pictures import as_array, as_picture
 from stages.lib.datasets.whole import taken
 
 
@@ -36,5 +37,4 @@ class Reduced:
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:  # uint8 [H, W, channels] -> [height, width, channels]
-    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
+    return as_array(as_picture(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -7,10 +7,10 @@ to `pixels.prepare`, which up-scales on the device images that are stored smalle
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.lib.datasets import whole
 from stages.lib.datasets.whole import Whole
@@ -50,12 +50,6 @@ class DatasetCard(BaseModel):
     class_names: list[str] | None = None  # in the order of the labels, where they are known
     crop: float = 1.0  # side of the central square that was kept, or is read, of each image over its shorter side
     metric: Literal["accuracy", "mean_per_class"] = "accuracy"  # that results on the set are reported in
-
-    @model_serializer(mode="wrap")
-    def _without_the_usual_metric(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All fields, but for `metric` where it is accuracy: such a card is the one that it was before there were metrics."""
-        content = write(self)
-        return {name: value for name, value in content.items() if (name, value) != ("metric", "accuracy")}
 
 
 def card_of(name: str) -> DatasetCard:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from stages.lib.datasets.pictures import Pictures, as_array, reduced, reduced_sides, square
+from stages.lib.datasets.pictures import Pictures, as_array, as_picture, reduced, reduced_sides, square
 from stages.lib.errors import RunError
 from stages.lib.store import files
+from stages.lib.workers.pool import cores
 
 if TYPE_CHECKING:  # which imports torch
     from stages.lib.datasets.cropping import Crops
@@ -116,7 +117,7 @@ class Whole:
         out = np.empty((len(rows), size, size, self.shape[-1]), np.uint8)
 
         def fill(i: int) -> None:
-            image = _picture(self.image(rows[i]))
+            image = as_picture(self.image(rows[i]))
             out[i] = cut(i, reduced(image, self._shorter) if self._shorter else image)
 
         if len(rows) <= FEW:
@@ -129,11 +130,7 @@ class Whole:
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """Threads of this process; those of the process that it was forked from do not run here."""
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-
-
-def _picture(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image))
+    return ThreadPoolExecutor(cores())
 
 
 def shorter_side(size: int, crop: float) -> int:
@@ -145,7 +142,7 @@ def taken(x: Pictures | np.ndarray, rows: slice, shorter: int) -> list[np.ndarra
     """Whole images of a slice, uint8 [height, width, channels] each, reduced to a shorter side of `shorter` where that is longer."""
     if hasattr(x, "whole"):
         return x.whole(rows, shorter)
-    return [as_array(reduced(_picture(image), shorter)) for image in x[rows]]
+    return [as_array(reduced(as_picture(image), shorter)) for image in x[rows]]
 
 
 def paths_of(folder: Path, split: str) -> tuple[Path, Path, Path]:

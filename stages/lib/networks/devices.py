@@ -2,12 +2,11 @@
 
 import os
 from itertools import chain
-from typing import Literal
 
 import torch
 from torch import nn
 
-Precision = bool | Literal["tf32"]  # of products: float32, TF32 where the device has it, or bfloat16 for True
+from stages.lib.settings.fields import Precision
 
 
 def best_device(precision: Precision = False) -> torch.device:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from stages.lib.datasets import pixels
 from stages.lib.networks import metrics
-from stages.lib.networks.devices import Precision, device_of
+from stages.lib.networks.devices import device_of
+from stages.lib.settings.fields import Precision
 
 T = TypeVar("T")
 Prepare = Callable[[np.ndarray | Tensor, torch.device, int | None, int | None], Tensor]

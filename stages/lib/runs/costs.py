@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from stages.lib.datasets.whole import RATIO, Whole, shorter_side
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.jobs import Blocks, Job
+from stages.lib.settings.fields import Precision
 from stages.lib.workers import executors
 
 SECONDS = 0.5  # a measurement takes at least so long
@@ -29,7 +30,7 @@ class Kind:
     blocks: Blocks
     together: int  # runs that are trained at once
     augmentation: str
-    mixed_precision: bool | Literal["tf32"]
+    mixed_precision: Precision
     fused: bool  # operations, on a GPU
     image_size: int
     stored_size: int

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stages.lib.settings.fields import Precision
 from stages.lib.store import verified
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Job:
     image_size: int
     resolution: int | None
     augmentation: str  # of the training images
-    mixed_precision: bool | Literal["tf32"]
+    mixed_precision: Precision
     moments: tuple[list[float], list[float]] | None  # mean and std to normalise with; None: the source's
     source_sha256: str | None  # None: no pre-training
     weights: str | None  # path of the source's weights

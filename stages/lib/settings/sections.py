@@ -18,6 +18,7 @@ from stages.lib.settings.fields import (
     NotNegative,
     OneOrMore,
     Positive,
+    Precision,
     Rates,
     Real,
     Seed,
@@ -98,7 +99,7 @@ class SourceSettings(Settings):
     weight_decay: NotNegative
     schedule: Annotated[OneCycle | Stepwise | Piecewise, Field(discriminator="kind")]
     augmentation: Literal["none", "resized_crop", "crop_flip"]
-    mixed_precision: bool | Literal["tf32"]
+    mixed_precision: Precision
     processes: bounded(1024) | Literal["gpus"]
     attack: TrainingAttack
 
@@ -149,7 +150,7 @@ class FinetuneSettings(Settings):
     normalisation: BySource[Literal["none", "source", "target", "imagenet", "published"] | Moments]
     augmentation: Literal["none", "published", "resized_crop", "crop_flip"]
     augment_grey: bool
-    mixed_precision: bool | Literal["tf32"]
+    mixed_precision: Precision
     resolution: bounded(MOST_PIXELS) | None
     keep: KeptWeights
 

@@ -1,6 +1,5 @@
 """Work that threads do ahead: the next batches are prepared while this one computes."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,8 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
+
+from stages.lib.workers.pool import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,7 +19,7 @@ def threads_for(device: torch.device) -> int:
     """How many threads prepare batches for a network on a device: none where the processor computes it, which has enough to do."""
     if device.type == "cpu":
         return 0
-    return min(MOST, max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count())))
+    return min(MOST, max(1, cores() // max(1, torch.cuda.device_count())))
 
 
 def mapped(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:

@@ -196,9 +196,7 @@ class State:
             self.tested = {split: tested.settled(self.model) for split, tested in self.tested.items()}
             train_x, rows = (train_x, rows) if view.augmented else inference.settled(self.model, train_x, rows)
         device = self.model.device
-        self.parts_of_whole = (
-            isinstance(train_x, Whole) and view.augmentation == "resized_crop"
-        )  # they are cut anew in each epoch, by the CPU
+        self.parts_of_whole = isinstance(train_x, Whole) and view.augmentation == "resized_crop"  # the CPU cuts them anew in each epoch
         self.x = Rows(train_x, rows, device, 0 if self.parts_of_whole else inference.HELD_BYTES[device.type] // n_runs)
         self.y = torch.from_numpy(inputs.train_y[run.chosen]).to(device)
 

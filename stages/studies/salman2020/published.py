@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib.report.reading import read_table
 from stages.lib.report.results import at, row_at
 from stages.lib.report.wording import signed
+from stages.lib.store.tables import read_table
 from stages.studies.salman2020 import regression
 
 FOLDER = Path(__file__).parent / "published"

@@ -184,4 +184,4 @@ def test_a_set_without_objects_to_learn_from_is_told(ready):
     nothing = Objects(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, bool), np.zeros(0, bool))
     save(IMAGES / "empty", "train", [Scene(scenes.file(0), *scenes.size(0), nothing)])
     with pytest.raises(RunError, match="empty: no training image has an object to learn from"):
-        next(batches.training(Scenes("empty", *read(IMAGES / "empty", "train")), TASK, seed=0))
+        next(batches.training(Scenes("empty", *read(IMAGES / "empty", "train")), TASK, 0, torch.device("cpu")))

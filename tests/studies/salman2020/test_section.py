@@ -74,6 +74,17 @@ def test_published_figures_have_columns_of_their_own():
     assert b"published best run" in figures.encode(best.draw(*best.arguments), "svg")
 
 
+def test_a_source_that_has_not_learnt_its_own_data_is_said_above_the_figures():
+    pages = []
+    for weakest in (90.0, 4.0):
+        results = made_salman.results(
+            lambda a, eps, m, t, k: 60 + eps, targets=("fine",), own=lambda a, eps, k, weakest=weakest: 90.0 if eps < 1 or k else weakest
+        )
+        pages.append(page_of(results, *section_of(results, SalmanSettings())))
+    assert "has not learnt" not in pages[0]
+    assert "model 1 of 4, <b>has not learnt its own data</b>: 4.0 % of the test images" in pages[1]
+
+
 def test_without_a_grid_of_radii_there_is_no_section_no_claim_and_no_table():
     results = made_salman.results(lambda *_: 60.0, radii=(0.0, 0.5))
     section, of = section_of(results, SalmanSettings())

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
+from stages.lib.datasets.kinds.base import Dataset, Split, bring_files, compare_files
 from stages.lib.datasets.objects import coco, scenes, voc
 from stages.lib.datasets.objects.scenes import Scene
 from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard
@@ -77,13 +77,11 @@ class Detection(WithObjects):
         return self
 
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
-        return bring_files(name, self.files, settings)
+        return bring_files(name, self.files, settings, self.gone)
 
     def scenes(self, name: str) -> Iterator[tuple[str, list[Scene]]]:
         archived, shown = [RAW / name / file.name for file in self.files], str(RAW / name)
-        for path in archived:
-            if not path.is_file():
-                raise RunError(f"{path}: the file is missing; run `dvc repro download@{name}`")
+        compare_files(RAW / name, self.files)
         with archives.extracted(archived, within=cells.folder("extracted")) as folder:
             for split in ("train", "test"):
                 found = []

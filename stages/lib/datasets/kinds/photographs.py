@@ -10,6 +10,7 @@ from stages.lib.datasets.kinds import lists
 from stages.lib.datasets.kinds.base import Dataset, Images, Split, bring_files, compare_files
 from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
+from stages.lib.datasets.whole import RATIO
 from stages.lib.errors import RunError
 from stages.lib.fetching import archives
 from stages.lib.settings.catalog import File
@@ -31,7 +32,7 @@ class Photographs(Dataset):
     train: Count
     test: Count
     files: Annotated[list[File], Field(min_length=1)]
-    crop: Annotated[Real, Field(gt=0, le=1)] = 0.875  # side of the central square that a test sees over the shorter side: 224 of 256
+    crop: Annotated[Real, Field(gt=0, le=1)] = RATIO  # side of the central square that a test sees over the shorter side: 224 of 256
     train_of_each_class: Count | None = None  # of the Caltech sets, which have no lists: the first files of each class
     partition: bounded(10) = 1  # of DTD and SUN397, which have ten
 

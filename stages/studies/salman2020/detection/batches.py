@@ -1,7 +1,6 @@
 """Scenes as torchvision's detectors take them: images in [0, 1], and boxes, labels and masks of the objects that they learn from."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from torch import Tensor
 
 from stages.lib.datasets.objects.scenes import Objects, Scenes
 from stages.lib.errors import RunError
+from stages.lib.training import ahead
 
 Targets = list[dict[str, Tensor]]
-AHEAD = 2  # batches that are decoded before they are asked for
 
 
 def image(scenes: Scenes, number: int) -> Tensor:
@@ -58,25 +57,18 @@ def numbers(places: np.ndarray, batch_size: int, iterations: int, rng: np.random
         waiting = waiting[batch_size:]
 
 
-def training(scenes: Scenes, how: dict[str, Any], seed: int) -> Iterator[tuple[list[Tensor], Targets]]:
-    """The batches of a training; decoded some ahead, in other threads, as Pillow lets go of the interpreter's lock."""
+def training(scenes: Scenes, how: dict[str, Any], seed: int, device: torch.device) -> Iterator[tuple[list[Tensor], Targets]]:
+    """The batches of a training, on the CPU; for a network on a GPU, threads decode some ahead."""
     rng, masks = np.random.default_rng(seed), how["detector"] == "mask_rcnn"
-    batches = numbers(learnable(scenes), how["batch_size"], how["iterations"], rng)
+    places = numbers(learnable(scenes), how["batch_size"], how["iterations"], rng)
+    drawn = ((batch, rng.random(len(batch)) < (0.5 if how["flip"] else 0.0)) for batch in places)
 
-    def made(number: int, mirror: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        x, learnt = image(scenes, number), target(scenes.objects(number), *scenes.size(number), masks)
-        return flipped(x, learnt) if mirror else (x, learnt)
+    def made(batch: tuple[np.ndarray, np.ndarray]) -> tuple[list[Tensor], Targets]:
+        images, learnt = [], []
+        for number, mirror in zip(*(values.tolist() for values in batch), strict=True):
+            pair = image(scenes, number), target(scenes.objects(number), *scenes.size(number), masks)
+            for values, value in zip((images, learnt), flipped(*pair) if mirror else pair, strict=True):
+                values.append(value)
+        return images, learnt
 
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        waiting = []
-        for batch in batches:
-            mirrored = rng.random(len(batch)) < (0.5 if how["flip"] else 0.0)
-            waiting.append([pool.submit(made, int(number), bool(mirror)) for number, mirror in zip(batch, mirrored, strict=True)])
-            if len(waiting) > AHEAD:
-                yield _gathered(waiting.pop(0))
-        yield from map(_gathered, waiting)
-
-
-def _gathered(futures: list[Any]) -> tuple[list[Tensor], Targets]:
-    images, learnt = zip(*(future.result() for future in futures), strict=True)
-    return list(images), list(learnt)
+    yield from ahead.mapped(made, drawn, ahead.threads_for(device))

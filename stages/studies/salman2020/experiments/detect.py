@@ -14,6 +14,7 @@ from stages.lib.errors import RunError
 from stages.lib.networks.devices import best_device, device_of
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.store.tables import DIVERGED
+from stages.lib.training.sgd import Sgd
 from stages.studies.salman2020.detection import batches, detectors
 from stages.studies.salman2020.detection.precision import Found, average_precision
 
@@ -52,19 +53,16 @@ def _kinds(masks: bool) -> tuple[str, ...]:
 def fit(detector: nn.Module, scenes: Scenes, how: dict[str, Any], seed: int) -> float:
     """Train by stochastic gradient descent; returns the mean loss of the last tenth of the iterations, not finite where one is not."""
     device, losses = device_of(detector), []
-    trained = [p for p in detector.parameters() if p.requires_grad]
-    descent = torch.optim.SGD(trained, lr=how["lr"], momentum=how["momentum"], weight_decay=how["weight_decay"])
+    learner = Sgd((weight for weight in detector.parameters() if weight.requires_grad), how["momentum"], how["weight_decay"])
     detector.train()
-    for i, (images, targets) in enumerate(batches.training(scenes, how, seed)):
-        descent.param_groups[0]["lr"] = rate(i, how)
+    for i, (images, targets) in enumerate(batches.training(scenes, how, seed, device)):
         learnt = [{name: value.to(device) for name, value in target.items()} for target in targets]
         loss = sum(detector([x.to(device) for x in images], learnt).values())
         losses.append(loss.detach())
         if i % 10 == 9 and not torch.isfinite(losses[-1]):  # to look at each would have a GPU wait for each
             return float("nan")
-        descent.zero_grad()
         loss.backward()
-        descent.step()
+        learner.step(learner.gradients(), rate(i, how))
     return float(torch.stack(losses[-max(1, len(losses) // 10) :]).mean())
 
 

@@ -140,6 +140,17 @@ def test_a_missing_file_of_annotations_a_truncated_archive_and_another_number_of
         brought(workspace, COCO | {"train": 9}, files)
 
 
+def test_an_archive_that_has_changed_since_it_was_brought_is_not_read(workspace):
+    brought(workspace, COCO, coco(np.random.default_rng(0)))
+    archive = workspace.folder / "data/raw/made/val2017.zip"
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.unlink()
+    archive.write_bytes(content)
+    with pytest.raises(RunError, match=r"data/raw/made/val2017\.zip: sha256 is"):
+        upscale.main("made")
+
+
 def test_an_entry_names_a_train_and_a_test_set_and_of_voc_the_years(workspace):
     file = {"name": "a.tar", "mirrors": ["a.tar"]}
     for sets_, line in (
