@@ -3,7 +3,7 @@
 Accuracies are pure noise, of as many source models (parts) and robust radii as the table says. A verdict is an interval of 95 % that
 excludes zero, which 5 of 100 do. Beside the halves, which choose for one another, stands leaving out one part at a time.
 
-Run it with `python -m benchmarks.choosing`; it takes ten minutes on one core.
+Run it with `python -m benchmarks.choosing`; it takes five minutes on one core.
 """
 
 from collections.abc import Callable

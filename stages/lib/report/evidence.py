@@ -82,17 +82,18 @@ def _why(evidence: Evidence, adjusted: float, k: int) -> str:
     return "the interval includes zero" if evidence.p > FALSE else f"not far enough from zero for one of {k} comparisons"
 
 
-def over_seeds(comparison: str, differences: pd.DataFrame, expected: int = 1, note: str = "") -> Evidence:
+def over_seeds(
+    comparison: str, differences: pd.DataFrame, expected: int = 1, note: str = "", counted: str = "paired subsets"
+) -> Evidence:  # fmt: skip
     """Evidence from one difference per subset.
 
     Args:
         differences: a row for each subset, with columns `difference`, in percentage points, and `source_model`, the source model; and
             maybe `diverged`, whether one of the two runs has diverged.
         expected: sign that the claim predicts; 0: none.
+        counted: what the differences are called.
     """
-    found = _over(
-        comparison, differences["difference"].to_numpy(), differences["source_model"].to_numpy(), "paired subsets", expected, note
-    )
+    found = _over(comparison, differences["difference"].to_numpy(), differences["source_model"].to_numpy(), counted, expected, note)
     diverged = int(differences["diverged"].sum()) if "diverged" in differences else 0
     return replace(found, of=f"{found.of}, {diverged} with a run that diverged") if diverged else found
 
@@ -126,7 +127,7 @@ def _over(comparison: str, values: np.ndarray, models: np.ndarray, of: str, expe
     mean, low, high = statistics.interval(values, models, statistics.DIFFERENCE)
     if np.isnan(low):
         few_models = f"{n_models} source models, no verdict from fewer than {MIN_MODELS}"
-        note = few_models if n_models > 1 else f"{n} subsets, no verdict from fewer than {MIN_N}"
+        note = few_models if n_models > 1 else f"{n} {of.removeprefix('paired ')}, no verdict from fewer than {MIN_N}"
     of = of if n_models in (1, n) else f"{of} of {n_models} source models"
     return Evidence(comparison, mean, low, high, n, of, expected, statistics.p_value(values, models), note=note)
 

@@ -13,6 +13,7 @@ from stages.lib.report.cards import Card, family_of
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import at
 from stages.lib.store.tables import DIVERGED
+from stages.studies.salman2020 import choosing
 from stages.studies.salman2020.detection.runs import DETECT
 
 MEASURES = {"box_ap": "box AP", "mask_ap": "mask AP"}  # those that are compared, as the report calls them
@@ -93,17 +94,12 @@ def over(rows: pd.DataFrame, sources: list[str], natural: str | None) -> pd.Data
 def of_best_robust(detections: Detections, panel: tuple[str, str, str]) -> pd.DataFrame:
     """The best robust source minus the natural one: columns source, difference, source_model; a row for each part.
 
-    Parts are the source models or, where a source is one model, the seeds. Every second part chooses the source that the others measure,
-    and the other way round, so that none is chosen by what it is measured on. A single part does both.
+    Parts are the source models or, where a source is one model, the seeds; half of them choose the source that the others measure
+    (`choosing.by_halves`).
     """
     rows = at(detections.runs, **dict(zip(BY, panel, strict=True)))
     part = "source_model" if rows["source_model"].nunique() > 1 else "seed"
     table = rows.pivot_table(index=part, columns="source", values="value", sort=False).reindex(columns=detections.cards).dropna()
-    robust, natural = table[detections.robust], table[detections.natural]
-    parts = np.arange(len(table)) % 2
-    chosen: list[tuple[str, float, int]] = []
-    for place, (number, values) in enumerate(robust.iterrows()):
-        choosing = robust[parts != parts[place]] if len(robust) > 1 else robust
-        best = choosing.mean().idxmax()
-        chosen.append((best, round(float(values[best] - natural[number]), 9), int(number) if part == "source_model" else 0))
-    return pd.DataFrame(chosen, columns=["source", "difference", "source_model"])
+    found = choosing.by_halves(table[detections.robust], table[[detections.natural]])
+    models = found["part"].astype(int) if part == "source_model" else 0
+    return found.rename(columns={"chosen": "source"}).assign(source_model=models)[["source", "difference", "source_model"]]

@@ -1,7 +1,6 @@
 """What the report says of detection and instance segmentation (Salman et al. 2020, Section 4.3, Figure 4): table, figures, claim."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,5 +98,4 @@ def _of_panel(detections: Detections, panel: tuple[str, str, str]) -> Evidence:
     differences = of_best_robust(detections, panel)
     if several and len(differences) == 1:
         name += ", chosen by the run that it is measured on"
-    found = over_seeds(name, differences)
-    return replace(found, of=found.of.replace("subsets", "seeds"), note=found.note.replace("subsets", "seeds"))
+    return over_seeds(name, differences, counted="paired seeds")
