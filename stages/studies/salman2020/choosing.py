@@ -2,9 +2,9 @@
 
 What is chosen and measured on the same runs looks better than it is. So one half of the runs chooses, the other half measures, and then
 they change roles. The halves are every second source model or, where a source is one model, every second subset. A half chooses from
-what the other half measures, so that both are not wholly independent: of pure noise, 5.5 to 7.2 of 100 intervals of 95 % exclude zero (4
-to 20 parts, 3 to 10 radii: `benchmarks.choosing`; of leaving out one part at a time, 7.2 to 20.5). The published figures are the highest on the test images
-over all radii and learning rates.
+what the other half measures, so that both are not wholly independent: of pure noise, 5.5 to 7.2 of 100 intervals of 95 % exclude zero
+(4 to 20 parts, 3 to 10 radii: `benchmarks.choosing`; of leaving out one part at a time, 7.2 to 20.5). The published figures are the
+highest on the test images over all radii and learning rates.
 """
 
 import numpy as np
