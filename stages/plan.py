@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from stages.lib import machine
 from stages.lib.datasets import catalog, subsets
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
@@ -24,7 +25,7 @@ from stages.lib.runs.grid import Cell
 from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
-from stages.lib.workers import executors, pool
+from stages.lib.workers import executors
 from stages.studies import registry
 
 ANEW = "finetune.frozen_batchnorm: batch, or an augmentation, changes what they give"
@@ -89,7 +90,7 @@ def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: b
     """Add the runs of one model of a source."""
     schedule = partial(grid.schedule, settings.finetune, transfer.n["train"])
     planned = grid.plan(transfer.job, settings.blocks, transfer.drawn, schedule, transfer.held_out)
-    how = {"fused": settings.grid.compile and pool.gpus() > 0, "whole": settings.upscale.store_of(transfer.job.target) == "whole"}
+    how = {"fused": settings.grid.compile and machine.gpus() > 0, "whole": settings.upscale.store_of(transfer.job.target) == "whole"}
     keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)} if with_weights else set()
     absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
     for batch in grid.batches(planned):

@@ -12,7 +12,7 @@ from stages.lib.store import code
 from stages.studies import registry
 
 ORDER = [  # each may import what stands before it, and itself; those of one line do not know one another
-    {"errors", "progress"},
+    {"errors", "progress", "machine"},
     {"command", "choice"},
     {"norms"},
     {"settings"},

@@ -18,8 +18,8 @@ from PIL import Image
 
 from stages.lib.datasets.pictures import Pictures, as_array, as_picture, reduced, reduced_sides, square
 from stages.lib.errors import RunError
+from stages.lib.machine import cores
 from stages.lib.store import files
-from stages.lib.workers.pool import cores
 
 if TYPE_CHECKING:  # which imports torch
     from stages.lib.datasets.cropping import Crops

@@ -6,7 +6,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from stages.lib.settings.fields import Precision
+from stages.lib.machine import Precision
 
 
 def best_device(precision: Precision = False) -> torch.device:

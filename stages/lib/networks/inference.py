@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.datasets import pixels
+from stages.lib.machine import Precision
 from stages.lib.networks import metrics
 from stages.lib.networks.devices import device_of
-from stages.lib.settings.fields import Precision
 
 T = TypeVar("T")
 Prepare = Callable[[np.ndarray | Tensor, torch.device, int | None, int | None], Tensor]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from stages.lib.datasets.whole import RATIO, Whole, shorter_side
+from stages.lib.machine import Precision
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.jobs import Blocks, Job
-from stages.lib.settings.fields import Precision
 from stages.lib.workers import executors
 
 SECONDS = 0.5  # a measurement takes at least so long

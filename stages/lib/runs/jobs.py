@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from stages.lib.settings.fields import Precision
+from stages.lib.machine import Precision
 from stages.lib.store import verified
 
 if TYPE_CHECKING:

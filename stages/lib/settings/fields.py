@@ -50,7 +50,6 @@ Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no slash: it stays in its folder
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
 Size = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]  # images of a subset; all: the whole training set
-Precision = bool | Literal["tf32"]  # of products: float32, TF32 where the device has it, or bfloat16 for true
 T = TypeVar("T")
 
 

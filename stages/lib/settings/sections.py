@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from stages.lib.machine import Precision
 from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
     MOST_PIXELS,
@@ -18,7 +19,6 @@ from stages.lib.settings.fields import (
     NotNegative,
     OneOrMore,
     Positive,
-    Precision,
     Rates,
     Real,
     Seed,

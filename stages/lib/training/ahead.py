@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from stages.lib.workers.pool import cores
+from stages.lib.machine import cores
 
 T = TypeVar("T")
 R = TypeVar("R")

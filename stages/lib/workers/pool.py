@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from stages.lib.errors import RunError
+from stages.lib.machine import cores, gpus
 
 RESTART_S = 0.2  # until the server that starts processes is surely gone
 DEATHS = 3  # a task is given up after so many of the processes that ran it died
@@ -22,20 +22,6 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 def workers(per_gpu: int = 1) -> int:
     """The number of workers: `per_gpu` for each GPU or, where there is none, one for each core that this process may use."""
     return gpus() * per_gpu or cores()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gpus() -> int:
-    """GPUs that this process may use; without NVIDIA's device files there is none, and torch is not imported to find out."""
-    if not list(Path("/dev").glob("nvidia[0-9]*")):
-        return 0
-    import torch  # here, as it takes seconds to import
-
-    return torch.cuda.device_count()
 
 
 def is_out_of_memory(error: Exception | None) -> bool:

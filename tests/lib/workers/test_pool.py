@@ -238,7 +238,8 @@ def test_the_workers_of_a_pool_have_numbers_that_follow_one_another(repeat):
 def test_without_the_files_of_a_gpu_none_is_counted_and_torch_is_not_imported():
     if list(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("this machine has a GPU")
-    script = "import sys; from stages.lib.workers import pool; print(pool.gpus(), pool.workers() > 0, 'torch' in sys.modules)"
+    imports = "import sys; from stages.lib import machine; from stages.lib.workers import pool"
+    script = f"{imports}; print(machine.gpus(), pool.workers() > 0, 'torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )
