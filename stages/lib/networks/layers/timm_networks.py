@@ -10,12 +10,14 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from stages.lib.errors import RunError
 from stages.lib.networks.layers.timm_convstem import with_convstem
 
 SAME = 1e-3  # of the largest logit: what rounding makes of the same sums in another order
+OF_BATCHNORM = ("running_mean", "running_var", "num_batches_tracked")  # buffers that are learnt
 NAME = re.compile(r"timm/(?P<network>\w+(\.\w+)?)(?P<stem>\+convstem)?(,depth=(?P<depth>\d+))?(@(?P<size>\d+))?")
 
 
@@ -60,7 +62,7 @@ def _such_as(name: str, names: list[str]) -> str:
 
 
 def network(architecture: str, num_classes: int) -> nn.Module:
-    """The network with random weights; it knows its `architecture` and its `image_size`.
+    """The network with random weights, without dropout and stochastic depth; it knows its `architecture` and its `image_size`.
 
     Raises:
         RunError: for a name or a size that timm does not have.
@@ -76,6 +78,12 @@ def network(architecture: str, num_classes: int) -> nn.Module:
         raise RunError(f"network {asked.network} cannot be built for images of {size} pixels: {' '.join(str(error).split())}") from None
     built = with_convstem(built, asked.network) if asked.convstem else built
     built.architecture, built.image_size = architecture, size
+    for module in built.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+        module._non_persistent_buffers_set.clear()  # as all buffers of a fine-tuned network are kept, they need a place in it
     return built
 
 
@@ -93,12 +101,13 @@ def _at_another_size(name: str, size: int) -> dict[str, Any]:
 def as_timm_names(architecture: str, num_classes: int, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published weights under the names that timm has for them today, by its own translation of what authors published.
 
-    A network that was published without a head gets one of zeros.
+    What timm computes from the size of the images comes with them. A network that was published without a head gets one of zeros.
     """
-    with torch.device("meta"):
-        built = network(architecture, num_classes)
+    built = network(architecture, num_classes)
     translate = getattr(sys.modules[type(built).__module__], "checkpoint_filter_fn", None)
     translated = translate(dict(weights), built) if translate else dict(weights)
+    computed = {name for name, _ in built.named_buffers() if not name.endswith(OF_BATCHNORM)}
+    translated |= {name: tensor for name, tensor in built.state_dict().items() if name in computed - translated.keys()}
     if configuration(asked_by(architecture).network).num_classes == 0:
         head = built.get_classifier()
         path = next(path for path, module in built.named_modules() if module is head)
@@ -106,13 +115,23 @@ def as_timm_names(architecture: str, num_classes: int, weights: dict[str, Tensor
     return translated
 
 
-@torch.no_grad()
 def check(units: nn.Sequential, architecture: str, num_classes: int, weights: dict[str, Tensor]) -> None:
-    """Raises RunError unless units compute what timm's network computes with these weights, under timm's names, of two random images."""
+    """Raises RunError unless units compute what timm's network computes with these weights, of two random images, and by all of their own.
+
+    Args:
+        weights: those of the units, under timm's names.
+    """
     theirs = network(architecture, num_classes)
     theirs.load_state_dict(theirs.state_dict() | weights)
     x = torch.rand(2, 3, theirs.image_size, theirs.image_size, generator=torch.Generator().manual_seed(0))
-    expected, found = theirs.eval()(units.normalise(x)), units.eval()(x)
-    error, scale = (expected - found).abs().max(), expected.abs().max()
+    with torch.no_grad():
+        expected = theirs.eval()(units.normalise(x))
+    names, tensors = zip(*units.named_parameters(), strict=True)
+    with torch.enable_grad():
+        found = units.eval()(x)
+        gradients = torch.autograd.grad(found.sum(), tensors, allow_unused=True)
+    error, scale = (expected - found).abs().max().item(), expected.abs().max().item()
     if not error <= SAME * scale:
         raise RunError(f"its units give other logits than timm {timm.__version__} (up to {error:.2g} of {scale:.2g})")
+    if idle := [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]:
+        raise RunError(f"{len(idle)} of its weights change no logit, as {idle[0]}, so that it cannot be fine-tuned as a whole")

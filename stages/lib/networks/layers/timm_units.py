@@ -138,9 +138,10 @@ def cut_of(architecture: str) -> Cut:
     try:
         groups = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
         atoms = dict(_atoms(network, groups))
+    except (AttributeError, KeyError, AssertionError, NotImplementedError):
+        raise RunError(f"network {architecture} cannot be cut into a sequence of its groups of layers: timm has none for it") from None
+    try:
         calls, given = _calls(network, atoms, images)
-    except RunError:
-        raise
     except Exception as error:  # whatever timm, or torch within it, says of these images
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise RunError(f"network {architecture} takes no images of {network.image_size} x {network.image_size} pixels ({said})") from None
@@ -161,7 +162,7 @@ def _atoms(module: nn.Module, groups: dict[str, int], path: str = "") -> Iterato
     for name, child in module.named_children():
         place = f"{path}.{name}".lstrip(".")
         own = {groups[f"{place}.{parameter}"] for parameter, _ in child.named_parameters()}
-        if len(own) <= 1:
+        if len(own) <= 1 and not isinstance(child, nn.ModuleList):  # which is passed through one by one
             yield place, own
         else:
             yield from _atoms(child, groups, place)

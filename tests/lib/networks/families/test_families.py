@@ -41,9 +41,7 @@ def test_every_architecture_of_known_size_has_a_family_and_the_other_way_round()
 
 
 def test_families_are_told_apart_without_torch():
-    loads = (
-        f"import sys, importlib; [importlib.import_module(m) for m in {sorted({*FAMILIES.values(), *OPEN.values()})}]; sys.exit('torch' in sys.modules)"
-    )
+    loads = f"import sys, importlib; [importlib.import_module(m) for m in {sorted({*FAMILIES.values(), *OPEN.values()})}]; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loads], cwd=code.ROOT, timeout=60, check=False).returncode == 0
 
 
