@@ -60,10 +60,15 @@ def blocks_of(architecture: str) -> int:
 
 
 def pieces_of(architecture: str) -> int:
-    """How many pieces of it can be retrained one after the other (`units.pieces`): the head, each block, a batch norm by itself."""
+    """How many pieces of it can be retrained one after the other (`units.pieces`): the head, each block, a batch norm by itself.
+
+    Raises:
+        RunError: as `blocks_of`.
+    """
+    blocks = blocks_of(architecture)
     if architecture not in BLOCKS:
         return _sizes(architecture)[1]
-    return BLOCKS[architecture] + 1 + module_of(FAMILIES, architecture, "architecture").LONE_BATCHNORM
+    return blocks + 1 + module_of(FAMILIES, architecture, "architecture").LONE_BATCHNORM
 
 
 @lru_cache

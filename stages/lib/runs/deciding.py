@@ -23,8 +23,9 @@ def code_of(module: str, *chosen: tuple[str, ...]) -> dict[str, str]:
 
 
 def modules_of_architecture(name: str) -> tuple[str, ...]:
-    """The family that builds networks of this architecture."""
-    return (FAMILIES[known(name)],)
+    """The family that builds networks of this architecture; of an open family, also the module by which its names are found."""
+    family = FAMILIES[known(name)]
+    return (family, known.__module__) if family in OPEN.values() else (family,)
 
 
 def modules_of_norm(name: str) -> tuple[str, ...]:
