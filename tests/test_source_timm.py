@@ -21,7 +21,7 @@ from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.fetching import pinned
 from stages.lib.models import classifier, kept
-from stages.lib.networks import sources, units
+from stages.lib.networks import inference, sources, units
 from stages.lib.networks.layers import timm_convstem, timm_networks
 from stages.lib.networks.names import known
 from stages.lib.settings import params
@@ -180,6 +180,33 @@ def test_a_run_is_what_timm_itself_gives(name, blocks):
     moved = {key.split(".")[0] for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
     names = [unit for unit, _ in network.named_children() if unit not in ("normalise", "stem", "pool", "head")]
     assert moved - {"pool"} == {0: {"head"}, 1: {names[-1], "head"}, "all": {"stem", *names, "head"}}[blocks]
+
+
+@torch.no_grad()
+def test_frozen_statistics_are_adapted_where_there_are_any():
+    """Of timm's batch norms with an activation, the mean over batches; a network without batch norm stays as it is."""
+    rng = np.random.default_rng(0)
+    x, batches = rng.integers(0, 256, (12, 32, 32, 3), np.uint8), [np.arange(6), np.arange(6, 12)]
+    network = units.build(known("timm/test_efficientnet@32"), 3, list(tiny.MEAN), list(tiny.STD)).eval()
+    frozen, _ = units.split(network, 1)
+    inference.adapt(frozen, x, batches, inference.View())
+    mean, std = (torch.tensor(moment).view(3, 1, 1) for moment in (tiny.MEAN, tiny.STD))
+    images = (torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2) / 255 - mean) / std
+    first = torch.stack([frozen.stem.body.conv_stem(images[rows]).mean((0, 2, 3)) for rows in batches]).mean(0)
+    assert torch.allclose(frozen.stem.body.bn1.running_mean, first, atol=1e-5)
+    without = units.build(known("timm/tiny_vit"), 3, list(tiny.MEAN), list(tiny.STD)).eval()
+    before = without(images)
+    inference.adapt(units.split(without, 1)[0], x, batches, inference.View())
+    assert torch.equal(without(images), before)
+
+
+def test_a_timm_network_without_pre_training_is_a_source_too(workspace):
+    workspace.edit("models/catalog.yaml", drawn={"kind": "random", "architecture": "timm/test_vit@32"})
+    source.main("drawn")
+    assert sources.card_of("drawn").architecture == "timm/test_vit@32"
+    workspace.edit("models/catalog.yaml", natural__architecture="timm/test_vit@32")
+    with pytest.raises(RunError, match=r"natural\.architecture is .timm.*allowed: an architecture of the table"):
+        params.source_entry("natural")
 
 
 def test_stages_take_a_network_of_32_pixels_beside_images_of_16(images_ready, server):
