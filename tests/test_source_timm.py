@@ -83,6 +83,24 @@ def enter(workspace, server, name: str, **changes: object) -> None:
     workspace.edit("models/catalog.yaml", **{name: entry | each.entry | changes})
 
 
+def test_timm_knows_the_networks_of_the_catalog(workspace):
+    """And those that RobustBench lists have its threat model in its words and as a ball."""
+    entries = {name: params.source_entry(name) for name in params.entry_names(params.MODEL_CATALOG)}
+    of_timm = {name: entry for name, entry in entries.items() if entry.kind == "timm"}
+    assert len(of_timm) == 38
+    for name, entry in of_timm.items():
+        says = timm_networks.configuration(entry.network)
+        assert says.num_classes == (0 if "dinov2" in name else 1000), name
+        assert (entry.published_accuracy is None) == (says.num_classes == 0), name
+        assert (entry.threat_model is None) == (entry.threat is None), name
+        if entry.threat:
+            assert (entry.threat_model, entry.threat.norm, entry.threat.eps) == ("Linf, eps=4/255", "linf", pytest.approx(4 / 255)), name
+        else:
+            assert entry.licence == says.license, name
+    plain = {name for name, entry in of_timm.items() if entry.std == [1.0] * 3}
+    assert plain == {name for name in of_timm if name.startswith(("singh2023", "debenedetti2022"))} - {"singh2023_vit_small_convstem"}
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 @torch.no_grad()
 def test_a_published_file_gives_the_logits_of_timm(workspace, server, name):

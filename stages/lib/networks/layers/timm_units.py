@@ -51,7 +51,11 @@ class Cut:
 
 def units(network: nn.Module) -> dict[str, nn.Module]:
     """The units of a network that `timm_networks.network` has built."""
-    cut, late = cut_of(network.architecture), LATE_TOKENS.get(type(network).__name__)
+    return _units(network, cut_of(network.architecture))
+
+
+def _units(network: nn.Module, cut: Cut) -> dict[str, nn.Module]:
+    late = LATE_TOKENS.get(type(network).__name__)
     inner = {*(path for paths in cut.blocks for path in paths), *cut.tail}
     stem = _without(network, inner | cut.unused, late)
     stem._parameters = {name: tensor for name, tensor in stem._parameters.items() if not (late and name == "cls_token")}
@@ -145,7 +149,10 @@ def cut_of(architecture: str) -> Cut:
     except Exception as error:  # whatever timm, or torch within it, says of these images
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise RunError(f"network {architecture} takes no images of {network.image_size} x {network.image_size} pixels ({said})") from None
-    return _Reader(architecture, network, groups, atoms).cut(calls, given)
+    reader = _Reader(architecture, network, groups, atoms)
+    cut = reader.cut(calls, given)
+    reader.try_out(chain(_units(network, cut)), images)
+    return cut
 
 
 @dataclass(frozen=True)
@@ -221,6 +228,20 @@ class _Reader:
         on_a_grid = frozenset(call.path for call in calls[first:] if self._further(call))
         unused = frozenset(path for path, own in self.atoms.items() if own and path not in paths)
         return Cut(tuple(map(tuple, blocks)), tuple(tail), frozenset(paths[:first]), unused, on_a_grid, self.head)
+
+    @torch.enable_grad()
+    def try_out(self, units: nn.Sequential, images: Tensor) -> None:
+        """Raises RunError unless images pass through the units, one vector each to the head, and each weight has a part in it."""
+        names, tensors = zip(*units.named_parameters(), strict=True)
+        try:
+            vectors = units[:-1](images)
+            gradients = torch.autograd.grad(units[-1](vectors).sum(), tensors, allow_unused=True)
+        except Exception as error:  # whatever the network's own code says of what it lacks
+            raise self.no(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
+        if vectors.ndim != 2:
+            raise self.no(f"its last layer is given {vectors.ndim - 1} dimensions of an image")
+        if idle := next((name for name, gradient in zip(names, gradients, strict=True) if gradient is None), None):
+            raise self.no(f"the weight {idle} changes no logit")
 
     def _follows(self, before: Call, call: Call, begins: bool) -> None:
         """Raises RunError unless a module takes what the one before it gave, and nothing else but the sides of its grid."""

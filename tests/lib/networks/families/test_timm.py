@@ -128,6 +128,13 @@ def test_a_network_whose_blocks_skip_one_another_is_no_sequence(monkeypatch):
         timm_units.cut_of.__wrapped__("timm/tiny_vit")
 
 
+def test_a_weight_without_a_part_in_the_logits_is_named(monkeypatch):
+    kind = timm.models.vision_transformer.VisionTransformer
+    monkeypatch.setattr(kind, "forward_head", lambda self, x, pre_logits: self.fc_norm(x[:, 0].detach()))
+    with pytest.raises(RunError, match=r"the weight stem\.body\.cls_token changes no logit"):
+        timm_units.cut_of.__wrapped__("timm/tiny_vit")
+
+
 def test_units_that_compute_something_else_are_refused():
     architecture = "timm/tiny_vit"
     ours, theirs = (network.float() for network in ours_and_theirs(architecture))
