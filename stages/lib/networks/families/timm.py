@@ -21,6 +21,6 @@ def published(architecture: str, num_classes: int) -> "nn.Module":
 
 
 def units(network: "nn.Module") -> dict[str, "nn.Module"]:
-    from stages.lib.networks.layers import timm_units  # here, as it takes seconds to import
+    from stages.lib.networks.layers import timm_cuts, timm_units  # here, as they take seconds to import
 
-    return timm_units.units(network)
+    return timm_units.units(network, timm_cuts.cut_of(network.architecture))

@@ -15,7 +15,7 @@ from torch import nn
 
 from stages.lib.errors import RunError
 from stages.lib.networks import architectures, units
-from stages.lib.networks.layers import timm_networks, timm_units
+from stages.lib.networks.layers import timm_cuts, timm_networks
 from stages.lib.networks.names import OpenName, known
 from stages.lib.runs import deciding
 from stages.lib.store import code
@@ -125,14 +125,14 @@ def test_a_network_whose_blocks_skip_one_another_is_no_sequence(monkeypatch):
 
     monkeypatch.setattr(timm.models.vision_transformer.VisionTransformer, "forward_features", skipping)
     with pytest.raises(RunError, match=r"blocks\.1 does not take what blocks\.0 gives"):
-        timm_units.cut_of.__wrapped__("timm/tiny_vit")
+        timm_cuts.cut_of.__wrapped__("timm/tiny_vit")
 
 
 def test_a_weight_without_a_part_in_the_logits_is_named(monkeypatch):
     kind = timm.models.vision_transformer.VisionTransformer
     monkeypatch.setattr(kind, "forward_head", lambda self, x, pre_logits: self.fc_norm(x[:, 0].detach()))
     with pytest.raises(RunError, match=r"the weight stem\.body\.cls_token changes no logit"):
-        timm_units.cut_of.__wrapped__("timm/tiny_vit")
+        timm_cuts.cut_of.__wrapped__("timm/tiny_vit")
 
 
 def test_units_that_compute_something_else_are_refused():
