@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import blocks_of
 from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnySource, Fetched, File, Part, Random, Trained
+from stages.lib.settings.catalog import AnySource, File, Part, Published, Random, Trained
 from stages.lib.settings.fields import LAST_SEED, OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import DrawSubsetsSettings, Params
@@ -90,7 +90,7 @@ def problems(settings: Params) -> list[str]:
     used = {name: sources[name] for name in settings.models if name in sources}
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
-    wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Fetched)})
+    wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Published)})
     wrong += object_problems(settings, {name: dataset.has_objects for name, dataset in datasets.items()})
     for name in settings.targets:
         if name in datasets:
@@ -110,12 +110,12 @@ def _entries(path: Path, read) -> tuple[dict, list[str]]:
 
 
 def _source_problems(name: str, source: AnySource, settings: Params) -> list[str]:
-    if source.architecture not in BLOCKS:
-        allowed = params.choices(source.architecture, BLOCKS)
-        return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
+    try:
+        most = blocks_of(source.architecture)
+    except RunError as error:
+        return [f"{MODEL_CATALOG}: {name}.{error}"]
     if isinstance(source, Random):
         return []
-    most = BLOCKS[source.architecture]
     wrong = [
         f"{PARAMS}: blocks: {blocks} is above the {most} blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
         for blocks in settings.blocks

@@ -69,7 +69,7 @@ def source() -> Work:
     return Work(lambda: pretraining.key_of(entry, 0, settings), compute, "stages.lib.runs.work.train_source")
 
 
-def _plan() -> Any:
+def _plan(source: str = "src") -> Any:
     import numpy as np
 
     from stages.lib.datasets.sets import card_of
@@ -82,7 +82,7 @@ def _plan() -> Any:
         augmentation="none", augment_grey=False, resolution=None, mixed_precision=False, epochs=1, eval_every=1,
         keep={"blocks": [1], "n_images": [20], "n_seeds": 1},
     )  # fmt: skip
-    job, drawn = grid.job_of(sources.card_of("src"), card_of("noise"), settings), {"20_1": np.arange(20)}
+    job, drawn = grid.job_of(sources.card_of(source), card_of("noise"), settings), {"20_1": np.arange(20)}
     planned = grid.plan(job, [1], drawn, lambda n: (1, 1))
     return grid.Plan(job, planned, drawn, planned)
 
@@ -102,6 +102,32 @@ def finetune() -> Work:
     plan = _plan()
     batch = Batch(plan.job, [Request(plan.cells[0], plan.drawn["20_1"], weights=True)], {"train": _entry(plan.job).stored})
     return Work(lambda: _plan().cells[0].key, lambda: computing._work(batch), "stages.lib.runs.work.finetune")
+
+
+def finetune_timm() -> Work:
+    """The same of a network of timm, whose name a worker enters in its table of families as it is sent the name."""
+    import pickle
+
+    import torch
+
+    from stages.lib.networks import sources, units
+    from stages.lib.networks.names import known
+    from stages.lib.runs import computing
+    from stages.lib.runs.jobs import Batch, Request
+
+    torch.manual_seed(0)
+    name, moments = known("timm/test_vit@32"), {"mean": [0.5] * 3, "std": [0.25] * 3}
+    card = sources.SourceCard(name="timm", kind="fetched", architecture=name, classes=4, dataset="noise", threat=None, origin="", sha256="",
+                        accuracy={}, **moments)  # fmt: skip
+    sources.save(card, units.build(name, 4, *moments.values()).state_dict())
+    plan = _plan("timm")
+    batch, sent = Batch(plan.job, [Request(plan.cells[0], plan.drawn["20_1"], weights=True)], {}), pickle.dumps(name)
+
+    def compute() -> None:
+        pickle.loads(sent)
+        computing._work(batch)
+
+    return Work(lambda: _plan("timm").cells[0].key, compute, "stages.lib.runs.work.finetune")
 
 
 def activations() -> Work:
@@ -232,6 +258,7 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
     "finetune": ("stages.lib.runs.computing", finetune),
+    "finetune_timm": ("stages.lib.runs.computing", finetune_timm),
     "attack": ("stages.evaluate_robustness", attack),
     "checks": ("stages.evaluate_robustness", checks),
     "features": ("stages.studies.shafahi2020.experiments.features", features),

@@ -147,7 +147,7 @@ def _described(source: SourceCard, images: sets.DatasetCard | None, dataset: str
         blocks=None, n_images=None, seed=source.seed, epochs=None, training=None,
         test_accuracy=None, n_test=images.splits["test"].n if images and "test" in images.splits else None,
         images_sha256={name: split.sha256 for name, split in images.splits.items()} if images else {},
-        cell=None, code=None, torch=code.torch_version(), sha256=source.sha256,
+        cell=None, code=None, torch=code.version_of("torch"), sha256=source.sha256,
     )  # fmt: skip
 
 

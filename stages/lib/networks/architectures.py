@@ -3,8 +3,13 @@
 Nothing that computes imports this: a new architecture changes no key. How a network is built its family says (`families.table`).
 """
 
+from functools import lru_cache
+
 from stages.lib.choice import module_of
+from stages.lib.errors import RunError
 from stages.lib.networks.families.table import FAMILIES
+from stages.lib.networks.names import known
+from stages.lib.settings.params import choices
 
 BLOCKS = {
     "small_resnet": 9,
@@ -41,6 +46,38 @@ What counts as a block, the family says.
 """
 
 
+def blocks_of(architecture: str) -> int:
+    """Blocks of an architecture of the table or of an open family; the latter is built without memory, which takes seconds.
+
+    Raises:
+        RunError: for a name that no family has, and for a network of an open family that cannot be built or cut.
+    """
+    if architecture in BLOCKS:
+        return BLOCKS[architecture]
+    if known(architecture) not in FAMILIES:
+        raise RunError(f"architecture is {architecture!r}; allowed: {choices(architecture, BLOCKS)}, or timm/<name of its library>")
+    return _sizes(architecture)[0]
+
+
 def pieces_of(architecture: str) -> int:
-    """How many pieces of it can be retrained one after the other (`units.pieces`): the head, each block, a batch norm by itself."""
-    return BLOCKS[architecture] + 1 + module_of(FAMILIES, architecture, "architecture").LONE_BATCHNORM
+    """How many pieces of it can be retrained one after the other (`units.pieces`): the head, each block, a batch norm by itself.
+
+    Raises:
+        RunError: as `blocks_of`.
+    """
+    blocks = blocks_of(architecture)
+    if architecture not in BLOCKS:
+        return _sizes(architecture)[1]
+    return blocks + 1 + module_of(FAMILIES, architecture, "architecture").LONE_BATCHNORM
+
+
+@lru_cache
+def _sizes(architecture: str) -> tuple[int, int]:
+    """Blocks and pieces of a network of an open family."""
+    import torch  # here, as it takes seconds to import
+
+    from stages.lib.networks import units  # here, as it imports torch
+
+    with torch.device("meta"):  # shapes without memory
+        network = units.build(known(architecture), 1, [0.5] * 3, [0.25] * 3)
+    return len(set(dict(network.named_children())) - {"normalise", "stem", "pool", "dropout", "head"}), len(units.pieces(network))

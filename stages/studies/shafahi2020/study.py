@@ -1,6 +1,9 @@
 """Shafahi et al., "Adversarially robust transfer learning" (ICLR 2020): does robustness come along?"""
 
-from stages.lib.networks.architectures import BLOCKS, pieces_of
+from contextlib import suppress
+
+from stages.lib.errors import RunError
+from stages.lib.networks.architectures import pieces_of
 from stages.lib.settings.catalog import AnySource, Random
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import Params
@@ -51,9 +54,8 @@ def _retrain_problems(section: RetrainSettings, settings: Params, sources: dict[
         if getattr(sources.get(source), "dataset", None) not in [None, *settings.datasets]
     ]
     for source in section.sources:
-        architecture = sources[source].architecture if source in sources else None
-        if architecture in BLOCKS:
-            most = pieces_of(architecture)
+        with suppress(KeyError, RunError):  # of names that no catalog, or no family, has: `check` says them
+            most = pieces_of(architecture := sources[source].architecture)
             wrong += [
                 f"{PARAMS}: retrain.k: {k} is above the {most} pieces of {source} ({architecture}); allowed: 1 to {most}"
                 for k in section.k
