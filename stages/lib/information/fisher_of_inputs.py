@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.lib.datasets import pixels
 from stages.lib.information import scores, still
-from stages.lib.networks import inference, units
+from stages.lib.networks import inference
 from stages.lib.networks.devices import device_of
 
 
@@ -36,9 +36,9 @@ def traces(network: nn.Sequential, x: np.ndarray, size: int | None = None, probe
         probes: random vectors of Hutchinson's estimator, for each image its own.
         seed: of these.
     """
-    body, head = units.split(network, 0)
-    device, across = device_of(network), row_space(network.head.weight)
-    widths = {"representation": network.head.in_features, "linear": across.shape[1]}
+    body, head = network[:-1], network[-1]
+    device, across = device_of(network), row_space(head.weight)
+    widths = {"representation": head.in_features, "linear": across.shape[1]}
     random = torch.Generator().manual_seed(seed)
     signs = {name: torch.randint(0, 2, (len(x), probes, width), generator=random) * 2.0 - 1 for name, width in widths.items()}
 

@@ -6,13 +6,17 @@ When do robust sources transfer better, and how much do they know of their data?
 from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.sections import Params
 from stages.studies.study import Experiment, Study
+from stages.studies.terzi2021.information import runs as information
+from stages.studies.terzi2021.information.settings import InformationSettings
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(information.INFORMATION, InformationSettings, information.information, information.MODULE, arrays=information.maps),
+)
 
 
 def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     """What cannot be run, a line each."""
-    return []
+    return information.problems(settings, sources)
 
 
 TERZI = Study(

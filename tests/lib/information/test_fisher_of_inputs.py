@@ -20,7 +20,12 @@ def made(scale: float = 1.0) -> nn.Sequential:
     torch.manual_seed(0)
     stem = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    layers = {"normalise": units.Normalise([0.5] * 3, [0.25 / scale if scale else math.inf] * 3), "stem": stem, "pool": pool, "head": nn.Linear(6, 4)}
+    layers = {
+        "normalise": units.Normalise([0.5] * 3, [0.25 / scale if scale else math.inf] * 3),
+        "stem": stem,
+        "pool": pool,
+        "head": nn.Linear(6, 4),
+    }
     return nn.Sequential(OrderedDict(layers)).eval()
 
 
@@ -37,7 +42,7 @@ def x() -> np.ndarray:
 @pytest.fixture(scope="module")
 def exact(network, x) -> list[dict[str, float]]:
     """Of each image, the traces by the dense Jacobian."""
-    body, head = units.split(network, 0)
+    body, head = network[:-1], network[-1]
     a = network.head.weight.detach().double()
     across = a.T @ torch.linalg.inv(a @ a.T) @ a  # the projection on what the head sees
     found = []

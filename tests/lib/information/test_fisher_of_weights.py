@@ -74,7 +74,9 @@ def test_all_labels_give_what_curvlinops_gives(tiny, x):
         from curvlinops import GGNLinearOperator
 
         # of cross-entropy, the generalised Gauss-Newton matrix is the Fisher information with all labels
-        operator = GGNLinearOperator(tiny, nn.CrossEntropyLoss(reduction="sum"), list(weights(tiny).values()), [(x, torch.zeros(len(x), dtype=torch.int64))])
+        operator = GGNLinearOperator(
+            tiny, nn.CrossEntropyLoss(reduction="sum"), list(weights(tiny).values()), [(x, torch.zeros(len(x), dtype=torch.int64))]
+        )
         matrix = operator @ torch.eye(operator.shape[1], dtype=torch.float64)
     torch.testing.assert_close(flat(fisher.squares(tiny, x), tiny), matrix.diag(), rtol=1e-8, atol=1e-12)
 
@@ -104,14 +106,15 @@ def images() -> np.ndarray:
 
 def test_a_whole_network_has_the_gradients_of_one_image_after_the_other(small, images):
     drawn = torch.rand((len(images), 1), generator=torch.Generator().manual_seed(3)).T
-    total = {name: 0 for name in weights(small)}
+    total = dict.fromkeys(weights(small), 0)
     for place, image in enumerate(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255):
         logits = small(image[None])
         label = int((logits[0].softmax(0).cumsum(0) <= drawn[0, place]).sum())
         gradients = torch.autograd.grad(nn.functional.cross_entropy(logits, torch.tensor([label])), list(weights(small).values()))
         total = {name: total[name] + g.double() ** 2 / len(images) for name, g in zip(total, gradients, strict=True)}
     found = fisher.diagonal(small, images, labels=1, seed=3)
-    assert list(found) and found.keys() == total.keys()
+    assert list(found)
+    assert found.keys() == total.keys()
     for name, expected in total.items():
         torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-3 * float(expected.mean()))
 
