@@ -7,13 +7,13 @@ one product for each layer, of what the layer sees and the gradient by what it g
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import unfold
+from torch.nn.functional import pad
 
 from stages.lib.datasets import pixels
 from stages.lib.information import scores, still
@@ -101,23 +101,32 @@ def _of_linear(seen: Tensor) -> SquaresBy:  # [batch, in]; gradients [batch, out
 def _of_convolution(layer: nn.Conv2d, seen: Tensor) -> SquaresBy:  # [batch, C, H, W]; gradients [batch, out, H', W'] -> as the weight
     """The gradient of an image is a sum over places, of the patch that is seen there and the gradient there."""
 
-    def patches_of(part: Tensor) -> Tensor:  # [batch, groups, C / groups * k * k, places]
-        return unfold(part, layer.kernel_size, layer.dilation, layer.padding, layer.stride).unflatten(1, (layer.groups, -1))
-
-    of_image = patches_of(seen[:1]).numel()
+    groups, (height, width) = layer.groups, layer.kernel_size
+    of_image = patches(layer, seen[:1]).numel()
     step = max(1, MOST // max(layer.weight.numel(), of_image))
-    kept = cache(patches_of) if of_image * len(seen) <= KEPT else patches_of  # several labels have the patches in common
     parts = seen.split(step)
+    patches_of = (
+        cache(partial(patches, layer)) if of_image * len(seen) <= KEPT else partial(patches, layer)
+    )  # all labels have them in common
 
     def squares_by(gradient: Tensor) -> Tensor:
-        total = torch.zeros_like(layer.weight)
+        total = 0
         for part, by_part in zip(parts, gradient.split(step), strict=True):
-            by_place = by_part.flatten(2).unflatten(1, (layer.groups, -1))
-            of_each = by_place @ kept(part).mT  # [batch, groups, out / groups, C / groups * k * k]
-            total += of_each.square_().sum(0).reshape(total.shape)
-        return total
+            by_place = by_part.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (groups, -1)).transpose(1, 2)  # [batch, groups, places, out]
+            of_each = by_place.mT @ patches_of(part)  # [batch, groups, out / groups, patch]
+            total = total + of_each.square_().sum(0)
+        return total.flatten(0, 1).unflatten(1, (height, width, -1)).permute(0, 3, 1, 2)
 
     return squares_by
+
+
+def patches(layer: nn.Conv2d, x: Tensor) -> Tensor:  # [batch, C, H, W] -> [batch, groups, places, k * k * C / groups]
+    """What the convolution sees at each place, channels last, which is how images lie in memory; it is copied once, or not at all."""
+    (height, width), (down, right), (dilated_down, dilated_right) = layer.kernel_size, layer.stride, layer.dilation
+    bordered = pad(x.permute(0, 2, 3, 1), (0, 0, layer.padding[1], layer.padding[1], layer.padding[0], layer.padding[0]))
+    windows = bordered.unfold(1, dilated_down * (height - 1) + 1, down).unfold(2, dilated_right * (width - 1) + 1, right)
+    seen = windows[..., ::dilated_down, ::dilated_right].unflatten(3, (layer.groups, -1))  # [batch, H', W', groups, C / groups, k, k]
+    return seen.permute(0, 3, 1, 2, 5, 6, 4).flatten(4).flatten(2, 3)
 
 
 def traces(fisher: Fisher) -> dict[str, float]:

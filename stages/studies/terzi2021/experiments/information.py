@@ -96,9 +96,7 @@ def check_neighbours(dataset: str, labels: np.ndarray, k: int) -> None:
     counts = np.bincount(labels)
     fewest = int(counts[counts > 0].min())
     if fewest < k:
-        which = (
-            f"class {int(np.flatnonzero(counts == fewest)[0])} of {dataset} has {fewest} training images that neighbours are sought among"
-        )
+        which = f"class {int(np.flatnonzero(counts == fewest)[0])} of {dataset} has {fewest} of the training images that vote"
         raise RunError(f"params.yaml: information.neighbours.k is {k}, and {which}; allowed: 1 to {fewest}, or more images")
 
 

@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.datasets.catalog import dataset_entry
-from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource, Random
-from stages.lib.settings.params import DATA_CATALOG, PARAMS, unknown
+from stages.lib.settings.params import DATA_CATALOG, PARAMS, read_yaml, unknown
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 from stages.studies.study import CardOf
@@ -61,20 +59,21 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
 
 def _problems_of_set(target: str, section: InformationSettings) -> list[str]:
     """Too few images of a set, as far as the catalog counts them; of others the experiment says it."""
-    try:
-        entry = dataset_entry(target, DATA_CATALOG)
-    except RunError:
-        return []  # which `check` says
-    wrong = []
-    if entry.test is not None and section.map and section.map.perplexity >= (n := min(entry.test, section.map.images)):
+    entry = read_yaml(DATA_CATALOG).get(target) or {}
+    if entry.get("part"):  # whose counts are of all classes
+        return []
+    wrong, (classes, train, test) = (
+        [],
+        (entry.get(key) if isinstance(entry.get(key), int) else None for key in ("classes", "train", "test")),
+    )
+    if test is not None and section.map and section.map.perplexity >= (n := min(test, section.map.images)):
         key = f"{PARAMS}: {INFORMATION}.map.perplexity is {section.map.perplexity:g}"
         wrong.append(f"{key}, and the map has {n} test images of {target}; allowed: below {n}")
-    if entry.train is not None and entry.classes is not None:
-        of_class = min(entry.train, section.neighbours.images) // entry.classes
-        if of_class < section.neighbours.k:
-            key = f"{PARAMS}: {INFORMATION}.neighbours.k is {section.neighbours.k}"
-            found = f"a class of {target} has {of_class} of the training images that neighbours are sought among"
-            wrong.append(f"{key}, and {found}; allowed: 1 to {max(1, of_class)}, or more images")
+    of_class = min(train, section.neighbours.images) // max(1, classes) if train and classes else None
+    if of_class is not None and of_class < section.neighbours.k:
+        key = f"{PARAMS}: {INFORMATION}.neighbours.k is {section.neighbours.k}"
+        found = f"a class of {target} has {of_class} of the training images that vote"
+        wrong.append(f"{key}, and {found}; allowed: 1 to {max(1, of_class)}, or more images")
     return wrong
 
 
