@@ -105,9 +105,9 @@ def _of_convolution(layer: nn.Conv2d, seen: Tensor) -> SquaresBy:  # [batch, C, 
     of_image = patches(layer, seen[:1]).numel()
     step = max(1, MOST // max(layer.weight.numel(), of_image))
     parts = seen.split(step)
-    patches_of = (
-        cache(partial(patches, layer)) if of_image * len(seen) <= KEPT else partial(patches, layer)
-    )  # all labels have them in common
+    patches_of = partial(patches, layer)
+    if of_image * len(seen) <= KEPT:
+        patches_of = cache(patches_of)  # all labels have them in common
 
     def squares_by(gradient: Tensor) -> Tensor:
         total = 0

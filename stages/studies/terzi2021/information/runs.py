@@ -62,10 +62,9 @@ def _problems_of_set(target: str, section: InformationSettings) -> list[str]:
     entry = read_yaml(DATA_CATALOG).get(target) or {}
     if entry.get("part"):  # whose counts are of all classes
         return []
-    wrong, (classes, train, test) = (
-        [],
-        (entry.get(key) if isinstance(entry.get(key), int) else None for key in ("classes", "train", "test")),
-    )
+    counts = {key: entry.get(key) for key in ("classes", "train", "test")}
+    classes, train, test = (count if isinstance(count, int) else None for count in counts.values())
+    wrong = []
     if test is not None and section.map and section.map.perplexity >= (n := min(test, section.map.images)):
         key = f"{PARAMS}: {INFORMATION}.map.perplexity is {section.map.perplexity:g}"
         wrong.append(f"{key}, and the map has {n} test images of {target}; allowed: below {n}")
