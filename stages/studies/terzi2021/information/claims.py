@@ -1,6 +1,6 @@
 """What Terzi et al. (2021) claim of information, and what these results say: robust minus natural models, paired by their seed.
 
-Differences of what differs by factors are 100 times that of natural logarithms: -69 is a half, +69 is twice as much.
+Differences of what differs by factors are logarithms to base 2: -1 is a half, +1 is twice as much. Points would be clipped at 100.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from stages.lib.report.evidence import ABSENT, Claim, Evidence, over_models
 from stages.studies.terzi2021.information.numbers import Information
 
 PAPER = "Terzi et al. (AAAI 2021)"
-LOGARITHM = "100 times the natural logarithm of robust over natural, by source model"
+LOGARITHM = "logarithm to base 2 of robust over natural (−1: a half), by source model"
 CURVES = "curves, without numbers"
 
 

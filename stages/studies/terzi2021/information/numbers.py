@@ -76,8 +76,8 @@ class Information:
         return logarithm(rows) if measure in FACTORS else rows
 
     def differences(self, source: str, target: str, measure: str) -> pd.Series:
-        """A measure of a source minus that of the natural one, by source model: 100 times the difference of logarithms, or points."""
-        factor = 100 if measure in FACTORS or measure.startswith("log_variance") else 1
+        """A measure of a source minus that of the natural one, by source model: as a logarithm to base 2, or points."""
+        factor = 1 / np.log(2) if measure in (*FACTORS, "log_variance") else 1.0
         return (factor * (self.values(source, target, measure) - self.values(self.natural, target, measure))).dropna()
 
 
