@@ -66,7 +66,7 @@ def squares(network: nn.Module, x: Tensor, uniform: Tensor | None = None) -> Fis
         logits = network(seen)
         for score in scores.of_all_labels(logits) if uniform is None else scores.of_drawn_labels(logits, uniform):
             torch.autograd.grad(logits, seen, score, retain_graph=True)
-    return sums
+    return {name: sums[name] for name, _ in network.named_parameters() if name in sums}  # backward passes begin at the head
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from stages.studies.terzi2021.information.numbers import Information
 PANELS = {  # of the Fisher informations: the title of each measure
     "fisher_w": "weights: trace of F",
     "fisher_z": "representation: trace of F$_{z|x}$, noise 1",
-    "fisher_z_relative": "representation: noise of the features",
+    "fisher_z_relative": "representation: trace of F$_{z|x}$, noise of the features",
     "fisher_y": "label: trace of F$_{y|x}$",
 }
 LETTERS = 12  # classes of a map up to which each is named in it
@@ -57,7 +57,7 @@ def _knn(table: pd.DataFrame, source: str, target: str) -> float:
 @drawing
 def by_eps(rows: pd.DataFrame, measures: list[str]) -> Figure:
     """Fisher informations against the radius, a panel each, on logarithmic axes; means are geometric."""
-    figure, axes = facets(len(measures), "Fisher information by eps", columns=4, sharey=False, height=2.7)
+    figure, axes = facets(len(measures), "Fisher information by eps", columns=2, sharey=False, height=2.5)
     look = Look("mean over models", "#2b50e0", "o")
     for ax, measure in zip(axes, measures, strict=True):
         lines(ax, at(rows, measure=measure).assign(line="all"), "eps", {"all": look}, "line")
