@@ -254,6 +254,28 @@ def detect() -> Work:
     return Work(lambda: run().key, compute, MODULE)
 
 
+def information() -> Work:
+    """All three methods, of which the key of the first stands for all: their runs differ by their settings alone."""
+    from dataclasses import replace
+
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+    from stages.studies.terzi2021.information.runs import MODULE
+
+    def run() -> experiments.Run:
+        how = {"images": 8, "labels": 1, "beta": 1e-6, "prior_std": 1.0}
+        return experiments.Run("information", "src", "noise", "weights", 0, 0, how, {}, MODULE)
+
+    def compute() -> None:
+        separation = {"neighbours": {"k": 2, "images": 40}, "map": {"images": 12, "perplexity": 3}}
+        for method, how in (("weights", run().how), ("representation", {"images": 4, "probes": 1}), ("separation", separation)):
+            experiments._work(
+                experiments.Assignment(replace(run(), method=method, how=how), sources.pretrained_of(sources.card_of("src")), None)
+            )
+
+    return Work(lambda: run().key, compute, MODULE)
+
+
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
@@ -267,5 +289,6 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "harden": ("stages.lib.runs.experiments", harden),
     "learn_without_forgetting": ("stages.lib.runs.experiments", learn_without_forgetting),
     "detect": ("stages.lib.runs.experiments", detect),
+    "information": ("stages.lib.runs.experiments", information),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

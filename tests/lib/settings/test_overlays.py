@@ -16,6 +16,7 @@ PROFILES = [
     "embedded-full",
     "embedded-salman",
     "embedded-shafahi",
+    "embedded-terzi-information",
     "embedded-utrera",
     "own-images",
     "paper",

@@ -1,0 +1,28 @@
+"""Terzi et al., "Adversarial Training Reduces Information and Improves Transferability" (AAAI 2021).
+
+When do robust sources transfer better, and how much do they know of their data?
+"""
+
+from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.sections import Params
+from stages.studies.study import Experiment, Study
+from stages.studies.terzi2021.information import runs as information
+from stages.studies.terzi2021.information.settings import InformationSettings
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(information.INFORMATION, InformationSettings, information.information, information.MODULE, arrays=information.maps),
+)
+
+
+def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
+    """What cannot be run, a line each."""
+    return information.problems(settings, sources)
+
+
+TERZI = Study(
+    name="terzi2021",
+    title="Terzi et al. (AAAI 2021)",
+    report="stages.studies.terzi2021.report",
+    experiments=EXPERIMENTS,
+    problems=problems,
+)
