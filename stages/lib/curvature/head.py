@@ -85,6 +85,6 @@ class Hessian:
         whole = self.z.new_empty(count, rank, count, rank)
         for i in range(count):
             for j in range(i + 1):
-                whole[i, :, j] = self.z.T @ (self.blocks[:, i, j, None] * self.z)
-                whole[j, :, i] = whole[i, :, j].T
+                block = self.z.T @ (self.blocks[:, i, j, None] * self.z)
+                whole[i, :, j], whole[j, :, i] = block, block.T
         return whole.view(self.size, self.size)

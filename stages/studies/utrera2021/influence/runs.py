@@ -4,7 +4,6 @@ import numpy as np
 
 from stages.lib.curvature import sizes
 from stages.lib.datasets import catalog, sets
-from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.runs import grid
@@ -74,11 +73,9 @@ def _of_source(name: str, source: AnySource | None, section: InfluenceSettings) 
 
 def _of_target(name: str, section: InfluenceSettings, architectures: list[str]) -> list[str]:
     """What a target cannot do; nothing where the catalog does not know its classes, as of a folder that is not yet read."""
-    try:
-        images = catalog.dataset_entry(name)
-    except RunError:  # which `check` says
-        return []
-    wrong = []
+    images, wrong = catalog.known(name), []
+    if images is None:
+        return wrong
     if section.finetune.normalisation == "published" and images.normalisation is None:
         allowed = f"a mean and std, as {INFLUENCE}.finetune.normalisation is `published`"
         wrong.append(f"{DATA_CATALOG}: {name}.normalisation is missing; allowed: {allowed}")
