@@ -86,7 +86,7 @@ def by_rank(
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticklabels([f"{tick:,}" for tick in TICKS if tick <= last])
         ax.set(title=fill(label, WIDEST), xlabel="rank of the training image", xlim=(0.9, last * 1.1))
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 100)
     for ax in axes[::3]:
         ax.set_ylabel("with the label (%)")
     legend(figure, thin, ranks["source"])
