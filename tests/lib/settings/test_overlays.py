@@ -17,6 +17,7 @@ PROFILES = [
     "embedded-salman",
     "embedded-shafahi",
     "embedded-utrera",
+    "embedded-why-influence",
     "own-images",
     "paper",
     "paper-last-code",
@@ -27,6 +28,7 @@ PROFILES = [
     "salman-full",
     "shafahi-cifar100",
     "shafahi-imagenet",
+    "utrera-why-influence",
 ]
 
 
