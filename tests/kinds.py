@@ -276,6 +276,25 @@ def information() -> Work:
     return Work(lambda: run().key, compute, MODULE)
 
 
+def influence() -> Work:
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+    from stages.studies.utrera2021.influence.runs import MODULE
+
+    finetune = {"epochs": 1, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "head_init": "normal",
+                "frozen_batchnorm": "source", "augmentation": "none", "moments": None}  # fmt: skip
+    how = {"blocks": 1, "n_images": 20, "method": "choice", "cuts": [0.05], "damping": [0.01], "ranks": 5, "memory": 1 << 28,
+           "finetune": finetune, "pictures": True}  # fmt: skip
+
+    def run() -> experiments.Run:
+        return experiments.Run("influence", "src", "noise", "finetuned", 20, 0, how, {}, MODULE)
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), sources.pretrained_of(sources.card_of("src")), None))
+
+    return Work(lambda: run().key, compute, MODULE)
+
+
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
@@ -290,5 +309,6 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "learn_without_forgetting": ("stages.lib.runs.experiments", learn_without_forgetting),
     "detect": ("stages.lib.runs.experiments", detect),
     "information": ("stages.lib.runs.experiments", information),
+    "influence": ("stages.lib.runs.experiments", influence),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

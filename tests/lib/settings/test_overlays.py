@@ -18,6 +18,7 @@ PROFILES = [
     "embedded-shafahi",
     "embedded-terzi-information",
     "embedded-utrera",
+    "embedded-why-influence",
     "own-images",
     "paper",
     "paper-last-code",
@@ -28,6 +29,7 @@ PROFILES = [
     "salman-full",
     "shafahi-cifar100",
     "shafahi-imagenet",
+    "utrera-why-influence",
 ]
 
 
