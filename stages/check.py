@@ -83,7 +83,7 @@ def problems(settings: Params) -> list[str]:
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
-        wrong += dataset.size_problems(name, settings.upscale.image_size) if name in settings.datasets else []
+        wrong += dataset.size_problems(name, settings.upscale) if name in settings.datasets else []
     for name, source in sources.items():
         data = datasets.get(getattr(source, "dataset", None))
         wrong += _part_problems(name, MODEL_CATALOG, getattr(source, "part", None), data.classes if data else None)

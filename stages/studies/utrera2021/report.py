@@ -11,6 +11,7 @@ from stages.lib.report.section import Drawing, Section
 from stages.studies.utrera2021 import authors, claims, figures, numbers, published, table7
 from stages.studies.utrera2021.published import Published
 from stages.studies.utrera2021.results import UtreraResults, as_in_paper
+from stages.studies.utrera2021.shape import report as shape
 from stages.studies.utrera2021.study import UTRERA
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
@@ -18,6 +19,7 @@ ANCHORS = {  # the navigation's text, and the figures of which one has to be dra
     "accuracy": ("Few or many images", {"figure2", "published"}), "epochs": ("Speed", {"figure3_10"}), "blocks": ("Blocks", {"figure4"}),
     "constraints": ("Constraints", {"figure5"}), "perturbations": ("Perturbations", {"figure8"}),
 }  # fmt: skip
+PARTS = (shape.part,)  # of Sections 5 and 6: each is a `Section` whose template the paper's own includes
 
 
 def section(
@@ -27,7 +29,7 @@ def section(
 
     Args:
         settings: the sections of params.yaml by name.
-        experiments: none of this paper.
+        experiments: what was computed, by name.
         cards: of the sources of the experiments.
         looks: of all sources.
     """
@@ -37,17 +39,20 @@ def section(
     drawings = list(_drawings(ours, of_figures, paper, looks))
     drawn = {drawing.name for drawing in drawings}
     shown = {anchor: text for anchor, (text, names) in ANCHORS.items() if names & drawn}
+    parts = [part(ours, experiments, cards, looks) for part in PARTS]
     return Section(
         title=UTRERA.title,
         template=TEMPLATE,
-        anchors=shown | {"table7": "Table 7"},
+        anchors=shown | {key: text for part in parts for key, text in part.anchors.items()} | {"table7": "Table 7"},
         context={
             "results": ours, "paper": of_figures, "shown": shown, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
             "agreement": table7.agreement(seven),
-        },
-        tables={"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
-        drawings=drawings,
-        claims=claims.claims_of(ours, paper),
+        } | {name: value for part in parts for name, value in part.context.items()},
+        tables={"table7": seven}
+        | {name: figure.table for name, figure in of_figures.items() if len(figure.table)}
+        | {name: table for part in parts for name, table in part.tables.items()},
+        drawings=[*drawings, *(drawing for part in parts for drawing in part.drawings)],
+        claims=[*claims.claims_of(ours, paper), *(claim for part in parts for claim in part.claims)],
     )  # fmt: skip
 
 
