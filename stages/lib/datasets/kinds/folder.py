@@ -60,14 +60,14 @@ class Folder(Dataset):
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
         if self.path is None:
             return bring_files(name, self.files, settings, self.gone)
-        paths = sorted(path for listed in find(name, self.root, self).values() for path in listed.paths)
+        paths = sorted(path for listed in self.listed(name, self.root).values() for path in listed.paths)
         with bar(title=f"{name}: manifest", total=len(paths), unit="image") as progress:
             files.write_bytes(RAW / name / MANIFEST, manifest(self.root, paths, progress.update))
         return [MANIFEST]
 
     def read(self, name: str, image_size: int) -> Iterator[Split]:
         if self.path is not None:
-            sha256, listed = read_manifest(RAW / name), find(name, self.root, self)
+            sha256, listed = read_manifest(RAW / name), self.listed(name, self.root)
             compare(name, self.root, listed, sha256)
             yield from pictures(self.root, listed, self, image_size, sha256=sha256)
         else:
@@ -75,10 +75,14 @@ class Folder(Dataset):
             with archives.extracted(archived, within=cells.folder("extracted")) as folder:
                 root, shown = root_within(folder, self), ", ".join(map(str, archived))
                 try:
-                    listed = find(name, root, self)
+                    listed = self.listed(name, root)
                 except RunError as error:  # which names the folder that is about to go
                     raise RunError(str(error).replace(str(folder), shown)) from None
                 yield from pictures(root, listed, self, image_size, shown=f"{shown}/{root.relative_to(folder)}".removesuffix("/."))
+
+    def listed(self, name: str, root: Path) -> dict[str, Listed]:
+        """The images of each split, as `listing.find` lists them."""
+        return find(name, root, self)
 
     def names_of_classes(self, split: str, x: Pictures, y: np.ndarray) -> list[str]:
         """The names of their folders."""

@@ -33,7 +33,7 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     """
     if not root.is_dir():
         published = f"its images are no longer published ({entry.gone}); " if entry.gone else ""
-        return _absent(f"{root}: no such folder; {published}put the images of {name} there, or correct {name}.path", name, entry)
+        return absent(f"{root}: no such folder; {published}put the images of {name} there, or correct {name}.path", name, entry)
     if entry.test_fraction is not None:
         if all((root / folder).is_dir() for folder in entry.splits.values()):
             folders = " and ".join(entry.splits.values())
@@ -45,7 +45,7 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
             classes[split] = _classes(root, f"{folder}/")
         else:
             there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-            _absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
+            absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
     names = [sorted(paths) for paths in classes.values()]
     if len(names) == 2 and names[0] != names[1]:
         differing = ", ".join(sorted(set(names[0]) ^ set(names[1]))[:8])
@@ -53,7 +53,8 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     return {split: _listed(paths) for split, paths in classes.items()}
 
 
-def _absent(problem: str, name: str, entry: "Folder") -> dict[str, Listed]:
+def absent(problem: str, name: str, entry: "Folder") -> dict[str, Listed]:
+    """No images of an optional set, which is said; raises RunError with the problem for any other."""
     if not entry.optional:
         raise RunError(problem)
     log(f"{name}: left out, as it is optional: {problem}. When it is there: {again(name)}")
@@ -73,13 +74,13 @@ def _classes(root: Path, folder: str) -> dict[str, list[str]]:
             others.append(str(place))
             continue
         images = []
-        for path in _below(place):
+        for path in below(place):
             (images if Path(path).suffix.lower() in SUFFIXES else others).append(path)
         classes[place.name] = sorted(Path(path).relative_to(root).as_posix() for path in images)
         if not images:
             raise RunError(f"{written(place)}: a class without an image; allowed: one or more of {', '.join(SUFFIXES)}")
         for path in images:
-            _check(path)
+            check(path)
     if len(classes) < 2:
         raise RunError(f"{root / folder}: holds {len(classes)} class folders; allowed: two or more, each with the images of a class")
     if others:
@@ -89,7 +90,7 @@ def _classes(root: Path, folder: str) -> dict[str, list[str]]:
     return classes
 
 
-def _below(folder: Path | str) -> Iterator[str]:
+def below(folder: Path | str) -> Iterator[str]:
     """Paths of what lies in a folder and in the folders within it, without hidden things.
 
     A link to a folder is not followed, and a folder that has the name of an image is not entered: they are among the paths.
@@ -100,14 +101,14 @@ def _below(folder: Path | str) -> Iterator[str]:
                 if is_hidden(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False) and Path(entry.name).suffix.lower() not in SUFFIXES:
-                    yield from _below(entry.path)
+                    yield from below(entry.path)
                 else:
                     yield entry.path
     except OSError as error:
         raise RunError(f"{written(folder)}: cannot be read: {error.strerror}") from None
 
 
-def _check(path: str) -> None:
+def check(path: str) -> None:
     """Raises RunError where what has the name of an image is no file, or has a name that a manifest cannot hold."""
     if not os.path.isfile(path):  # of a FIFO, reading would never end
         kinds = {"a folder": os.path.isdir, "a FIFO, socket or device": os.path.exists, "a link to nothing": os.path.islink}

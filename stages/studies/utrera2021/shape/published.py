@@ -37,7 +37,7 @@ class PublishedTexture:
 
     def table2(self, card: Card, target: str, version: str, blocks: str) -> float | None:
         """Accuracy on Caltech101 at a low resolution or low-passed; None of another source or target, or of it as it is."""
-        if target != "caltech101" or blocks != "3" or version == AS_IS_VERSION:
+        if target != "caltech101_224" or blocks != "3" or version == AS_IS_VERSION:
             return None
         name = "low-res" if version == VERSIONS["low_resolution"] else "low-pass"
         rows = self.texture[self.texture["measure"].str.contains(f"Caltech101 {name}", regex=False)]
