@@ -63,7 +63,7 @@ def _compared(comparison: str, rows: pd.DataFrame, left: str, right: str, on: li
         pair = [at(rows, source=source).iloc[0] for source in (left, right)]
         counts = [int(row["n_test"]) if pd.notna(row["n_test"]) else None for row in pair]
         return over_images(comparison, [row[value] for row in pair], counts, [1, -1], expected=expected, note=SINGLE)
-    return over_seeds(comparison, differences, expected)
+    return over_seeds(comparison, differences, expected, counted="paired seeds")
 
 
 def _of_state(results: UtreraResults, numbers: ShapeNumbers, measure: str) -> Iterator[Evidence]:
@@ -96,10 +96,7 @@ def _degraded(results: UtreraResults, numbers: ShapeNumbers, beyond: bool) -> It
     whole = at(gains, version=AS_IS_VERSION)
     less = gains[gains["version"] != AS_IS_VERSION]
     if beyond:  # the difference of two differences, as `difference`
-        models = less["source_model"]
-        less = statistics.paired(less.assign(source_model=models), whole, ["target", "seed"], value="difference").assign(
-            source_model=models
-        )
+        less = statistics.paired(less, whole, ["target", "seed"], value="difference")
     for (target, version), group in less.groupby(["target", "version"], sort=False):
         yield over_seeds(f"{target}, {version}", group, UP)
 

@@ -118,8 +118,8 @@ def _degraded(results: UtreraResults) -> pd.DataFrame:
         named = {VERSIONS[key]: name for key, name in less.items()}
         for version, name in ({AS_IS_VERSION: target} | named).items() if named else ():
             found.append(at(rows, target=name).assign(target=target, version=version))
-    columns = ["target", "version", "source", "seed", "source_model", "test_accuracy", "diverged"]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    columns = ["target", "version", "source", "seed", "source_model", "test_accuracy"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
 def _advantages(along: pd.DataFrame, cards: dict[str, Card]) -> pd.DataFrame:

@@ -36,4 +36,4 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     arrays = {f"eps_{eps:g}": torch.from_numpy(np.array(standing)) for eps, standing in stood.items()}
     percent = {name: 100 * float(standing.double().mean()) for name, standing in arrays.items()}
     tensors = {CORRECT + name: standing for name, standing in arrays.items()}
-    return percent, tensors | {IMAGE + name: torch.from_numpy(drawn) for name in arrays}
+    return percent, tensors | {IMAGE + name: torch.from_numpy(np.array(drawn)) for name in arrays}
