@@ -10,11 +10,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.lib.datasets.kinds import cue_conflict, detection, folder, packaged, photographs, procedural, published, scenes
+from stages.lib.datasets.kinds import detection, folder, packaged, photographs, procedural, published, scenes
 from stages.lib.datasets.kinds.base import Dataset
 from stages.lib.settings.params import DATA_CATALOG, entry_of, parse, read_yaml
 
-KINDS = (procedural, packaged, published, photographs, folder, cue_conflict, detection, scenes)
+KINDS = (procedural, packaged, published, photographs, folder, detection, scenes)
 AnyDataset = Annotated[reduce(or_, (kind.Entry for kind in KINDS)), Field(discriminator="kind")]
 
 

@@ -1,4 +1,4 @@
-"""Images in sub-folders that are named after their classes: on this machine, or in archives (tar, zip).
+"""Images in sub-folders that are named after their classes, or whose own names say two classes: on this machine, or in archives (tar, zip).
 
 A folder on this machine stays where it is: `download` lists its images with their hashes in a manifest, so that what it holds
 has a version.
@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
-from stages.lib.datasets.kinds.listing import Listed, again, find, is_hidden
+from stages.lib.datasets.kinds.base import Dataset, Images, Split, bring_files
+from stages.lib.datasets.kinds.listing import Listed, again, categories_of, find, find_pairs, is_hidden
 from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
@@ -24,7 +24,8 @@ from stages.lib.fetching import archives
 from stages.lib.progress import bar
 from stages.lib.settings.catalog import File
 from stages.lib.settings.fields import Count, Real, Seed
-from stages.lib.settings.sections import DownloadSettings
+from stages.lib.settings.params import DATA_CATALOG
+from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 from stages.lib.store import cells, files
 
 MANIFEST = "manifest.csv"
@@ -107,7 +108,40 @@ class Folder(Dataset):
         return sum(file.size or 0 for file in self.files)
 
 
-Entry = Folder
+class CueConflict(Folder):
+    """Images whose shape is of one category and whose texture is of another, as the names of their files say (Geirhos et al. 2019).
+
+    `airplane1-bicycle2.png` has the shape of airplane 1 and the texture of bicycle 2. Images may lie in folders of any names; they are a
+    test split, with two labels each: [n, 2]. Those of one category alone, 80 of the published 1,280, are left out.
+    """
+
+    kind: Literal["cue_conflict"]
+    splits: dict[Literal["test"], Literal[""]] = Field(default_factory=lambda: {"test": ""})
+    test_fraction: None = None
+    train: None = None
+    test: Count | None = None
+
+    def listed(self, name: str, root: Path) -> dict[str, Listed]:
+        """The images, as `listing.find_pairs` lists them."""
+        return find_pairs(name, root, self)
+
+    def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str]:
+        """The categories, in the order of the labels."""
+        if self.class_names:
+            return self.class_names
+        return sorted({category for path in x.paths for category in categories_of(path)})
+
+    @property
+    def has_two_labels(self) -> bool:
+        return True
+
+    def size_problems(self, name: str, settings: UpscaleSettings) -> list[str]:
+        """Those of any set; and parts, as an image has two classes."""
+        parts = [f"{DATA_CATALOG}: {name}.part; allowed: none for cue-conflict images, each of which has two classes"] if self.part else []
+        return super().size_problems(name, settings) + parts
+
+
+Entry = Folder | CueConflict
 
 
 def root_within(folder: Path, entry: Folder) -> Path:

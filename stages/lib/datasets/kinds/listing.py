@@ -1,6 +1,7 @@
 """The images that a folder holds: which, in what order, of which class, and in which split; what is wrong with them is one line."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,8 +13,9 @@ from stages.lib.errors import RunError
 from stages.lib.progress import log
 
 if TYPE_CHECKING:
-    from stages.lib.datasets.kinds.folder import Folder
+    from stages.lib.datasets.kinds.folder import CueConflict, Folder
 
+PAIR = re.compile(r"(?:^|_)([a-z]+)[0-9]*-([a-z]+)[0-9]*$")  # categories of shape and texture in a file's name, without its suffix
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")  # of an animation, the first picture
 
 
@@ -33,7 +35,7 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     """
     if not root.is_dir():
         published = f"its images are no longer published ({entry.gone}); " if entry.gone else ""
-        return absent(f"{root}: no such folder; {published}put the images of {name} there, or correct {name}.path", name, entry)
+        return _absent(f"{root}: no such folder; {published}put the images of {name} there, or correct {name}.path", name, entry)
     if entry.test_fraction is not None:
         if all((root / folder).is_dir() for folder in entry.splits.values()):
             folders = " and ".join(entry.splits.values())
@@ -45,7 +47,7 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
             classes[split] = _classes(root, f"{folder}/")
         else:
             there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-            absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
+            _absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
     names = [sorted(paths) for paths in classes.values()]
     if len(names) == 2 and names[0] != names[1]:
         differing = ", ".join(sorted(set(names[0]) ^ set(names[1]))[:8])
@@ -53,7 +55,7 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     return {split: _listed(paths) for split, paths in classes.items()}
 
 
-def absent(problem: str, name: str, entry: "Folder") -> dict[str, Listed]:
+def _absent(problem: str, name: str, entry: "Folder") -> dict[str, Listed]:
     """No images of an optional set, which is said; raises RunError with the problem for any other."""
     if not entry.optional:
         raise RunError(problem)
@@ -74,13 +76,13 @@ def _classes(root: Path, folder: str) -> dict[str, list[str]]:
             others.append(str(place))
             continue
         images = []
-        for path in below(place):
+        for path in _below(place):
             (images if Path(path).suffix.lower() in SUFFIXES else others).append(path)
         classes[place.name] = sorted(Path(path).relative_to(root).as_posix() for path in images)
         if not images:
             raise RunError(f"{written(place)}: a class without an image; allowed: one or more of {', '.join(SUFFIXES)}")
         for path in images:
-            check(path)
+            _check(path)
     if len(classes) < 2:
         raise RunError(f"{root / folder}: holds {len(classes)} class folders; allowed: two or more, each with the images of a class")
     if others:
@@ -90,7 +92,7 @@ def _classes(root: Path, folder: str) -> dict[str, list[str]]:
     return classes
 
 
-def below(folder: Path | str) -> Iterator[str]:
+def _below(folder: Path | str) -> Iterator[str]:
     """Paths of what lies in a folder and in the folders within it, without hidden things.
 
     A link to a folder is not followed, and a folder that has the name of an image is not entered: they are among the paths.
@@ -101,14 +103,14 @@ def below(folder: Path | str) -> Iterator[str]:
                 if is_hidden(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False) and Path(entry.name).suffix.lower() not in SUFFIXES:
-                    yield from below(entry.path)
+                    yield from _below(entry.path)
                 else:
                     yield entry.path
     except OSError as error:
         raise RunError(f"{written(folder)}: cannot be read: {error.strerror}") from None
 
 
-def check(path: str) -> None:
+def _check(path: str) -> None:
     """Raises RunError where what has the name of an image is no file, or has a name that a manifest cannot hold."""
     if not os.path.isfile(path):  # of a FIFO, reading would never end
         kinds = {"a folder": os.path.isdir, "a FIFO, socket or device": os.path.exists, "a link to nothing": os.path.islink}
@@ -141,3 +143,35 @@ def _split(root: Path, entry: "Folder", classes: dict[str, list[str]]) -> dict[s
     except ValueError as error:
         raise RunError(f"{root}: {len(y)} images of {len(classes)} classes cannot be split by test_fraction ({error})") from None
     return {split: Listed([paths[i] for i in rows], y[rows]) for split, rows in zip(("train", "test"), rows_of, strict=True)}
+
+
+def find_pairs(name: str, root: Path, entry: "CueConflict") -> dict[str, Listed]:
+    """The images whose shape and texture are of two categories, in the order of their paths; none of an optional set that is not there.
+
+    Raises:
+        RunError: names a file whose name says no categories, or others than the entry, or the root where no image is of two.
+    """
+    if not root.is_dir():
+        return _absent(f"{root}: no such folder; put the images of {name} there, or correct {name}.path", name, entry)
+    images = sorted(path for path in _below(root) if Path(path).suffix.lower() in SUFFIXES)
+    for path in images:
+        _check(path)
+    pairs = {Path(path).relative_to(root).as_posix(): categories_of(path) for path in images}
+    kept = [path for path, (shape, texture) in pairs.items() if shape != texture]
+    if len(kept) < len(pairs):
+        log(f"{name}: {len(pairs) - len(kept)} images of {len(pairs)} are left out, as shape and texture are of one category")
+    categories = entry.class_names or sorted({category for path in kept for category in pairs[path]})
+    if strange := next((path for path in kept if not set(pairs[path]) <= set(categories)), None):
+        raise RunError(f"{root / strange}: its name says {' and '.join(pairs[strange])}; allowed: {', '.join(categories)}")
+    if not kept:
+        raise RunError(f"{root}: holds no image whose shape is of one category and whose texture is of another; allowed: one or more")
+    return {"test": Listed(kept, np.array([[categories.index(category) for category in pairs[path]] for path in kept]))}
+
+
+def categories_of(path: str) -> tuple[str, str]:
+    """The categories of shape and of texture that the name of a file says; raises RunError where it says none."""
+    found = PAIR.search(Path(path).stem.lower())
+    if found is None:
+        allowed = "<shape><number>-<texture><number>, such as airplane1-bicycle2.png"
+        raise RunError(f"{written(path)}: its name does not say the categories of shape and texture; allowed: {allowed}")
+    return found[1], found[2]

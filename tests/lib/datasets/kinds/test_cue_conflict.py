@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import served
 
-from stages.lib.datasets.kinds.cue_conflict import CueConflict, categories_of
+from stages.lib.datasets.kinds.folder import CueConflict
+from stages.lib.datasets.kinds.listing import categories_of
 from stages.lib.errors import RunError
 
 NAMES = [
@@ -62,5 +63,5 @@ def test_a_folder_that_is_not_there_or_has_no_such_images_is_one_line(tmp_path):
     with pytest.raises(RunError, match=r"no such folder; put the images of cues there, or correct cues\.path"):
         entry().listed("cues", tmp_path / "nowhere")
     assert entry(optional=True).listed("cues", tmp_path / "nowhere") == {}
-    with pytest.raises(RunError, match="holds 0 images with a shape and another texture"):
+    with pytest.raises(RunError, match="holds no image whose shape is of one category"):
         entry().listed("cues", tmp_path)
