@@ -42,6 +42,14 @@ def groups_of(name: str, categories: Sequence[str], outputs: int) -> list[list[i
     )
 
 
+def check_classes(name: str, classes: int, outputs: int) -> None:
+    """Raises RunError where a set has other classes than a source that is tested on it."""
+    if classes != outputs:
+        raise RunError(
+            f"{name}: has {classes} classes, and the source that is tested on it {outputs}; allowed: a set of the source's classes"
+        )
+
+
 def answers(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:  # [batch, outputs] -> int64 [batch]
     """The category that a network names: the one with the highest mean of the softmax over its outputs."""
     probabilities = logits.double().softmax(1)

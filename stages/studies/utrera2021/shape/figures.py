@@ -17,18 +17,20 @@ def dial(values: pd.DataFrame, advantages: pd.DataFrame, looks: dict[str, Look])
         values, advantages: quantity, setting (place on the dial), radius, n, mean, low, high.
         looks: by radius.
     """
+    settings = sorted(values["setting"].unique())  # at equal distances, as 95 and 100 % lie close to each other
+    values, advantages = (table.assign(place=table["setting"].map(settings.index)) for table in (values, advantages))
     quantities = list(dict.fromkeys(values["quantity"]))
     figure, axes = facets(2 * len(quantities), "The texture dial", columns=len(quantities), sharey=False, height=2.7)
     for place, quantity in enumerate(quantities):
         above, below = axes[place], axes[len(quantities) + place]
         is_bias = quantity == BIAS_LABEL
-        lines(above, values[values["quantity"] == quantity], "setting", looks, "radius")
+        lines(above, values[values["quantity"] == quantity], "place", looks, "radius")
         above.set(title=quantity, ylabel="shape bias (%)" if is_bias else "test accuracy (%)")
-        lines(below, advantages[advantages["quantity"] == quantity], "setting", looks, "radius")
+        lines(below, advantages[advantages["quantity"] == quantity], "place", looks, "radius")
         below.set(title=f"{quantity}: robust minus natural", ylabel="points")
         zero_line(below, "natural")
         for ax in (above, below):
-            ax.set(xlabel="images whose texture is that of their class", xticks=sorted(values["setting"].unique()))
-            ax.tick_params(axis="x", rotation=45)
+            ax.set_xticks(range(len(settings)), [f"{100 * setting:g} %" for setting in settings])
+            ax.set_xlabel("texture tells the class")
     legend(figure, looks, values["radius"])
     return figure

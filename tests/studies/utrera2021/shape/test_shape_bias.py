@@ -1,6 +1,7 @@
 """What a source names in cue-conflict images, against a count by hand; and the fine-tuned network against the loop that trains the grid."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import kinds
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from stages.lib.datasets.sets import load
+from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.runs.experiments import Run
 from stages.lib.store.tables import CORRECT, IMAGE
@@ -131,6 +133,19 @@ def test_categories_that_are_no_classes_of_a_source_are_one_line():
         with pytest.raises(Exception, match=r"cues: its [23] categories, such as '.*', are no classes of a source with 10") as error:
             categories.groups_of("cues", named, outputs)
         assert "\n" not in str(error.value)
+
+
+def test_a_set_of_other_classes_is_one_line(source):
+    files = Path("data/images/noise/card.json")
+    card = files.read_text()
+    files.write_text(card.replace('"classes": 4', '"classes": 5'))
+    for compute, how, also in (
+        (shape_bias.compute, {}, "clash"),
+        (texture_attack.compute, {"attack": ATTACK, "eps": [0.1], "max_images": 8}, None),
+    ):
+        with pytest.raises(RunError, match="noise: has 5 classes, and the source that is tested on it 4; allowed"):
+            compute(run("noise", how, also=also), source, None)
+    files.write_text(card)
 
 
 def test_a_run_of_two_sets_has_both_in_its_key(source):

@@ -35,6 +35,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     else:
         network = source.network().to(best_device())
         if run.also is not None:  # then the target has the classes of the source
+            categories.check_classes(run.target, card_of(run.target).classes, network.head.out_features)
             model = CutNetwork(None, network, View(card_of(run.target).image_size))
             values[ACCURACY] = inference.accuracy(model, *load(run.target, "test"))
     named, arrays = conflict_answers(network, run.also or run.target)

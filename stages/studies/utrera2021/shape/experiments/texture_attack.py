@@ -14,6 +14,7 @@ from stages.lib.datasets.sets import card_of, load
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.store.tables import CORRECT, IMAGE
+from stages.studies.utrera2021.shape import categories
 
 if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
@@ -23,6 +24,7 @@ SEED = 0  # of the random draws of attacks; PGD from the image itself makes none
 
 def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """In a worker: percent of the drawn test images that are labelled correctly, under `eps_<radius>` for each radius and for 0."""
+    categories.check_classes(run.target, card_of(run.target).classes, source.classes)
     (x, y), size = load(run.target, "test"), card_of(run.target).image_size
     drawn = sampling.stratified(y, run.how["max_images"])
     network, attack = source.network().to(best_device()), {k: v for k, v in run.how["attack"].items() if k != "norm"}
