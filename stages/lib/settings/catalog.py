@@ -22,6 +22,9 @@ from stages.lib.settings.fields import (
     bounded,
 )  # fmt: skip
 
+Labels = Literal["one", "objects", "two"]
+"""What an image of a set has: one label; several objects with boxes; or two labels, of its shape and of its texture."""
+
 
 class File(Settings):
     """A published file: its addresses, and the size and checksums that it is known by."""

@@ -15,7 +15,7 @@ from stages.lib.errors import RunError
 from stages.lib.fetching.checksums import digests_of, is_known, problem_of
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
-from stages.lib.settings.catalog import File, Part
+from stages.lib.settings.catalog import File, Labels, Part
 from stages.lib.settings.fields import MOST_PIXELS, Count, Moments, Settings, bounded
 from stages.lib.settings.params import DATA_CATALOG, PARAMS
 from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
@@ -132,14 +132,9 @@ class Dataset(Settings, ABC):
         return False
 
     @property
-    def has_two_labels(self) -> bool:
-        """Whether an image has a label of its shape and one of its texture, and so none that it could be trained with."""
-        return False
-
-    @property
-    def has_objects(self) -> bool:
-        """Whether an image has several objects with boxes, and no label of its own."""
-        return False
+    def labels(self) -> Labels:
+        """What an image has: one label, several objects with boxes, or two labels, of its shape and of its texture."""
+        return "one"
 
 
 def bring_files(name: str, listed: Sequence[File], settings: DownloadSettings, gone: str | None = None) -> list[str]:

@@ -22,7 +22,7 @@ from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
 from stages.lib.fetching import archives
 from stages.lib.progress import bar
-from stages.lib.settings.catalog import File
+from stages.lib.settings.catalog import File, Labels
 from stages.lib.settings.fields import Count, Real, Seed
 from stages.lib.settings.params import DATA_CATALOG
 from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
@@ -132,8 +132,8 @@ class CueConflict(Folder):
         return sorted({category for path in x.paths for category in categories_of(path)})
 
     @property
-    def has_two_labels(self) -> bool:
-        return True
+    def labels(self) -> Labels:
+        return "two"
 
     def size_problems(self, name: str, settings: UpscaleSettings) -> list[str]:
         """Those of any set; and parts, as an image has two classes."""

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from stages.lib.datasets.kinds.base import Dataset, Images, Split
 from stages.lib.datasets.sets import RAW, read, save
 from stages.lib.progress import bar
+from stages.lib.settings.catalog import Labels
 from stages.lib.settings.fields import Count, Fraction, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
 
@@ -102,8 +103,8 @@ class GlyphsConflict(Glyphs):
         return list(self.alphabet[: self.classes])
 
     @property
-    def has_two_labels(self) -> bool:
-        return True
+    def labels(self) -> Labels:
+        return "two"
 
 
 class Textures(Procedural):

@@ -1,10 +1,7 @@
 """The runs of the experiments on shape and texture, as their sections of params.yaml ask for them, and what of these cannot be run."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from stages.lib.datasets import catalog
-from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.runs.experiments import Run
@@ -87,44 +84,24 @@ EXPERIMENTS = tuple(
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
-    """Sources and sets that are not brought here, sets with one label where two are asked for and the other way round, too many blocks."""
-    sections = {name: section for name, section in sections_on(settings).items() if name in (SHAPE_BIAS, TEXTURE_ATTACK, TEXTURE_DIAL)}
-    with_two, with_one = {}, {"targets": settings.targets, "source.dataset": [settings.source.dataset]}
+    """Sources and sets that are not brought here, sources that name nothing, too many blocks, and degraded targets of no entry."""
     wrong = []
-    for name, section in sections.items():
+    for name in (SHAPE_BIAS, TEXTURE_ATTACK, TEXTURE_DIAL):
+        if (section := sections_on(settings).get(name)) is None:
+            continue
         wrong += unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
         wrong += [
             f"{PARAMS}: {name}.sources: {source} is random and names nothing; allowed: a source that is trained or fetched"
             for source in section.sources
             if isinstance(of_catalog.get(source), Random)
         ]
-        with_two |= {f"{name}.conflict": [section.conflict]} if hasattr(section, "conflict") else {}
-        single = {"dataset": [getattr(section, "dataset", None)], "stylised": [getattr(section, "stylised", None)]}
-        single |= {"targets": getattr(section, "targets", [])}
-        with_one |= {f"{name}.{key}": names for key, named in single.items() if (names := [each for each in named if each])}
+        sets = getattr(section, "with_one_label", {}) | getattr(section, "with_two_labels", {})
+        for key, names in ({key: [dataset] for key, dataset in sets.items()} | {"targets": getattr(section, "targets", [])}).items():
+            wrong += unknown(f"{name}.{key}", names, settings.datasets, "params.yaml: datasets")
         wrong += _block_problems(name, section, of_catalog)
-    for key, names in (with_two | with_one).items():
-        wrong += unknown(key, names, settings.datasets, "params.yaml: datasets") if key.split(".")[0] in sections else []
-    named = settings.report.utrera2021.degraded
-    wrong += unknown("report.utrera2021.degraded", [name for of in (named, *(d.names.values() for d in named.values())) for name in of],
-                     entry_names(DATA_CATALOG), DATA_CATALOG)  # fmt: skip
-    return wrong + _label_problems(with_two, True) + _label_problems(with_one, False)
-
-
-def _label_problems(asked: dict[str, Iterable[str]], two: bool) -> list[str]:
-    """Sets whose images have one label where two are asked for, or the other way round."""
-    kinds = {False: "one label for each image", True: "two labels for each image, of shape and texture"}
-    wrong = []
-    for key, names in asked.items():
-        for name in names:
-            try:
-                entry = catalog.dataset_entry(name)
-            except RunError:
-                continue  # which `check` says by itself
-            if entry.has_two_labels != two:
-                allowed = "image sets of kind cue_conflict, or glyphs_conflict" if two else f"image sets with {kinds[two]}"
-                wrong.append(f"{PARAMS}: {key}: {name!r} has {kinds[not two]}; allowed: {allowed}")
-    return wrong
+    degraded = settings.report.utrera2021.degraded
+    named = [name for target, less in degraded.items() for name in (target, *less.names.values())]
+    return wrong + unknown("report.utrera2021.degraded", named, entry_names(DATA_CATALOG), DATA_CATALOG)
 
 
 def _block_problems(name: str, section: Any, of_catalog: dict[str, AnySource]) -> list[str]:

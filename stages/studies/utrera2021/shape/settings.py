@@ -49,6 +49,16 @@ class ShapeBiasSettings(Settings):
             raise ValueError("`stylised` and `finetuning` where there are `blocks`")
         return self
 
+    @property
+    def with_two_labels(self) -> dict[str, str]:
+        """The sets whose images have to have two labels, by the keys that name them."""
+        return {"conflict": self.conflict}
+
+    @property
+    def with_one_label(self) -> dict[str, str]:
+        """The sets whose images have to have one label, by the keys that name them."""
+        return {"stylised": self.stylised} if self.stylised else {}
+
 
 class TextureAttackSettings(Settings):
     """Accuracy under PGD of sources that have learnt images rich or poor in texture (Table 1b); the attack starts at the image itself."""
@@ -66,6 +76,11 @@ class TextureAttackSettings(Settings):
     @property
     def sources(self) -> list[str]:
         return [name for name in (self.rich, self.poor, self.both) if name]
+
+    @property
+    def with_one_label(self) -> dict[str, str]:
+        """The sets whose images have to have one label, by the keys that name them."""
+        return {"dataset": self.dataset}
 
 
 class DialPosition(Settings):
@@ -91,6 +106,11 @@ class TextureDialSettings(Settings):
         if len(set(self.sources)) < len(self.sources):
             raise ValueError("each source at one place of the dial")
         return self
+
+    @property
+    def with_two_labels(self) -> dict[str, str]:
+        """The sets whose images have to have two labels, by the keys that name them."""
+        return {"conflict": self.conflict}
 
     @property
     def sources(self) -> list[str]:

@@ -211,4 +211,4 @@ def test_letters_with_the_texture_of_others_have_both_labels_each_pair_as_often(
     letters, shapes = drawing.draw(but(GLYPHS, classes=12, test=264, min_contrast=0.5, texture_amplitude=0.0), "test")
     assert np.array_equal(shapes, y[:, 0])
     assert np.array_equal(letters, without), "the letters of the test images"
-    assert settings.has_two_labels
+    assert settings.labels == "two"

@@ -14,7 +14,7 @@ from stages.studies.utrera2021.shape.settings import ShapeBiasSettings, TextureA
 
 PROFILE = "embedded-why-shape"
 NAMES = {  # what is read but cannot be run: the changes, and what is said of each
-    "shape_bias__conflict": ("digits", ["shape_bias.conflict: 'digits' has one label", "cue_conflict"]),
+    "shape_bias__conflict": ("digits", ["shape_bias.conflict: 'digits' has one label for each image", "image sets with two labels"]),
     "targets": (["digits", "glyphs_conflict"], ["targets: 'glyphs_conflict' has two labels", "image sets with one label for each image"]),
     "texture_attack__both": ("natural", ["texture_attack.sources: 'natural'", "params.yaml: models"]),
     "texture_dial__targets": (["cifar10"], ["texture_dial.targets: 'cifar10'", "params.yaml: datasets"]),
