@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.lib.datasets.kinds.base import Dataset, Images, Split, bring_files
+from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
 from stages.lib.datasets.kinds.listing import Listed, again, categories_of, find, find_pairs, is_hidden
 from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
@@ -24,8 +24,7 @@ from stages.lib.fetching import archives
 from stages.lib.progress import bar
 from stages.lib.settings.catalog import File, Labels
 from stages.lib.settings.fields import Count, Real, Seed
-from stages.lib.settings.params import DATA_CATALOG
-from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
+from stages.lib.settings.sections import DownloadSettings
 from stages.lib.store import cells, files
 
 MANIFEST = "manifest.csv"
@@ -50,12 +49,15 @@ class Folder(Dataset):
     train: Count | None = None
     test: Count | None = None
     crop: Annotated[Real, Field(gt=0, le=1)] = 1.0  # side of the central square that is kept over the shorter side; ImageNet: 0.875
+    pairs: bool = False  # whether the name of a file says the categories of its shape and of its texture (`listing.find_pairs`)
     optional: bool = False  # a folder that is not there is no error, and has no images
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> "Folder":
         if (self.path is None) == (not self.files):
             raise ValueError("either `path`, or `files` with the archives that hold it")
+        if self.pairs and (self.part is not None or self.test_fraction is not None):
+            raise ValueError("neither `part` nor `test_fraction` where there are `pairs`, as an image has two classes and is a test image")
         return self
 
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
@@ -82,16 +84,22 @@ class Folder(Dataset):
                 yield from pictures(root, listed, self, image_size, shown=f"{shown}/{root.relative_to(folder)}".removesuffix("/."))
 
     def listed(self, name: str, root: Path) -> dict[str, Listed]:
-        """The images of each split, as `listing.find` lists them."""
-        return find(name, root, self)
+        """The images of each split; where names say pairs, of the test split alone, with two labels each: [n, 2]."""
+        return (find_pairs if self.pairs else find)(name, root, self)
 
     def names_of_classes(self, split: str, x: Pictures, y: np.ndarray) -> list[str]:
-        """The names of their folders."""
+        """The names of their folders; where names say pairs, those categories."""
+        if self.pairs:
+            return self.class_names or sorted({category for path in x.paths for category in categories_of(path)})
         above = 0 if self.test_fraction is not None else len(Path(self.splits[split]).parts)
         return [Path(x.paths[first]).parts[above] for first in np.unique(y, return_index=True)[1]]
 
     def native_size(self, image_size: int) -> int:
         return image_size  # as images differ in size, they are decoded to the one that is asked for
+
+    @property
+    def labels(self) -> Labels:
+        return "two" if self.pairs else "one"
 
     @property
     def root(self) -> Path:
@@ -108,44 +116,13 @@ class Folder(Dataset):
         return sum(file.size or 0 for file in self.files)
 
 
-class CueConflict(Folder):
-    """Images whose shape is of one category and whose texture is of another, as the names of their files say (Geirhos et al. 2019).
-
-    `airplane1-bicycle2.png` has the shape of airplane 1 and the texture of bicycle 2. Images may lie in folders of any names; they are a
-    test split, with two labels each: [n, 2]. Those of one category alone, 80 of the published 1,280, are left out.
-    """
-
-    kind: Literal["cue_conflict"]
-    splits: dict[Literal["test"], Literal[""]] = Field(default_factory=lambda: {"test": ""})
-    test_fraction: None = None
-    train: None = None
-    test: Count | None = None
-
-    def listed(self, name: str, root: Path) -> dict[str, Listed]:
-        """The images, as `listing.find_pairs` lists them."""
-        return find_pairs(name, root, self)
-
-    def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str]:
-        """The categories, in the order of the labels."""
-        if self.class_names:
-            return self.class_names
-        return sorted({category for path in x.paths for category in categories_of(path)})
-
-    @property
-    def labels(self) -> Labels:
-        return "two"
-
-    def size_problems(self, name: str, settings: UpscaleSettings) -> list[str]:
-        """Those of any set; and parts, as an image has two classes."""
-        parts = [f"{DATA_CATALOG}: {name}.part; allowed: none for cue-conflict images, each of which has two classes"] if self.part else []
-        return super().size_problems(name, settings) + parts
-
-
-Entry = Folder | CueConflict
+Entry = Folder
 
 
 def root_within(folder: Path, entry: Folder) -> Path:
-    """The folder in which the splits are, of all that an archive held: often one folder further down."""
+    """The folder in which the splits are, of all that an archive held: often one folder further down; of pairs, all of it."""
+    if entry.pairs:
+        return folder
     while not any((folder / split).is_dir() for split in entry.splits.values()):
         inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
         if len(inside) != 1 or not inside[0].is_dir():

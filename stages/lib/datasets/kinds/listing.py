@@ -13,7 +13,7 @@ from stages.lib.errors import RunError
 from stages.lib.progress import log
 
 if TYPE_CHECKING:
-    from stages.lib.datasets.kinds.folder import CueConflict, Folder
+    from stages.lib.datasets.kinds.folder import Folder
 
 PAIR = re.compile(r"(?:^|_)([a-z]+)[0-9]*-([a-z]+)[0-9]*$")  # categories of shape and texture in a file's name, without its suffix
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")  # of an animation, the first picture
@@ -145,8 +145,11 @@ def _split(root: Path, entry: "Folder", classes: dict[str, list[str]]) -> dict[s
     return {split: Listed([paths[i] for i in rows], y[rows]) for split, rows in zip(("train", "test"), rows_of, strict=True)}
 
 
-def find_pairs(name: str, root: Path, entry: "CueConflict") -> dict[str, Listed]:
+def find_pairs(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     """The images whose shape and texture are of two categories, in the order of their paths; none of an optional set that is not there.
+
+    `airplane1-bicycle2.png` has the shape of airplane 1 and the texture of bicycle 2 (Geirhos et al. 2019). Images may lie in folders of any
+    names. Those of one category alone, 80 of the published 1,280, are left out.
 
     Raises:
         RunError: names a file whose name says no categories, or others than the entry, or the root where no image is of two.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import served
 
-from stages.lib.datasets.kinds.folder import CueConflict
+from stages.lib.datasets.kinds.folder import Folder
 from stages.lib.datasets.kinds.listing import categories_of
 from stages.lib.errors import RunError
 
@@ -17,8 +17,8 @@ NAMES = [
 ]
 
 
-def entry(**changes) -> CueConflict:
-    return CueConflict(**{"kind": "cue_conflict", "path": "somewhere"} | changes)
+def entry(**changes) -> Folder:
+    return Folder(**{"kind": "folder", "pairs": True, "path": "somewhere"} | changes)
 
 
 @pytest.fixture
@@ -65,3 +65,10 @@ def test_a_folder_that_is_not_there_or_has_no_such_images_is_one_line(tmp_path):
     assert entry(optional=True).listed("cues", tmp_path / "nowhere") == {}
     with pytest.raises(RunError, match="holds no image whose shape is of one category"):
         entry().listed("cues", tmp_path)
+
+
+def test_an_image_of_two_classes_is_no_part_of_a_set_and_no_training_image():
+    assert (entry().labels, Folder(kind="folder", path="somewhere").labels) == ("two", "one")
+    for changes in ({"part": {"of": 2, "number": 0}}, {"test_fraction": 0.5}):
+        with pytest.raises(ValueError, match="neither `part` nor `test_fraction` where there are `pairs`"):
+            entry(**changes)
