@@ -148,8 +148,8 @@ def _split(root: Path, entry: "Folder", classes: dict[str, list[str]]) -> dict[s
 def find_pairs(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
     """The images whose shape and texture are of two categories, in the order of their paths; none of an optional set that is not there.
 
-    `airplane1-bicycle2.png` has the shape of airplane 1 and the texture of bicycle 2 (Geirhos et al. 2019). Images may lie in folders of any
-    names. Those of one category alone, 80 of the published 1,280, are left out.
+    `airplane1-bicycle2.png` has the shape of airplane 1 and the texture of bicycle 2 (Geirhos et al. 2019). Images may lie in any folders.
+    Those of one category alone, 80 of the published 1,280, are left out.
 
     Raises:
         RunError: names a file whose name says no categories, or others than the entry, or the root where no image is of two.
