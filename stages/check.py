@@ -27,7 +27,7 @@ from stages.lib.store import code, files, packed
 from stages.lib.store.journal import execution
 from stages.lib.store.tables import FINETUNED
 from stages.studies import registry
-from stages.studies.study import object_problems, sections_on
+from stages.studies.study import label_problems, sections_on
 
 CHECKED = Path("data/checked")
 BY_TARGET = ("lr", "normalisation")  # settings of fine-tuning that may differ by target, too
@@ -83,7 +83,7 @@ def problems(settings: Params) -> list[str]:
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
-        wrong += dataset.size_problems(name, settings.upscale.image_size) if name in settings.datasets else []
+        wrong += dataset.size_problems(name, settings.upscale) if name in settings.datasets else []
     for name, source in sources.items():
         data = datasets.get(getattr(source, "dataset", None))
         wrong += _part_problems(name, MODEL_CATALOG, getattr(source, "part", None), data.classes if data else None)
@@ -91,7 +91,7 @@ def problems(settings: Params) -> list[str]:
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
     wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Published)})
-    wrong += object_problems(settings, {name: dataset.has_objects for name, dataset in datasets.items()})
+    wrong += label_problems(settings, {name: dataset.labels for name, dataset in datasets.items()})
     for name in settings.targets:
         if name in datasets:
             wrong += _subset_problems(name, datasets[name], settings)

@@ -37,7 +37,7 @@ def inputs_of(runs: list[Run]) -> list[Path]:
     named = dict.fromkeys(run.source for run in runs)
     return [
         *(sources.folder_of(name) for name in named),
-        *(IMAGES / name for name in dict.fromkeys(run.target for run in runs)),
+        *(IMAGES / name for name in dict.fromkeys(name for run in runs for name in run.image_sets)),
     ]
 
 

@@ -295,6 +295,55 @@ def influence() -> Work:
     return Work(lambda: run().key, compute, MODULE)
 
 
+def clash(folder: Path) -> None:
+    """The cue-conflict set `clash` of the classes of `noise`, below the folder."""
+    import numpy as np
+
+    from stages.lib.datasets import sets
+    from stages.lib.store import files
+
+    x = np.random.default_rng(1).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    y = np.stack([np.arange(24) % 4, (np.arange(24) + 1 + np.arange(24) // 4 % 3) % 4], 1)
+    splits = {"test": {"n": 24, "sha256": sets.save(folder / sets.IMAGES / "clash", "test", x, y)}}
+    card = sets.DatasetCard(
+        name="clash", classes=4, channels=3, image_size=16, stored_size=16, mean=None, std=None, splits=splits, class_names=[*"abcd"]
+    )
+    files.write_json(folder / sets.IMAGES / "clash/card.json", card.model_dump())
+
+
+TUNING = {"n_images": 16, "epochs": 1, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "head_init": "default",
+          "frozen_batchnorm": "source", "augmentation": "none"}  # fmt: skip
+
+
+def _on_shape(stage: str, target: str, how: dict, also: str | None = None) -> Work:
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+
+    module = f"stages.studies.utrera2021.shape.experiments.{stage}"
+    clash(Path())
+
+    def run() -> experiments.Run:
+        return experiments.Run(stage, "src", target, "tried", 1, 0, how, {}, module, also=also)
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), sources.pretrained_of(sources.card_of("src")), None))
+
+    return Work(lambda: run().key, compute, module)
+
+
+def shape_bias() -> Work:
+    return _on_shape("shape_bias", "noise", {"finetuning": TUNING, "blocks": 1}, also="clash")
+
+
+def texture_attack() -> Work:
+    attack = {"kind": "pgd", "norm": "l2", "steps": 3, "step_ratio": 2.5, "random_start": False}
+    return _on_shape("texture_attack", "noise", {"attack": attack, "eps": [0.1], "max_images": 8})
+
+
+def texture_dial() -> Work:
+    return _on_shape("texture_dial", "noise", {"finetuning": TUNING, "blocks": 0})
+
+
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
@@ -310,5 +359,8 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "detect": ("stages.lib.runs.experiments", detect),
     "information": ("stages.lib.runs.experiments", information),
     "influence": ("stages.lib.runs.experiments", influence),
+    "shape_bias": ("stages.lib.runs.experiments", shape_bias),
+    "texture_attack": ("stages.lib.runs.experiments", texture_attack),
+    "texture_dial": ("stages.lib.runs.experiments", texture_dial),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

@@ -12,12 +12,16 @@ import numpy as np
 
 from stages.lib.networks.sources import SourceCard
 from stages.lib.runs.experiments import Run
-from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.catalog import AnySource, Labels
 from stages.lib.settings.fields import Settings
 from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import GridSettings, Params
 
 CardOf = Callable[[str], SourceCard]
+SAID: dict[Labels, str] = {
+    "one": "one label for each image", "objects": "several objects in an image, with boxes",
+    "two": "two labels for each image, of its shape and of its texture",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,25 @@ def sections_on(settings: Params) -> dict[str, Settings]:
     return {name: section for name, section in sections.items() if section is not None}
 
 
-def object_problems(settings: Params, has_objects: dict[str, bool]) -> list[str]:
-    """Sets whose images have several objects where images with one label are asked for, and the other way round; a line for each.
+def label_problems(settings: Params, labels: dict[str, Labels]) -> list[str]:
+    """Sets whose images have other labels than are asked for, a line for each.
 
     Args:
-        has_objects: whether a set is of the first kind, by its name.
+        labels: what the images of a set have, by its name.
     """
-    labelled, with_objects = {"targets": settings.targets, "source.dataset": [settings.source.dataset]}, {}
+    asked: list[tuple[str, list[str], Labels]] = [
+        ("targets", settings.targets, "one"),
+        ("source.dataset", [settings.source.dataset], "one"),
+    ]
     for name, section in sections_on(settings).items():
-        labelled[f"{name}.targets"] = getattr(section, "targets", [])
-        with_objects |= {f"{name}.{key}": [dataset] for key, dataset in getattr(section, "with_objects", {}).items()}
-    kinds = {False: "one label for each image", True: "several objects in an image, with boxes"}
+        asked.append((f"{name}.targets", getattr(section, "targets", []), "one"))
+        for wanted, keys in (("one", "with_one_label"), ("objects", "with_objects"), ("two", "with_two_labels")):
+            asked += [(f"{name}.{key}", [dataset], wanted) for key, dataset in getattr(section, keys, {}).items()]
     return [
-        f"{PARAMS}: {key}: {name!r} has {kinds[not wanted]}; allowed: image sets with {kinds[wanted]}"
-        for asked, wanted in ((labelled, False), (with_objects, True))
-        for key, names in asked.items()
+        f"{PARAMS}: {key}: {name!r} has {SAID[labels[name]]}; allowed: image sets with {SAID[wanted]}"
+        for key, names, wanted in asked
         for name in names
-        if has_objects.get(name, wanted) != wanted
+        if labels.get(name, wanted) != wanted
     ]
 
 

@@ -23,6 +23,9 @@ from stages.lib.settings.fields import (
     bounded,
 )  # fmt: skip
 
+Labels = Literal["one", "objects", "two"]
+"""What an image of a set has: one label; several objects with boxes; or two labels, of its shape and of its texture."""
+
 
 def _of_the_table(architecture: str) -> str:
     """The architecture as it is; raises ValueError for one of an open family, which is fetched in its own way and not trained here."""

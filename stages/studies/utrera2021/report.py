@@ -12,6 +12,7 @@ from stages.studies.utrera2021 import authors, claims, figures, numbers, publish
 from stages.studies.utrera2021.influence import report as influence
 from stages.studies.utrera2021.published import Published
 from stages.studies.utrera2021.results import UtreraResults, as_in_paper
+from stages.studies.utrera2021.shape import report as shape
 from stages.studies.utrera2021.study import UTRERA
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
@@ -19,7 +20,7 @@ ANCHORS = {  # the navigation's text, and the figures of which one has to be dra
     "accuracy": ("Few or many images", {"figure2", "published"}), "epochs": ("Speed", {"figure3_10"}), "blocks": ("Blocks", {"figure4"}),
     "constraints": ("Constraints", {"figure5"}), "perturbations": ("Perturbations", {"figure8"}),
 }  # fmt: skip
-PARTS = (influence.part,)  # of Sections 5 and 6: each is a `Section` whose template the paper's own includes
+PARTS = (shape.part, influence.part)  # of Sections 5 and 6: each is a `Section` whose template the paper's own includes
 
 
 def section(

@@ -12,7 +12,7 @@ from stages.lib.settings.catalog import AnySource, Random
 from stages.lib.settings.params import DATA_CATALOG, PARAMS, unknown
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-from stages.studies.study import CardOf
+from stages.studies.study import CardOf, Experiment
 from stages.studies.utrera2021.influence.settings import Finetuned, InfluenceSettings
 
 INFLUENCE = "influence"
@@ -120,3 +120,6 @@ def arrays(runs: list[Run]) -> dict[str, np.ndarray]:
         for name, array in cells.arrays(run.experiment, run.key).items()
         if name.startswith(SHOWN)
     }
+
+
+EXPERIMENTS = (Experiment(INFLUENCE, InfluenceSettings, influence, MODULE, arrays=arrays),)
