@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import BLOCKS, blocks_problem
 from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
@@ -115,12 +115,8 @@ def _source_problems(name: str, source: AnySource, settings: Params) -> list[str
         return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
     if isinstance(source, Random):
         return []
-    most = BLOCKS[source.architecture]
-    wrong = [
-        f"{PARAMS}: blocks: {blocks} is above the {most} blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
-        for blocks in settings.blocks
-        if blocks != "all" and blocks > most
-    ]
+    found = (blocks_problem(blocks, name, source.architecture) for blocks in settings.blocks)
+    wrong = [f"{PARAMS}: blocks: {problem}" for problem in found if problem]
     if isinstance(source, Trained) and source.dataset != settings.source.dataset:  # others may have learnt anything
         allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
         wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")
