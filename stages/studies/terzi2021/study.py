@@ -6,13 +6,16 @@ When do robust sources transfer better, and how much do they know of their data?
 from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.sections import Params
 from stages.studies.study import Experiment, Study
+from stages.studies.terzi2021.distance import runs
+from stages.studies.terzi2021.distance.means import MODULE, prepare
+from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS = (Experiment(runs.MEASURE_DISTANCE, MeasureDistanceSettings, runs.measure_distance, MODULE, prepare=prepare),)
 
 
 def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     """What cannot be run, a line each."""
-    return []
+    return runs.problems(settings, sources)
 
 
 TERZI = Study(

@@ -51,7 +51,8 @@ def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[
 def _glyph(settings: Glyphs, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
     size = settings.size
     colour, ground = two_colours(rng, settings.min_contrast)
-    mask = warp(rasterised(FONTS[rng.integers(len(FONTS))], settings.alphabet[label]), rng, size)[..., None]
+    fonts = settings.fonts or FONTS
+    mask = warp(rasterised(fonts[rng.integers(len(fonts))], settings.alphabet[label]), rng, size)[..., None]
     image = mask * colour + (1 - mask) * (ground + settings.clutter * clutter(rng, size))
     agrees = not split.endswith("_decorrelated") and rng.random() < settings.texture_correlation
     texture = label if agrees else int(rng.integers(settings.classes))
