@@ -4,18 +4,24 @@ When do robust sources transfer better, and how much do they know of their data?
 """
 
 from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.params import DATA_CATALOG, entry_names, unknown
 from stages.lib.settings.sections import Params
 from stages.studies.study import Experiment, Study
 from stages.studies.terzi2021.distance import runs
 from stages.studies.terzi2021.distance.means import MODULE, prepare
 from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
+from stages.studies.terzi2021.settings import TerziSettings
 
 EXPERIMENTS = (Experiment(runs.MEASURE_DISTANCE, MeasureDistanceSettings, runs.measure_distance, MODULE, prepare=prepare),)
 
 
 def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
-    """What cannot be run, a line each."""
-    return runs.problems(settings, sources)
+    """Targets that are in no catalog, and distances that cannot be measured; a line each."""
+    wanted, datasets = settings.report.terzi2021, entry_names(DATA_CATALOG)
+    wrong = [
+        line for key in ("near", "distant") for line in unknown(f"report.terzi2021.{key}", getattr(wanted, key), datasets, DATA_CATALOG)
+    ]
+    return wrong + runs.problems(settings, sources)
 
 
 TERZI = Study(
@@ -23,5 +29,6 @@ TERZI = Study(
     title="Terzi et al. (AAAI 2021)",
     report="stages.studies.terzi2021.report",
     experiments=EXPERIMENTS,
+    settings=TerziSettings,
     problems=problems,
 )
