@@ -107,7 +107,7 @@ def together(job: Job, blocks: Blocks) -> int:
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
     """The settings and data that the runs of a source on a target have in common."""
     pretrained = card.kind != "random"
-    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm"})
+    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm", "drops"}, exclude_none=True)
     return Job(
         source=card.name, target=images.name, architecture=card.architecture, classes=images.classes,
         head_init=by_source(settings.head_init, card.name), training=training,
