@@ -72,7 +72,7 @@ def data(n: int = 40) -> Inputs:
 
 
 def tuned(blocks: int | str, seeds: list[int], kept: bool, batchnorm: str = "source") -> tuple[list[nn.Sequential], list]:
-    """Networks of small_resnet that are trained together for two epochs, on images or on kept activations; and the last row of each."""
+    """Networks of small_resnet that are trained together for three epochs, on images or on kept activations; and the last row of each."""
     inputs, networks, runs = data(), [], []
     for seed in seeds:
         network = built("small_resnet")
@@ -84,7 +84,7 @@ def tuned(blocks: int | str, seeds: list[int], kept: bool, batchnorm: str = "sou
         one = runs[0].frozen
         train_x, test_x = (np.concatenate(list(inference.frozen_activations(one, x))) for x in (inputs.train_x, inputs.test_x))
         inputs = Inputs(train_x, inputs.train_y, test_x, inputs.test_y)
-    settings = {"epochs": 2, "eval_every": 2, "batch_size": 16, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.001}
+    settings = {"epochs": 3, "eval_every": 3, "batch_size": 16, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "drops": [1]}
     *_, last = finetune_together(runs, inputs, frozen_batchnorm=batchnorm, **settings)
     return networks, last
 
@@ -103,8 +103,8 @@ def test_fine_tuning_is_that_of_a_plain_loop_of_torch(blocks, batchnorm):
     optimiser = torch.optim.SGD(weights, lr=0.1, momentum=0.9, weight_decay=0.001)
     inputs, order = data(), torch.Generator().manual_seed(3)
     x, y = torch.from_numpy(inputs.train_x).permute(0, 3, 1, 2) / 255, torch.from_numpy(inputs.train_y)
-    for _ in range(2):
-        optimiser.param_groups[0]["lr"] = 0.1 * 0.1**_
+    for lr in (0.1, 0.01, 0.01):  # every third of the epochs would be 0.1, 0.01, 0.001
+        optimiser.param_groups[0]["lr"] = lr
         theirs.train(blocks == "norms" or batchnorm == "batch")
         theirs.layer3_2.bn2.train()
         for batch in torch.randperm(40, generator=order).split(16):

@@ -86,8 +86,7 @@ def against_distance(means: pd.DataFrame, labels: dict[str, str]) -> Figure:
             drawn.set_gid(svg.points([f"{point_text(look, row)}, distance {row['emd']:.3g}"]))
         ax.set(title=f"{labels[source]}, by {features} features", xlabel="earth mover's distance")
         ax.set_ylabel("robust minus standard (points)" if ax.get_subplotspec().is_first_col() else "")
-    zero_line(axes[0])
-    for ax in axes[1:]:
-        ax.axhline(0, color=ax.yaxis.label.get_color(), linewidth=1.2)
+    for ax in axes:
+        zero_line(ax)
     legend(figure, looks, means["target"])
     return figure

@@ -16,10 +16,11 @@ from stages.lib.report.section import Drawing, Section
 from stages.studies.terzi2021 import published
 from stages.studies.terzi2021.published import Published
 from stages.studies.terzi2021.transfer import evidence
-from stages.studies.terzi2021.transfer.gaps import MODES, OF_PAPER, Gaps, gaps_of, table
+from stages.studies.terzi2021.transfer.gaps import MODES, Gaps, gaps_of, table
 
 TEMPLATE = Path(__file__).with_name("part.html.j2")
 PAPER = "Terzi et al. (AAAI 2021)"
+PANELS = {"0": "the head alone", "last_norm": "mode 0: last batch norm", "norms": "mode 1: all batch norms", "all": "mode 2: every weight"}
 PUBLISHED = Look("published", MUTED, "D", hollow=True)
 
 
@@ -75,21 +76,15 @@ def as_published(paper: Published) -> list[dict[str, Any]]:
 def by_mode(rows: pd.DataFrame, targets: list[str], looks: dict[str, Look]) -> Figure:
     """Tables 8 to 10 and 12: a panel for each mode, of each target the gap of each robust source, and the published one."""
     modes = list(dict.fromkeys(rows["mode"]))
-    figure, axes = facets(len(modes), "Tables 8 to 10 and 12: robust minus standard source", columns=2, height=3.0)
+    figure, axes = facets(len(modes), "Tables 8 to 10 and 12: robust minus standard source", columns=2 if len(modes) == 4 else 3)
     ours = rows.rename(columns={"gap_mean": "mean", "gap_low": "low", "gap_high": "high"})[
         ["mode", "target", "source", "mean", "low", "high", "n"]
     ]
     theirs = rows[["mode", "target", "published_gap"]].rename(columns={"published_gap": "mean"}).dropna().assign(source="published")
     for ax, mode in zip(axes, modes, strict=True):
         dots(ax, pd.concat([at(ours, mode=mode), at(theirs, mode=mode)]), "target", targets, looks | {"published": PUBLISHED}, "source")
-        name = MODES[mode] if mode == "0" else f"{MODES[mode]}: head and {_trained(mode)}"
-        ax.set(title=name, ylabel="points over standard" if ax.get_subplotspec().is_first_col() else "")
-    zero_line(axes[0])
-    for ax in axes[1:]:
-        ax.axhline(0, color=ax.yaxis.label.get_color(), linewidth=1.2)
+        ax.set(title=PANELS[mode], ylabel="points over standard" if ax.get_subplotspec().is_first_col() else "")
+    for ax in axes:
+        zero_line(ax)
     legend(figure, looks | {"published": PUBLISHED}, [*rows["source"], *theirs["source"]])
     return figure
-
-
-def _trained(mode: str) -> str:
-    return ("last batch norm", "all batch norms", "all blocks")[OF_PAPER[mode]]
