@@ -95,6 +95,13 @@ def test_gaps_are_paired_and_the_published_ones_stand_beside_those_of_the_same_s
         assert gaps.table(unlike, gaps.gaps_of(unlike), PAPER)["published_gap"].isna().all()
 
 
+def test_gaps_are_of_top_1_accuracy_whatever_a_target_is_reported_by():
+    found = results(as_published)
+    top_1 = found.runs.assign(test_accuracy=found.runs["test_accuracy"] + 20.0 * (found.runs["source"] == "rob"))
+    by_top_1 = gaps.gaps_of(replace(found, measured=top_1)).runs["difference"]
+    assert by_top_1.tolist() == pytest.approx((gaps.gaps_of(found).runs["difference"] + 20.0).tolist())
+
+
 def test_the_claims_follow_the_accuracies():
     found = claims_of(results(as_published), {"measure_distance": measured()})
     assert {name: claim.verdict for name, claim in found.items()} == {

@@ -46,9 +46,11 @@ def references_of(results: Results) -> dict[str, str]:
 
 
 def gaps_of(results: Results) -> Gaps:
-    """The pairs of runs at the compared number of images."""
+    """The pairs of runs at the compared number of images, by top-1 accuracy, also on targets that are reported by another metric."""
     references, parts = references_of(results), []
     rows = at(results.last, size=results.size)
+    if len(results.measured):
+        rows = rows.assign(test_accuracy=results.measured.loc[rows.index, "test_accuracy"])
     rows = rows[rows["blocks"].isin(list(MODES))].rename(columns={"blocks": "mode"})
     for robust, reference in references.items():
         theirs = at(rows, source=reference)
