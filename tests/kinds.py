@@ -226,13 +226,13 @@ def class_means() -> Work:
 
 def measure_distance() -> Work:
     from stages.lib.runs import experiments
-    from stages.studies.terzi2021.distance import means
+    from stages.studies.terzi2021.distance import runs
 
     def compute() -> None:
         run, own = _distance()
         experiments._work(experiments.Assignment(run, own.source, own.path))
 
-    return Work(lambda: _distance()[0].key, compute, means.MODULE)
+    return Work(lambda: _distance()[0].key, compute, runs.MODULE)
 
 
 def detect() -> Work:

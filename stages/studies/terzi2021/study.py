@@ -8,11 +8,11 @@ from stages.lib.settings.params import DATA_CATALOG, entry_names, unknown
 from stages.lib.settings.sections import Params
 from stages.studies.study import Experiment, Study
 from stages.studies.terzi2021.distance import runs
-from stages.studies.terzi2021.distance.means import MODULE, prepare
+from stages.studies.terzi2021.distance.means import prepare
 from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
 from stages.studies.terzi2021.settings import TerziSettings
 
-EXPERIMENTS = (Experiment(runs.MEASURE_DISTANCE, MeasureDistanceSettings, runs.measure_distance, MODULE, prepare=prepare),)
+EXPERIMENTS = (Experiment(runs.MEASURE_DISTANCE, MeasureDistanceSettings, runs.measure_distance, runs.MODULE, prepare=prepare),)
 
 
 def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:

@@ -13,7 +13,7 @@ from stages.lib.networks import sources
 from stages.lib.store import cells
 from stages.studies.terzi2021.distance import means, runs
 from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
-from stages.studies.terzi2021.experiments import measure_distance
+from stages.studies.terzi2021.experiments import class_means, measure_distance
 
 RNG = np.random.default_rng(0)
 
@@ -57,7 +57,7 @@ def here(tmp_path_factory):
 @pytest.mark.parametrize("per_class", [None, 3])
 def test_class_means_are_those_of_the_input_of_the_head(here, per_class):
     pretrained = sources.pretrained_of(sources.card_of("src"))
-    found = measure_distance.class_means(pretrained, "noise", None, per_class)
+    found = class_means.class_means(pretrained, "noise", None, per_class)
     network, entered = pretrained.network(), []
     network.head.register_forward_hook(lambda module, inputs, output: entered.append(inputs[0]))
     x, y = sets.load("noise", "train")

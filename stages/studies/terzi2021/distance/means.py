@@ -13,13 +13,13 @@ from stages.lib.settings.catalog import Part
 from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells, files
 
-MODULE = "stages.studies.terzi2021.experiments.measure_distance"  # computes them
+MODULE = "stages.studies.terzi2021.experiments.class_means"  # computes them
 KIND = "class_means"  # of the cells
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans:
-    """What `measure_distance.class_means` makes of the training images that a model has learnt."""
+    """What `class_means` makes of the training images that a model has learnt."""
 
     source: Pretrained
     dataset: str
@@ -60,7 +60,7 @@ def means_of_model(source: str, number: int, per_class: int | None) -> ClassMean
 
 def _work(wanted: ClassMeans) -> None:
     """In a worker: compute class means and keep them."""
-    from stages.studies.terzi2021.experiments import measure_distance  # here, as torch takes seconds to import
+    from stages.studies.terzi2021.experiments import class_means  # here, as torch takes seconds to import
 
-    means = measure_distance.class_means(wanted.source, wanted.dataset, wanted.part, wanted.per_class)
+    means = class_means.class_means(wanted.source, wanted.dataset, wanted.part, wanted.per_class)
     cells.save(KIND, wanted.key, {"classes": len(means["counts"])}, means)

@@ -12,10 +12,10 @@ from stages.lib.settings.catalog import AnySource, Random
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import Params
 from stages.studies.study import CardOf
-from stages.studies.terzi2021.distance.means import MODULE
 from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
 
 MEASURE_DISTANCE = "measure_distance"
+MODULE = "stages.studies.terzi2021.experiments.measure_distance"  # computes a run
 
 
 def measure_distance(settings: MeasureDistanceSettings, card_of: CardOf) -> list[Run]:
