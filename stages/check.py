@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
-from stages.lib.networks.architectures import blocks_of
+from stages.lib.networks.architectures import blocks_of, blocks_problem
 from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
@@ -111,16 +111,13 @@ def _entries(path: Path, read) -> tuple[dict, list[str]]:
 
 def _source_problems(name: str, source: AnySource, settings: Params) -> list[str]:
     try:
-        most = blocks_of(source.architecture)
+        blocks_of(source.architecture)
     except RunError as error:
         return [f"{MODEL_CATALOG}: {name}.{error}"]
     if isinstance(source, Random):
         return []
-    wrong = [
-        f"{PARAMS}: blocks: {blocks} is above the {most} blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
-        for blocks in settings.blocks
-        if blocks != "all" and blocks > most
-    ]
+    found = (blocks_problem(blocks, name, source.architecture) for blocks in settings.blocks)
+    wrong = [f"{PARAMS}: blocks: {problem}" for problem in found if problem]
     if isinstance(source, Trained) and source.dataset != settings.source.dataset:  # others may have learnt anything
         allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
         wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")

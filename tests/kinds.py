@@ -235,6 +235,32 @@ def _things() -> None:
     files.write_json(folder / "card.json", card.model_dump())
 
 
+def _distance() -> tuple:
+    from stages.lib.networks import sources
+    from stages.studies.terzi2021.distance import means, runs
+    from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
+
+    [run] = runs.measure_distance(MeasureDistanceSettings(sources=["src"], targets=["noise"], least=1), sources.card_of)
+    return run, means.means_of_model("src", 0, None)
+
+
+def class_means() -> Work:
+    from stages.studies.terzi2021.distance import means
+
+    return Work(lambda: _distance()[1].key, lambda: means._work(_distance()[1]), means.MODULE)
+
+
+def measure_distance() -> Work:
+    from stages.lib.runs import experiments
+    from stages.studies.terzi2021.distance import runs
+
+    def compute() -> None:
+        run, own = _distance()
+        experiments._work(experiments.Assignment(run, own.source, own.path))
+
+    return Work(lambda: _distance()[0].key, compute, runs.MODULE)
+
+
 def detect() -> Work:
     from detection import TASK
 
@@ -362,5 +388,7 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "shape_bias": ("stages.lib.runs.experiments", shape_bias),
     "texture_attack": ("stages.lib.runs.experiments", texture_attack),
     "texture_dial": ("stages.lib.runs.experiments", texture_dial),
+    "class_means": ("stages.studies.terzi2021.distance.means", class_means),
+    "measure_distance": ("stages.lib.runs.experiments", measure_distance),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

@@ -52,8 +52,8 @@ class Kept:
 def kept_of(source: str, target: str | None = None) -> list[Kept]:
     """The models that were fine-tuned from a source on a target, or on any."""
     paths = sorted(kept_weights(source).glob(f"{target or '*'}/*.safetensors"))
-    found = [(path.parent.name, *path.stem.split("_", 1)) for path in paths]
-    return [Kept(source, of_target, blocks, *subsets.size_and_seed_of(subset)) for of_target, blocks, subset in found]
+    found = [(path.parent.name, *path.stem.rsplit("_", 2)) for path in paths]
+    return [Kept(source, of_target, blocks, int(n_images), int(seed)) for of_target, blocks, n_images, seed in found]
 
 
 def names() -> list[str]:

@@ -23,6 +23,8 @@ BLOCKS = {
     "madry_wide_resnet32_2": 15,
     "madry_wide_resnet32_4": 15,
     "madry_wide_resnet32_10": 15,
+    "cifar_resnet18": 8,
+    "cifar_resnet50": 16,
     "resnet18": 8,
     "resnet34": 16,
     "resnet50": 16,
@@ -44,6 +46,19 @@ BLOCKS = {
 
 What counts as a block, the family says.
 """
+
+WITHOUT_LAST_NORM = {"vgg16_bn": "between whose last batch norm and head are other layers with weights"}
+"""Architectures whose head does not follow on a batch norm, so that `blocks: last_norm` has none to train; and why."""
+
+
+def blocks_problem(blocks: int | str, name: str, architecture: str) -> str | None:
+    """What is wrong with fine-tuning so many blocks of a source, and what is allowed; None where it can be done."""
+    most, of = blocks_of(architecture), f"of {name} ({architecture})"
+    if blocks in {"last_norm", "norms"} and architecture not in BLOCKS:
+        return f"{blocks} is no part {of}, whose norms are no units of their own; allowed: 0 to {most}, or all"
+    if blocks == "last_norm" and architecture in WITHOUT_LAST_NORM:
+        return f"last_norm is no part {of}, {WITHOUT_LAST_NORM[architecture]}; allowed: 0 to {most}, norms, or all"
+    return f"{blocks} is above the {most} blocks {of}; allowed: 0 to {most}, or all" if isinstance(blocks, int) and blocks > most else None
 
 
 def blocks_of(architecture: str) -> int:

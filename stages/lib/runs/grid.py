@@ -22,7 +22,7 @@ from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.families.table import FAMILIES
 from stages.lib.runs import deciding
-from stages.lib.runs.jobs import Blocks, Job
+from stages.lib.runs.jobs import WHOLE, Blocks, Job
 from stages.lib.settings import params
 from stages.lib.settings.fields import Moments, by_source
 from stages.lib.settings.sections import FinetuneSettings, KeptWeights
@@ -100,14 +100,14 @@ def key_of(job: Job, cell: Cell, subset: np.ndarray, held_out: np.ndarray | None
 def together(job: Job, blocks: Blocks) -> int:
     """How many runs that differ by seed alone are trained at once: TOGETHER, where the family of the architecture allows it, else 1."""
     most = module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS
-    few = most is not None and blocks != "all" and blocks <= most
+    few = most is not None and blocks not in WHOLE and (blocks == "last_norm" or blocks <= most)
     return TOGETHER if few and "train" in job.fixed_in_all_runs(blocks) else 1
 
 
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
     """The settings and data that the runs of a source on a target have in common."""
     pretrained = card.kind != "random"
-    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm"})
+    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm", "drops"}, exclude_none=True)
     return Job(
         source=card.name, target=images.name, architecture=card.architecture, classes=images.classes,
         head_init=by_source(settings.head_init, card.name), training=training,

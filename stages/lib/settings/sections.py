@@ -152,7 +152,14 @@ class FinetuneSettings(Settings):
     augment_grey: bool
     mixed_precision: Precision
     resolution: bounded(MOST_PIXELS) | None
+    drops: OneOrMore[Count] | None = None  # epochs after which the rate falls to a tenth; None: every third of the epochs
     keep: KeptWeights
+
+    @model_validator(mode="after")
+    def _drops_rise(self) -> "FinetuneSettings":
+        if self.drops and [*self.drops, min(self.epochs.values())] != sorted({*self.drops, min(self.epochs.values())}):
+            raise ValueError(f"`drops` that rise, each below the {min(self.epochs.values())} epochs")
+        return self
 
 
 class Headline(Settings):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.lib.report.results import at, row_at
+from stages.lib.report.wording import number
 from stages.lib.store.tables import read_table
 
 FOLDER = Path(__file__).parent / "published"
@@ -41,6 +42,13 @@ class Published:
         """Robust minus standard, as a table of gaps has it; None where none has it."""
         row = row_at(at(self.gaps, source=source, architecture=architecture, eps=eps), target=target, mode=mode)
         return None if row is None else float(row["gap"])
+
+    def sizes(self) -> str:
+        """The mean size of the gaps of Tables 6 and 7 by mode, in words."""
+        rows = self.tables[self.tables["table"].isin([6, 7])]
+        means = (rows["robust"] - rows["standard"]).abs().groupby([rows["source"], rows["mode"]], sort=False).mean()
+        by_source = "; ".join(f"{name} {', '.join(number(value, 2) for value in means[name])}" for name in means.index.unique(0))
+        return f"mean size over targets in modes 0, 1 and 2 (Tables 6 and 7), in points: {by_source}"
 
 
 def load() -> Published:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from stages.lib.norms.table import NORMS
 from stages.lib.report.results import Results, at
-from stages.lib.report.wording import block_order
+from stages.lib.report.wording import block_order, is_count
 from stages.studies.utrera2021.study import UtreraSettings
 
 
@@ -23,7 +23,7 @@ class UtreraResults(Results):
     @property
     def block_pair(self) -> tuple[str, str] | None:
         """Numbers of blocks that Figures 4b and 11b subtract: 3 and 1; else the compared number and the next smaller one."""
-        numbers = sorted(at(self.last, source=self.natural)["blocks"].unique(), key=block_order)
+        numbers = sorted(filter(is_count, at(self.last, source=self.natural)["blocks"].unique()), key=block_order)
         if {"1", "3"} <= set(numbers):
             return "3", "1"
         place = numbers.index(self.blocks) if self.blocks in numbers else 0

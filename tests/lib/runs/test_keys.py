@@ -95,7 +95,7 @@ def test_a_number_deep_inside_a_function_is_in_the_key(keys):
             "stages/lib/training/finetuning.py",
             "lr * 0.1**cuts",
             "lr * 0.2**cuts",
-            set(kinds.KINDS) - {"source", "detect", "information", "texture_attack"},
+            set(kinds.KINDS) - {"source", "detect", "information", "texture_attack", "class_means", "measure_distance"},
         ),
         ("stages/lib/runs/work/finetune.py", "batch.requests[0]", "batch.requests[-1]", {"finetune", "finetune_timm"}),
         ("stages/lib/runs/work/attacked.py", "labels[drawn]", "labels[drawn] + 0", {"attack", "checks"}),

@@ -68,7 +68,8 @@ def _letter(settings: Glyphs, rng: np.random.Generator, label: np.int64, texture
     """A letter on a ground; its texture is asked for once it is drawn, as both come from one stream."""
     size = settings.size
     colour, ground = two_colours(rng, settings.min_contrast)
-    mask = warp(rasterised(FONTS[rng.integers(len(FONTS))], settings.alphabet[label]), rng, size)[..., None]
+    fonts = settings.fonts or FONTS
+    mask = warp(rasterised(fonts[rng.integers(len(fonts))], settings.alphabet[label]), rng, size)[..., None]
     image = mask * colour + (1 - mask) * (ground + settings.clutter * clutter(rng, size))
     return image + settings.texture_amplitude * grating(size, texture_of(), settings.classes, rng)[..., None]
 

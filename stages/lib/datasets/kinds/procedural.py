@@ -13,9 +13,10 @@ from stages.lib.datasets.kinds.base import Dataset, Images, Split
 from stages.lib.datasets.sets import RAW, read, save
 from stages.lib.progress import bar
 from stages.lib.settings.catalog import Labels
-from stages.lib.settings.fields import Count, Fraction, Real, Seed
+from stages.lib.settings.fields import Count, Fraction, OneOrMore, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
 
+Font = Literal["cmb10", "cmr10", "cmss10", "cmti10", "cmtt10", "STIXGeneral", "STIXGeneralBol", "STIXGeneralBolIta", "STIXGeneralItalic"]
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which are digits in some of the fonts
 
 
@@ -62,6 +63,7 @@ class Glyphs(Procedural):
     min_contrast: Annotated[Real, Field(ge=0, le=0.5)]  # least difference in brightness between letter and ground
     texture_correlation: Fraction  # of the images whose texture is that of their class
     alphabet: Annotated[str, Field(pattern=f"^[{LETTERS}]+$")] = LETTERS  # the letter of each class
+    fonts: OneOrMore[Font] | None = None  # of matplotlib; None: the DejaVu fonts
     train_decorrelated: bool = False  # whether there is a split of the training images with textures that are independent of the label
     dial: list[Fraction] = Field(default_factory=list)  # further values of `texture_correlation`, of each the same training letters
 
