@@ -153,7 +153,7 @@ def fetched(name: str, entry: Published, download: DownloadSettings) -> tuple[nn
     weights = checkpoints.read(path)
     mean, std, classes, tensors = weights.mean or entry.mean, weights.std or entry.std, entry.classes, weights.tensors
     if isinstance(entry, Timm):
-        from stages.lib.networks.layers import timm_networks  # here, as it takes seconds to import
+        from stages.lib.networks.timm import networks as timm_networks  # here, as it takes seconds to import
 
         says = timm_networks.configuration(entry.network)
         mean, std, classes = mean or list(says.mean), std or list(says.std), classes or says.num_classes or 1

@@ -22,8 +22,9 @@ from stages.lib.errors import RunError
 from stages.lib.fetching import pinned
 from stages.lib.models import classifier, kept
 from stages.lib.networks import inference, sources, units
-from stages.lib.networks.layers import timm_convstem, timm_networks
 from stages.lib.networks.names import known
+from stages.lib.networks.timm import convstem as timm_convstem
+from stages.lib.networks.timm import networks as timm_networks
 from stages.lib.settings import params
 from stages.lib.store import tables
 from stages.lib.training import finetuning

@@ -6,7 +6,7 @@ sent to another process enters itself there. So all that builds networks finds t
 
 from stages.lib.networks.families.table import FAMILIES
 
-OPEN = {"timm": "stages.lib.networks.families.timm"}
+OPEN = {"timm": "stages.lib.networks.timm.family"}
 
 
 class OpenName(str):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from stages.lib.networks import cuts, inference, units
+from stages.lib.networks import inference, units
 from stages.lib.networks.architectures import WITHOUT_LAST_NORM
+from stages.lib.networks.layers import cuts
 from stages.lib.networks.stacking import stack
 from stages.lib.training.finetuning import FineTuning, Inputs, finetune_together
 

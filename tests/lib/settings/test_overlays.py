@@ -16,9 +16,11 @@ PROFILES = [
     "embedded-full",
     "embedded-salman",
     "embedded-shafahi",
+    "embedded-terzi",
     "embedded-terzi-information",
     "embedded-utrera",
     "embedded-why-influence",
+    "embedded-why-shape",
     "own-images",
     "paper",
     "paper-last-code",
@@ -29,7 +31,11 @@ PROFILES = [
     "salman-full",
     "shafahi-cifar100",
     "shafahi-imagenet",
+    "terzi-cifar10",
+    "terzi-cifar100",
+    "terzi-imagenet",
     "utrera-why-influence",
+    "utrera-why-shape",
 ]
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from stages.lib.datasets import sampling
 from stages.lib.datasets.sets import card_of, load, only
-from stages.lib.networks import cuts, units
+from stages.lib.networks import units
+from stages.lib.networks.layers import cuts
 from stages.lib.networks.pretrained import Pretrained  # for type checkers, and for the key: its methods run here
 from stages.lib.store import files, verified
 from stages.lib.training import finetuning

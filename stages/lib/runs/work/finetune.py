@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stages.lib.networks import cuts
 from stages.lib.networks.devices import best_device
+from stages.lib.networks.layers import cuts
 from stages.lib.runs.jobs import Batch
 from stages.lib.runs.work import frozen as frozen_parts
 from stages.lib.training import finetuning

@@ -7,8 +7,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from stages.lib.datasets import sets
-from stages.lib.networks import cuts, inference, pretrained
+from stages.lib.networks import inference, pretrained
 from stages.lib.networks.devices import best_device
+from stages.lib.networks.layers import cuts
 from stages.lib.runs.jobs import Blocks, Job, Split
 from stages.lib.store import files
 from stages.lib.training import finetuning

@@ -45,9 +45,9 @@ def texture_attack(settings: TextureAttackSettings, card_of: CardOf) -> list[Run
 def texture_dial(settings: TextureDialSettings, card_of: CardOf) -> list[Run]:
     """Each model of each source on the cue-conflict set, and on each target from each seed; `setting` is its place on the dial."""
     runs, how = [], _tuned(settings.finetuning, settings.blocks)
-    for position in settings.dial:
-        for name in position.sources:
-            at = {"setting": position.correlation}
+    for position, names in settings.dial.items():
+        for name in names:
+            at = {"setting": int(position.removeprefix("at_")) / 100}
             runs += [_run(TEXTURE_DIAL, name, CONFLICT, n, {}, target=settings.conflict, **at) for n in range(sources.count(name))]
             runs += [
                 _run(TEXTURE_DIAL, name, TRANSFER, seed, how, target=target, **at)

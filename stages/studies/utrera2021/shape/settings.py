@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from stages.lib.settings.fields import Blocks, Count, Fraction, Name, NotNegative, OneOrMore, Positive, Real, Settings, Size
+from stages.lib.settings.fields import Blocks, Count, Name, NotNegative, OneOrMore, Positive, Real, Settings, Size
 
 
 class Degraded(Settings):
@@ -83,15 +83,13 @@ class TextureAttackSettings(Settings):
         return {"dataset": self.dataset}
 
 
-class DialPosition(Settings):
-    correlation: Fraction  # of the training images of these sources whose texture is that of their class
-    sources: OneOrMore[Name]  # that learnt them, within balls of several radii
+Position = Annotated[str, Field(pattern="^at_(0|[1-9][0-9]?|100)$")]  # the percentage of images whose texture is that of their class
 
 
 class TextureDialSettings(Settings):
     """Shape bias and transfer of sources against how well texture told the class when they were trained."""
 
-    dial: Annotated[list[DialPosition], Field(min_length=2)]
+    dial: Annotated[dict[Position, OneOrMore[Name]], Field(min_length=2)]  # sources of several radii that learnt such images
     conflict: Name
     targets: OneOrMore[Name]
     blocks: Blocks
@@ -100,9 +98,6 @@ class TextureDialSettings(Settings):
 
     @model_validator(mode="after")
     def _is_a_dial(self) -> "TextureDialSettings":
-        correlations = [position.correlation for position in self.dial]
-        if correlations != sorted(set(correlations)):
-            raise ValueError("`correlation` that rises along the dial")
         if len(set(self.sources)) < len(self.sources):
             raise ValueError("each source at one place of the dial")
         return self
@@ -114,4 +109,4 @@ class TextureDialSettings(Settings):
 
     @property
     def sources(self) -> list[str]:
-        return [name for position in self.dial for name in position.sources]
+        return [name for names in self.dial.values() for name in names]

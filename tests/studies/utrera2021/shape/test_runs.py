@@ -24,8 +24,8 @@ NAMES = {  # what is read but cannot be run: the changes, and what is said of ea
 WRONG = {  # what cannot be read
     "shape_bias__stylised": (None, ["shape_bias", "`stylised` and `finetuning` where there are `blocks`"]),
     "texture_dial__dial": (
-        [{"correlation": c, "sources": ["dial_0_natural"]} for c in (1.0, 0.0)],
-        ["texture_dial", "`correlation` that rises"],
+        {"at_0": ["dial_0_natural"], "at_101": ["dial_100_natural"]},
+        ["texture_dial.dial.at_101", "^at_(0|[1-9][0-9]?|100)$"],
     ),
     "texture_attack__step_ratio": (1, ["texture_attack.step_ratio", "greater than 1"]),
 }
@@ -81,7 +81,7 @@ def test_a_low_pass_above_the_image_or_of_images_of_all_shapes_is_one_line(repos
 
 
 def test_a_source_stands_at_one_place_of_the_dial(profile):
-    dial = [{"correlation": c, "sources": ["dial_0_natural"]} for c in (0.0, 1.0)]
+    dial = {place: ["dial_0_natural"] for place in ("at_0", "at_100")}
     with pytest.raises(ValueError, match="each source at one place of the dial"):
         TextureDialSettings(**profile["texture_dial"] | {"dial": dial})
 

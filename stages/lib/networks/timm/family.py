@@ -15,12 +15,13 @@ LONE_BATCHNORM = False  # `architectures.pieces_of` counts the pieces of each
 
 
 def published(architecture: str, num_classes: int) -> "nn.Module":
-    from stages.lib.networks.layers import timm_networks  # here, as it takes seconds to import
+    from stages.lib.networks.timm import networks as timm_networks  # here, as it takes seconds to import
 
     return timm_networks.network(architecture, num_classes)
 
 
 def units(network: "nn.Module") -> dict[str, "nn.Module"]:
-    from stages.lib.networks.layers import timm_cuts, timm_units  # here, as they take seconds to import
+    from stages.lib.networks.timm import cuts as timm_cuts  # here, as they take seconds to import
+    from stages.lib.networks.timm import units as timm_units
 
     return timm_units.units(network, timm_cuts.cut_of(network.architecture))

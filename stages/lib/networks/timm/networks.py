@@ -14,7 +14,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from stages.lib.errors import RunError
-from stages.lib.networks.layers.timm_convstem import with_convstem
+from stages.lib.networks.timm.convstem import with_convstem
 
 SAME = 1e-3  # of the largest logit: what rounding makes of the same sums in another order
 OF_BATCHNORM = ("running_mean", "running_var", "num_batches_tracked")  # buffers that are learnt

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from stages.lib.errors import RunError
 from stages.lib.networks.layers.chains import chain
-from stages.lib.networks.layers.timm_networks import network as build
-from stages.lib.networks.layers.timm_units import LATE_TOKENS, Cut, units
+from stages.lib.networks.timm.networks import network as build
+from stages.lib.networks.timm.units import LATE_TOKENS, Cut, units
 
 
 @lru_cache

@@ -15,8 +15,9 @@ from torch import nn
 
 from stages.lib.errors import RunError
 from stages.lib.networks import architectures, units
-from stages.lib.networks.layers import timm_cuts, timm_networks
 from stages.lib.networks.names import OpenName, known
+from stages.lib.networks.timm import cuts as timm_cuts
+from stages.lib.networks.timm import networks as timm_networks
 from stages.lib.runs import deciding
 from stages.lib.store import code
 
@@ -82,7 +83,7 @@ def test_a_name_is_known_wherever_it_is_sent():
     assert json.loads(json.dumps({name: name})) == {"timm/tiny_vit@48": "timm/tiny_vit@48"}
     script = f"import pickle; name = pickle.loads({pickle.dumps(name)}); from stages.lib.networks.families.table import FAMILIES; print(FAMILIES[name])"
     done = subprocess.run([sys.executable, "-c", script], cwd=code.ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "stages.lib.networks.families.timm"
+    assert done.stdout.strip() == "stages.lib.networks.timm.family"
     assert known("resnet18") == "resnet18"
     assert not isinstance(known("other/resnet18"), OpenName)
 
