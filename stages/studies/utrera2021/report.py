@@ -1,6 +1,7 @@
 """The part of the report that reproduces Utrera et al. (2021): Figures 2 to 5, 8, 10 and 11, Table 7, and the claims."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
 from stages.lib.report.section import Drawing, Section
 from stages.studies.utrera2021 import authors, claims, figures, numbers, published, table7
+from stages.studies.utrera2021.features import report as features
 from stages.studies.utrera2021.published import Published
 from stages.studies.utrera2021.results import UtreraResults, as_in_paper
 from stages.studies.utrera2021.study import UTRERA
@@ -18,6 +20,7 @@ ANCHORS = {  # the navigation's text, and the figures of which one has to be dra
     "accuracy": ("Few or many images", {"figure2", "published"}), "epochs": ("Speed", {"figure3_10"}), "blocks": ("Blocks", {"figure4"}),
     "constraints": ("Constraints", {"figure5"}), "perturbations": ("Perturbations", {"figure8"}),
 }  # fmt: skip
+PARTS = (features.section,)  # further parts, each a `Section` of a template in a folder below this one, or None where it has nothing
 
 
 def section(
@@ -27,7 +30,7 @@ def section(
 
     Args:
         settings: the sections of params.yaml by name.
-        experiments: none of this paper.
+        experiments: what was computed, by name.
         cards: of the sources of the experiments.
         looks: of all sources.
     """
@@ -37,17 +40,20 @@ def section(
     drawings = list(_drawings(ours, of_figures, paper, looks))
     drawn = {drawing.name for drawing in drawings}
     shown = {anchor: text for anchor, (text, names) in ANCHORS.items() if names & drawn}
+    parts = [found for part in PARTS if (found := part(results, settings, experiments, cards, looks)) is not None]
     return Section(
         title=UTRERA.title,
         template=TEMPLATE,
-        anchors=shown | {"table7": "Table 7"},
-        context={
+        anchors=dict(chain((shown | {"table7": "Table 7"}).items(), *(part.anchors.items() for part in parts))),
+        context=dict(chain.from_iterable(part.context.items() for part in parts)) | {
+            "templates": [str(part.template.relative_to(TEMPLATE.parent)) for part in parts],
             "results": ours, "paper": of_figures, "shown": shown, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
             "agreement": table7.agreement(seven),
         },
-        tables={"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
-        drawings=drawings,
-        claims=claims.claims_of(ours, paper),
+        tables=dict(chain.from_iterable(part.tables.items() for part in parts))
+        | {"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
+        drawings=[*drawings, *chain.from_iterable(part.drawings for part in parts)],
+        claims=[*claims.claims_of(ours, paper), *chain.from_iterable(part.claims for part in parts)],
     )  # fmt: skip
 
 

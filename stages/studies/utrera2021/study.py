@@ -6,7 +6,9 @@ from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.fields import Count, Name, OneOrMore, Settings
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, entry_names, unknown
 from stages.lib.settings.sections import Params
-from stages.studies.study import Study
+from stages.studies.study import Experiment, Study
+from stages.studies.utrera2021.features import runs as features
+from stages.studies.utrera2021.features.settings import InvertSettings, VisualiseSettings
 
 
 class UtreraSettings(Settings):
@@ -23,13 +25,18 @@ def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     wanted = settings.report.utrera2021
     wrong = unknown("report.utrera2021.robust", [wanted.robust], entry_names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += unknown("report.utrera2021.published", list(wanted.published.values()), entry_names(MODEL_CATALOG), MODEL_CATALOG)
-    return wrong + unknown("report.utrera2021.similar", wanted.similar, entry_names(DATA_CATALOG), DATA_CATALOG)
+    wrong += unknown("report.utrera2021.similar", wanted.similar, entry_names(DATA_CATALOG), DATA_CATALOG)
+    return wrong + features.problems(settings, sources)
 
 
 UTRERA = Study(
     name="utrera2021",
     title="Utrera et al. (ICLR 2021)",
     report="stages.studies.utrera2021.report",
+    experiments=(
+        Experiment(features.VISUALISE, VisualiseSettings, features.visualise, f"{features.FOLDER}.visualise", arrays=features.arrays),
+        Experiment(features.INVERT, InvertSettings, features.invert, f"{features.FOLDER}.invert", arrays=features.arrays),
+    ),
     settings=UtreraSettings,
     problems=problems,
 )
