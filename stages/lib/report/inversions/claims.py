@@ -27,7 +27,8 @@ def robust_of(cards: Mapping[str, Card]) -> list[str]:
 
 
 def closer(
-    found: Optimised, cards: Mapping[str, Card], natural: str | None, looks: Mapping[str, Look], measures: Sequence[str] = ("pixel", "outline")
+    found: Optimised, cards: Mapping[str, Card], natural: str | None, looks: Mapping[str, Look],
+    measures: Sequence[str] = ("pixel", "outline"),
 ) -> Iterator[Evidence]:  # fmt: skip
     """Of each robust source, set and measure: distance of the natural source's inversions from the original minus that of its own."""
     for target in found.images["target"].unique():

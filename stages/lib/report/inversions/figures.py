@@ -34,11 +34,6 @@ def way_text(method: str, setting: float) -> str:
     return f"{name}, β = {setting:g}" if setting else name
 
 
-def distance_texts(pictures: Mapping[str, np.ndarray]) -> list[str]:
-    """Below an inversion: its distance in pixels, then in features, in percent: `62 | 4.1`."""
-    return [f"{number(p, 0)} | {number(f)}" for p, f in zip(pictures["pixel"], pictures["feature"], strict=True)]
-
-
 @drawing
 def panels(rows: Sequence[Row], title: str) -> Figure:
     """Pictures, a row for each source or way; images of one column belong together."""

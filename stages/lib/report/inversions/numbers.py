@@ -73,13 +73,17 @@ class Optimised:
         table = table.assign(source_model=table["seed"])
         return statistics.summarise(table, ["source", *WAY, "step", "measure"], "value", statistics.UNBOUNDED)
 
-    def pictures(self, source: str, target: str, method: str, setting: float = 0.0) -> dict[str, np.ndarray] | None:
-        """The pictures of the first model: `original` and `inversion`, uint8 [k, H, W, 3], and `pixel` and `feature` of each; or None."""
-        named = dict(_by_run(self.arrays)).get((source, target, method, float(setting), 0), {})
-        if "inversion" not in named:
-            return None
-        places = named["place"]
-        return {name: named[name] for name in ("original", "inversion")} | {name: named[name][places] for name in ("pixel", "feature")}
+    @property
+    def ways(self) -> list[tuple[str, float]]:
+        """Ways of optimising images with their level of noise, as (method, setting)."""
+        return list(dict.fromkeys(self.images[["method", "setting"]].itertuples(index=False, name=None)))
+
+    def first(self, source: str, *way: object) -> dict[str, np.ndarray]:
+        """The arrays of the run of a source's first model, by name: in a way, (target, method, setting), or in the first that there is."""
+        for (of, *this, seed), named in _by_run(self.arrays):
+            if of == source and seed == 0 and (not way or tuple(this) == way):
+                return named
+        return {}
 
 
 def load(arrays: Mapping[str, np.ndarray], models: Mapping[str, int], measures: Sequence[str] = tuple(MEASURES)) -> Optimised:
