@@ -74,7 +74,7 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     values |= {name: float(100 * right.float().mean()) for name, right in seen.items()}
     arrays = {name: each.float().cpu() for name, each in of_images.items()} | curve.arrays()
     arrays |= {CORRECT + name: right.cpu() for name, right in seen.items()}
-    arrays |= {IMAGE + name: torch.from_numpy(places) for name in seen}
+    arrays |= {IMAGE + name: torch.from_numpy(places.copy()) for name in seen}
     if how["pictures"]:
         first = shown(y[places], how["pictures"])
         arrays |= {"original": optimised.as_bytes(originals[first]), "inversion": optimised.as_bytes(inverted[first]), "place": first}
