@@ -12,7 +12,6 @@ from repository import Repository, current
 
 from stages import experiment
 from stages.check import problems
-from stages.lib.datasets import pixels
 from stages.lib.datasets.sets import load
 from stages.lib.networks import sources, units
 from stages.lib.runs.experiments import Run
