@@ -202,7 +202,7 @@ def _attack_problems(settings: Params, sources: dict[str, AnySource]) -> list[st
         f"{key} is {eps:g}, beyond the range of pixels; "
         f"allowed: 0 to {widest[norm]:.4g}, the greatest distance of two images of upscale.image_size in {norm}"
         for key, norm, eps in balls
-        if eps > widest[norm]
+        if eps and eps > widest[norm]
     ]
 
 

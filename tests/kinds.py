@@ -370,6 +370,32 @@ def texture_dial() -> Work:
     return _on_shape("texture_dial", "noise", {"finetuning": TUNING, "blocks": 0})
 
 
+def _optimised(name: str, method: str, setting: float, **how: object) -> Work:
+    """A run on images that are optimised, with the source itself as their judge."""
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+
+    module, pretrained = f"stages.studies.utrera2021.features.{name}", sources.pretrained_of(sources.card_of("src"))
+    descent = {"steps": 2, "step_size": 0.1, "decay": True, "unit": True, "norm": "l2", "eps": 0.5}
+
+    def run() -> experiments.Run:
+        all_of_it = {"descent": descent, "start_std": 0.05, "pictures": 2} | how
+        return experiments.Run(name, "src", "noise", method, setting, 0, all_of_it, {}, module, others=(pretrained,))
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), pretrained, None))
+
+    return Work(lambda: run().key, compute, module)
+
+
+def visualise() -> Work:
+    return _optimised("visualise", "features", 0, features=[0, 3], n_starts=2, from_noise=False)
+
+
+def invert() -> Work:
+    return _optimised("invert", "effective", 0.01, n_images=4, start="noise", on="inversion", prior_std=0.1, images=4)
+
+
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
@@ -390,5 +416,7 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "texture_dial": ("stages.lib.runs.experiments", texture_dial),
     "class_means": ("stages.studies.terzi2021.distance.means", class_means),
     "measure_distance": ("stages.lib.runs.experiments", measure_distance),
+    "visualise": ("stages.lib.runs.experiments", visualise),
+    "invert": ("stages.lib.runs.experiments", invert),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

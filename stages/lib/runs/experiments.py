@@ -39,6 +39,7 @@ class Run:
     part: Part | None = None  # of the target's classes
     number: int = 0  # of the source's models, counted from 0
     also: str | None = None  # a further image set, that what comes of the training is tested on
+    others: tuple[Pretrained, ...] = ()  # models besides the source that the run reads, such as those that judge its images
 
     def __str__(self) -> str:
         return f"{self.source} on {self.target}, {self.method}, {self.setting:g}, seed {self.seed}"
@@ -51,16 +52,24 @@ class Run:
             "experiment": self.experiment, "source": source.sha256, "architecture": source.architecture, "method": self.method,
             "setting": self.setting, "target": target.model_dump(exclude=UNSEEN),
             "part": self.part and self.part.model_dump(), "seed": self.seed, "how": self.how, "measured": self.measured,
-        } | ({"also": card_of(self.also).model_dump(exclude=UNSEEN)} if self.also else {}))  # fmt: skip
+        } | self._further())  # fmt: skip
+
+    def _further(self) -> dict[str, Any]:
+        """What else the run reads; nothing of it is in the keys of runs that read no more than their source and target."""
+        also = {"also": card_of(self.also).model_dump(exclude=UNSEEN)} if self.also else {}
+        return also | ({"others": [(other.name, other.sha256, other.architecture) for other in self.others]} if self.others else {})
 
     def _made_by(self, architecture: str) -> dict[str, str]:
-        """The hash of the code: the run's module, and those of the architecture, the norms and the attacks that it names."""
+        """The hash of the code: the run's module, and those of the architectures, the norms and the attacks that it names."""
         attacks = list(self.measured.get("attacks", {}).values())
         norms = [self.measured["norm"]] if "norm" in self.measured else []
         if "attack" in self.how:  # the attack that the run trains with
             attacks.append(self.how["attack"])
             norms.append(self.how["attack"]["norm"])
+        if "descent" in self.how:  # by which the run optimises images
+            norms.append(self.how["descent"]["norm"])
         chosen = [deciding.modules_of_attack(attack) for attack in attacks] + [deciding.modules_of_norm(norm) for norm in norms]
+        chosen += [deciding.modules_of_architecture(other.architecture) for other in self.others]
         return deciding.code_of(self.module, deciding.modules_of_architecture(architecture), *chosen)
 
     @property
@@ -104,7 +113,8 @@ def compute(
     sources = {model: pretrained_of(card_of_source(*model)) for model in models}
     lacking = [run for run in runs if cells.load(experiment, run.key) is None]
     if lacking:
-        open_inputs([sources[run.source, run.number] for run in lacking], [name for run in lacking for name in run.image_sets])
+        read = [source for run in lacking for source in (sources[run.source, run.number], *run.others)]
+        open_inputs(read, [name for run in lacking for name in run.image_sets])
     stored = prepare(lacking) if lacking and prepare is not None else {}
     hashes = {path: verified.sha256_of(path) for path in dict.fromkeys(stored.values())}
     of_runs = {run.key: (sources[run.source, run.number], stored.get(run.key)) for run in runs}

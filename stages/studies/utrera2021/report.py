@@ -1,6 +1,7 @@
 """The part of the report that reproduces Utrera et al. (2021): Figures 2 to 5, 8, 10 and 11, Table 7, and the claims."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
 from stages.lib.report.section import Drawing, Section
 from stages.studies.utrera2021 import authors, claims, figures, numbers, published, table7
+from stages.studies.utrera2021.features import report as features
 from stages.studies.utrera2021.influence import report as influence
 from stages.studies.utrera2021.published import Published
 from stages.studies.utrera2021.results import UtreraResults, as_in_paper
@@ -20,7 +22,7 @@ ANCHORS = {  # the navigation's text, and the figures of which one has to be dra
     "accuracy": ("Few or many images", {"figure2", "published"}), "epochs": ("Speed", {"figure3_10"}), "blocks": ("Blocks", {"figure4"}),
     "constraints": ("Constraints", {"figure5"}), "perturbations": ("Perturbations", {"figure8"}),
 }  # fmt: skip
-PARTS = (shape.part, influence.part)  # of Sections 5 and 6: each is a `Section` whose template the paper's own includes
+PARTS = (shape.part, influence.part, features.part)  # of Sections 5 and 6: each a `Section`, or None where it has nothing
 
 
 def section(
@@ -40,20 +42,20 @@ def section(
     drawings = list(_drawings(ours, of_figures, paper, looks))
     drawn = {drawing.name for drawing in drawings}
     shown = {anchor: text for anchor, (text, names) in ANCHORS.items() if names & drawn}
-    parts = [part(ours, experiments, cards, looks) for part in PARTS]
+    parts = [found for part in PARTS if (found := part(ours, experiments, cards, looks)) is not None]
     return Section(
         title=UTRERA.title,
         template=TEMPLATE,
-        anchors=shown | {key: text for part in parts for key, text in part.anchors.items()} | {"table7": "Table 7"},
-        context={
+        anchors=dict(chain((shown | {"table7": "Table 7"}).items(), *(part.anchors.items() for part in parts))),
+        context=dict(chain.from_iterable(part.context.items() for part in parts)) | {
+            "templates": [str(part.template.relative_to(TEMPLATE.parent)) for part in parts],
             "results": ours, "paper": of_figures, "shown": shown, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
             "agreement": table7.agreement(seven),
-        } | {name: value for part in parts for name, value in part.context.items()},
-        tables={"table7": seven}
-        | {name: figure.table for name, figure in of_figures.items() if len(figure.table)}
-        | {name: table for part in parts for name, table in part.tables.items()},
-        drawings=[*drawings, *(drawing for part in parts for drawing in part.drawings)],
-        claims=[*claims.claims_of(ours, paper), *(claim for part in parts for claim in part.claims)],
+        },
+        tables=dict(chain.from_iterable(part.tables.items() for part in parts))
+        | {"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
+        drawings=[*drawings, *chain.from_iterable(part.drawings for part in parts)],
+        claims=[*claims.claims_of(ours, paper), *chain.from_iterable(part.claims for part in parts)],
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from stages.lib.settings.fields import Count, Name, OneOrMore, Settings
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, entry_names, unknown
 from stages.lib.settings.sections import Params
 from stages.studies.study import Study
+from stages.studies.utrera2021.features import runs as features
 from stages.studies.utrera2021.influence import runs as influence
 from stages.studies.utrera2021.shape import runs as shape
 from stages.studies.utrera2021.shape.settings import Degraded
@@ -30,14 +31,14 @@ def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     wrong = unknown("report.utrera2021.robust", [wanted.robust], entry_names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += unknown("report.utrera2021.published", list(wanted.published.values()), entry_names(MODEL_CATALOG), MODEL_CATALOG)
     wrong += unknown("report.utrera2021.similar", wanted.similar, entry_names(DATA_CATALOG), DATA_CATALOG)
-    return wrong + shape.problems(settings, sources) + influence.problems(settings, sources)
+    return wrong + shape.problems(settings, sources) + influence.problems(settings, sources) + features.problems(settings, sources)
 
 
 UTRERA = Study(
     name="utrera2021",
     title="Utrera et al. (ICLR 2021)",
     report="stages.studies.utrera2021.report",
-    experiments=(*shape.EXPERIMENTS, *influence.EXPERIMENTS),
+    experiments=(*shape.EXPERIMENTS, *influence.EXPERIMENTS, *features.EXPERIMENTS),
     settings=UtreraSettings,
     problems=problems,
 )

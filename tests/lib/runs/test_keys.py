@@ -26,6 +26,7 @@ TESTED = {
     "texture_attack",
     "texture_dial",
 }  # on drawn images
+OPTIMISED = {"visualise", "invert"}  # images, on drawn ones, too
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +96,13 @@ def test_a_number_deep_inside_a_function_is_in_the_key(keys):
             "stages/lib/training/finetuning.py",
             "lr * 0.1**cuts",
             "lr * 0.2**cuts",
-            set(kinds.KINDS) - {"source", "detect", "information", "texture_attack", "class_means", "measure_distance"},
+            set(kinds.KINDS) - {"source", "detect", "information", "texture_attack", "class_means", "measure_distance", *OPTIMISED},
         ),
         ("stages/lib/runs/work/finetune.py", "batch.requests[0]", "batch.requests[-1]", {"finetune", "finetune_timm"}),
         ("stages/lib/runs/work/attacked.py", "labels[drawn]", "labels[drawn] + 0", {"attack", "checks"}),
-        ("stages/lib/datasets/sampling.py", "SEED = 0", "SEED = 1", TESTED | {"information"}),
+        ("stages/lib/datasets/sampling.py", "SEED = 0", "SEED = 1", TESTED | {"information"} | OPTIMISED),
+        ("stages/lib/attacks/inversion.py", "1 - step / steps", "1 - step / (steps + 1)", OPTIMISED),
+        ("stages/lib/attacks/weight_noise.py", "beta / 2)", "beta / 3)", {"invert"}),
         ("stages/studies/salman2020/detection/detectors.py", "RATIOS = (0.5,", "RATIOS = (0.6,", {"detect"}),
     ):
         text = Path(name).read_text()
