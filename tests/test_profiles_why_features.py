@@ -55,6 +55,7 @@ def test_images_are_judged_where_the_judge_knows_the_classes(finished):
     assert set(table["source"]) == set(SOURCES)
     features = pd.read_csv(finished.folder / "reports/tables/utrera_visualise.csv")
     assert set(features["target"]) == {"cifar10"}
+    assert not features["measure"].isin(["feature", "pixel"]).any()  # a feature's number is no distance
 
 
 def test_the_page_has_the_figures_of_both_papers_and_the_claims_a_verdict(finished):

@@ -66,8 +66,8 @@ def _figure1(experiments: dict[str, ExperimentResults], cards: dict[str, Any], l
         own = {source: cards[source] for source in experiments[name].runs["source"].unique()}
         robust = [source for source, card in own.items() if family_of(card) == "l2"]
         shown = [*(s for s in own if family_of(own[s]) == "natural"), *sorted(robust, key=lambda s: threat_of(own[s])["eps"])[-1:]]
-        found = inversions.load(experiments[name])
         if name == "visualise":
+            found = inversions.load(experiments[name], ())
             yield from inversions.of_features(found, looks, "salman_figure1a", "Figure 1a: features", shown)
         else:
-            yield from inversions.of_sources(found, looks, "salman_figure1b", shown)
+            yield from inversions.of_sources(inversions.load(experiments[name]), looks, "salman_figure1b", shown)

@@ -19,6 +19,7 @@ PROFILES = [
     "embedded-terzi",
     "embedded-terzi-information",
     "embedded-utrera",
+    "embedded-why-features",
     "embedded-why-influence",
     "embedded-why-shape",
     "own-images",
@@ -34,6 +35,7 @@ PROFILES = [
     "terzi-cifar10",
     "terzi-cifar100",
     "terzi-imagenet",
+    "utrera-why-features",
     "utrera-why-influence",
     "utrera-why-shape",
 ]

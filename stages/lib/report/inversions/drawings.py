@@ -24,9 +24,9 @@ TITLES = {
 }
 
 
-def load(found: ExperimentResults) -> Optimised:
-    """The results of an experiment, image by image."""
-    return numbers.load(found.arrays, {source: count(source) for source in found.runs["source"].unique()})
+def load(found: ExperimentResults, measures: Sequence[str] = tuple(MEASURES)) -> Optimised:
+    """The results of an experiment, image by image, as `numbers.load` has them; of features that are raised there are no distances: ()."""
+    return numbers.load(found.arrays, {source: count(source) for source in found.runs["source"].unique()}, measures)
 
 
 def of_sources(found: Optimised, looks: Looks, prefix: str, sources: Sequence[str] | None = None) -> Iterator[Drawing]:

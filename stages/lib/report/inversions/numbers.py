@@ -13,6 +13,7 @@ import pandas as pd
 
 from stages.lib.report import statistics
 from stages.lib.report.results import at
+from stages.lib.report.statistics import ACCURACY, UNBOUNDED
 from stages.lib.store.tables import CORRECT
 
 WAY = ["target", "method", "setting"]  # a set, a way of optimising images, and its level of noise
@@ -41,7 +42,7 @@ class Optimised:
         """Sources that have said what the images show."""
         return [name.removeprefix(RECOGNISED) for name in self.images if name.startswith(RECOGNISED)]
 
-    def means(self, measure: str, bounds: statistics.Bounds = statistics.UNBOUNDED) -> pd.DataFrame:
+    def means(self, measure: str, bounds: statistics.Bounds = UNBOUNDED) -> pd.DataFrame:
         """Source, WAY, n, mean, low and high of a measure; of three and more models intervals are over them, of one over images."""
         rows = self.images.dropna(subset=[measure]) if measure in self.images else self.images.iloc[:0].assign(**{measure: []})
         return statistics.summarise(rows, ["source", *WAY], measure, bounds)
@@ -49,7 +50,9 @@ class Optimised:
     def summary(self) -> pd.DataFrame:
         """The means of all measures, one below the other, for a CSV file."""
         measures = [name for name in self.images if name in MEASURES or name.startswith((RECOGNISED, *BEFORE))]
-        return pd.concat([self.means(name).assign(measure=name) for name in measures], ignore_index=True)
+        bounds = [UNBOUNDED if name in MEASURES else ACCURACY for name in measures]
+        parts = [self.means(name, of).assign(measure=name) for name, of in zip(measures, bounds, strict=True)]
+        return pd.concat(parts, ignore_index=True) if parts else self.means("pixel").assign(measure="")
 
     def curves(self) -> pd.DataFrame:
         """Source, WAY, step, measure (`pixel` or `feature`), n, mean, low, high, over models (Terzi et al. 2021, Figure 2)."""

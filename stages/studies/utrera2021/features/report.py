@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stages.lib.report.evidence import ABSENT, Claim, Evidence
 from stages.lib.report.inversions import claims as evidence
 from stages.lib.report.inversions import drawings, figures, numbers
@@ -14,6 +12,7 @@ from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
 from stages.lib.report.section import Drawing, Section
+from stages.lib.report.statistics import ACCURACY, UNBOUNDED
 from stages.studies.utrera2021.features.runs import INVERT, VISUALISE
 
 TEMPLATE = Path(__file__).with_name("features.html.j2")
@@ -24,7 +23,8 @@ def part(ours: Results, experiments: dict[str, ExperimentResults], cards: CARDS,
     """This part of the section; None where neither experiment is on."""
     if not {VISUALISE, INVERT} & set(experiments):
         return None
-    loaded = {name: drawings.load(experiments[name]) for name in (INVERT, VISUALISE) if name in experiments}
+    measured = {INVERT: tuple(MEASURES), VISUALISE: ()}
+    loaded = {name: drawings.load(experiments[name], measures) for name, measures in measured.items() if name in experiments}
     own = {name: {source: cards[source] for source in found.images["source"].unique()} for name, found in loaded.items()}
     rows = {f"features_{name}": list(page_rows(found)) for name, found in loaded.items()}
     tables = {f"utrera_{name}": found.summary() for name, found in loaded.items()}
@@ -52,7 +52,7 @@ def _drawings(loaded: dict[str, Optimised], looks: dict[str, Look]) -> Iterator[
 def page_rows(found: Optimised) -> Iterator[dict[str, Any]]:
     """The table of the page: a row for each source, set and way, with the means of all measures."""
     measures = [name for name in found.images if name in MEASURES or name.startswith((RECOGNISED, *numbers.BEFORE))]
-    means = {name: found.means(name).set_index(["source", *numbers.WAY]) for name in measures}
+    means = {name: found.means(name, UNBOUNDED if name in MEASURES else ACCURACY).set_index(["source", *numbers.WAY]) for name in measures}
     for key in dict.fromkeys(found.images[["source", *numbers.WAY]].itertuples(index=False, name=None)):
         source, target, method, setting = key
         cells = {name: table.loc[key].to_dict() if key in table.index else None for name, table in means.items()}
@@ -82,4 +82,5 @@ def claims(loaded: dict[str, Optimised], cards: dict[str, CARDS], results_natura
 
 
 def _layer_of(loaded: dict[str, Optimised]) -> str:
-    return str(np.unique(loaded[VISUALISE].images["method"])[0])
+    """The layer whose features were raised, which stands third in the names of all arrays."""
+    return next(iter(loaded[VISUALISE].arrays)).split("/")[2]

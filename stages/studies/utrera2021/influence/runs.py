@@ -3,10 +3,9 @@
 import numpy as np
 
 from stages.lib.curvature import sizes
-from stages.lib.datasets import catalog, sets
+from stages.lib.datasets import catalog, sets, training_images
 from stages.lib.networks import sources
 from stages.lib.networks.architectures import BLOCKS
-from stages.lib.runs import grid
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource, Random
 from stages.lib.settings.params import DATA_CATALOG, PARAMS, unknown
@@ -42,8 +41,9 @@ def _finetuned(settings: Finetuned, images: sets.DatasetCard) -> dict:
     """The settings of fine-tuning with what they come to for this target."""
     kept = settings.model_dump(exclude={"normalisation", "augment_grey"})
     return kept | {
-        "augmentation": grid.augmentation_of(settings, images), "moments": grid.moments_of(settings.normalisation, images),
-    }  # fmt: skip
+        "augmentation": training_images.augmentation_of(settings, images),
+        "moments": training_images.moments_of(settings.normalisation, images),
+    }
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
