@@ -102,7 +102,7 @@ def test_a_number_deep_inside_a_function_is_in_the_key(keys):
         ("stages/lib/runs/work/attacked.py", "labels[drawn]", "labels[drawn] + 0", {"attack", "checks"}),
         ("stages/lib/datasets/sampling.py", "SEED = 0", "SEED = 1", TESTED | {"information"} | OPTIMISED),
         ("stages/lib/attacks/inversion.py", "1 - step / steps", "1 - step / (steps + 1)", OPTIMISED),
-        ("stages/lib/attacks/weight_noise.py", "beta / 2)", "beta / 3)", {"invert"}),
+        ("stages/lib/information/fisher_of_weights.py", "beta / 2 / (", "beta / 3 / (", {"invert", "information"}),
         ("stages/studies/salman2020/detection/detectors.py", "RATIOS = (0.5,", "RATIOS = (0.6,", {"detect"}),
     ):
         text = Path(name).read_text()

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.attacks import inversion
-from stages.lib.attacks.weight_noise import Noisy, fisher_diagonal, variances
+from stages.lib.attacks.weight_noise import Noisy
 from stages.lib.datasets import pixels, sampling
 from stages.lib.datasets.sets import card_of, load_part
+from stages.lib.information import fisher_of_weights
 from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.pretrained import Pretrained
@@ -139,9 +140,8 @@ def noisy_of(run: "Run", network: nn.Sequential, represent: nn.Module) -> Noisy:
     generator = torch.Generator().manual_seed(run.seed)
     x, y = load_part(run.target, "train", run.part)
     of = sampling.stratified(y, run.how["images"])
-    images = optimised.on(network, pixels.prepare(x[of], size=card_of(run.target).image_size))
-    fisher = fisher_diagonal(network, images, generator)
-    return Noisy(represent, variances(fisher, run.setting, run.how["prior_std"]), generator)
+    fisher = fisher_of_weights.diagonal(network, x[of], card_of(run.target).image_size, seed=run.seed)
+    return Noisy(represent, fisher_of_weights.deviations(fisher, run.setting, run.how["prior_std"]), generator)
 
 
 class Curve:
