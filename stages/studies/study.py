@@ -4,17 +4,20 @@ A study is a folder here, and a line in `registry`. What is declared is light: n
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages.lib.errors import RunError
+from stages.lib.networks.architectures import blocks_of
 from stages.lib.networks.sources import SourceCard
 from stages.lib.runs.experiments import Run
-from stages.lib.settings.catalog import AnySource, Labels
+from stages.lib.settings.catalog import AnySource, Labels, Random
 from stages.lib.settings.fields import Settings
-from stages.lib.settings.params import PARAMS
+from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import GridSettings, Params
 
 CardOf = Callable[[str], SourceCard]
@@ -62,6 +65,38 @@ def label_problems(settings: Params, labels: dict[str, Labels]) -> list[str]:
         for name in names
         if labels.get(name, wanted) != wanted
     ]
+
+
+def name_problems(
+    name: str, section: Any, settings: Params, of_catalog: dict[str, AnySource], keys: Sequence[str] = ("sources",)
+) -> list[str]:
+    """Sources and targets of an experiment that are not brought here, and sources that have learnt nothing; a line each.
+
+    Args:
+        section: of params.yaml, the experiment's own.
+        keys: of the section, which name sources.
+    """
+    wrong = unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, f"{PARAMS}: datasets")
+    for key in keys:
+        named = getattr(section, key)
+        wrong += unknown(f"{name}.{key}", named, settings.models, f"{PARAMS}: models")
+        wrong += [
+            f"{PARAMS}: {name}.{key}: {source} is random and has learnt nothing; allowed: a source that is trained or fetched"
+            for source in named
+            if isinstance(of_catalog.get(source), Random)
+        ]
+    return wrong
+
+
+def blocks_of_sources(named: Sequence[str], of_catalog: dict[str, AnySource]) -> dict[str, int]:
+    """Blocks of each source that has learnt something, by its name; of names that no catalog, or no family, has, `check` says so."""
+    found = {}
+    for name in named:
+        entry = of_catalog.get(name)
+        if entry is not None and not isinstance(entry, Random):
+            with suppress(RunError):
+                found[name] = blocks_of(entry.architecture)
+    return found
 
 
 @dataclass(frozen=True)

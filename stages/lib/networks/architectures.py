@@ -74,6 +74,21 @@ def blocks_of(architecture: str) -> int:
     return _sizes(architecture)[0]
 
 
+@lru_cache
+def width_of(architecture: str) -> int:
+    """Features that the last layer of an architecture sees; the network is built without memory, which takes seconds.
+
+    Raises:
+        RunError: as `blocks_of`.
+    """
+    import torch  # here, as it takes seconds to import
+
+    from stages.lib.networks import units  # here, as it imports torch
+
+    with torch.device("meta"):  # shapes without memory
+        return units.build(known(architecture), 1, [0.5] * 3, [0.5] * 3).head.in_features
+
+
 def pieces_of(architecture: str) -> int:
     """How many pieces of it can be retrained one after the other (`units.pieces`): the head, each block, a batch norm by itself.
 

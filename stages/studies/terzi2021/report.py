@@ -1,14 +1,13 @@
 """The part of the report that reproduces Terzi et al. (2021): each of its parts has a template, figures, tables and claims of its own."""
 
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
-from stages.lib.report.section import Section
+from stages.lib.report.section import Section, with_parts
 from stages.studies.terzi2021.distance import part as distance
 from stages.studies.terzi2021.information import report as information
 from stages.studies.terzi2021.study import TERZI
@@ -33,19 +32,5 @@ def section(
         cards: of the sources of the experiments.
         looks: of all sources.
     """
-    asked = (part(results, settings, experiments, cards, looks) for part in PARTS)
-    parts = [part for part in asked if part is not None]
-    templates = [str(part.template.relative_to(TEMPLATE.parent)) for part in parts]
-    return Section(
-        title=TERZI.title,
-        template=TEMPLATE,
-        anchors=_joined(part.anchors for part in parts),
-        context=_joined(part.context for part in parts) | {"templates": templates},
-        tables=_joined(part.tables for part in parts),
-        drawings=list(chain.from_iterable(part.drawings for part in parts)),
-        claims=list(chain.from_iterable(part.claims for part in parts)),
-    )
-
-
-def _joined(mappings) -> dict:
-    return dict(chain.from_iterable(mapping.items() for mapping in mappings))
+    parts = [part(results, settings, experiments, cards, looks) for part in PARTS]
+    return with_parts(Section(title=TERZI.title, template=TEMPLATE), parts)

@@ -1,14 +1,13 @@
 """The part of the report that reproduces Utrera et al. (2021): Figures 2 to 5, 8, 10 and 11, Table 7, and the claims."""
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
-from stages.lib.report.section import Drawing, Section
+from stages.lib.report.section import Drawing, Section, with_parts
 from stages.studies.utrera2021 import authors, claims, figures, numbers, published, table7
 from stages.studies.utrera2021.features import report as features
 from stages.studies.utrera2021.influence import report as influence
@@ -42,21 +41,19 @@ def section(
     drawings = list(_drawings(ours, of_figures, paper, looks))
     drawn = {drawing.name for drawing in drawings}
     shown = {anchor: text for anchor, (text, names) in ANCHORS.items() if names & drawn}
-    parts = [found for part in PARTS if (found := part(ours, experiments, cards, looks)) is not None]
-    return Section(
+    own = Section(
         title=UTRERA.title,
         template=TEMPLATE,
-        anchors=dict(chain((shown | {"table7": "Table 7"}).items(), *(part.anchors.items() for part in parts))),
-        context=dict(chain.from_iterable(part.context.items() for part in parts)) | {
-            "templates": [str(part.template.relative_to(TEMPLATE.parent)) for part in parts],
+        anchors=shown | {"table7": "Table 7"},
+        context={
             "results": ours, "paper": of_figures, "shown": shown, "table7": table7.rows_of(seven), "order": table7.order_of(ours),
             "agreement": table7.agreement(seven),
         },
-        tables=dict(chain.from_iterable(part.tables.items() for part in parts))
-        | {"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
-        drawings=[*drawings, *chain.from_iterable(part.drawings for part in parts)],
-        claims=[*claims.claims_of(ours, paper), *chain.from_iterable(part.claims for part in parts)],
+        tables={"table7": seven} | {name: figure.table for name, figure in of_figures.items() if len(figure.table)},
+        drawings=drawings,
+        claims=claims.claims_of(ours, paper),
     )  # fmt: skip
+    return with_parts(own, [part(ours, experiments, cards, looks) for part in PARTS])
 
 
 def _drawings(

@@ -37,7 +37,7 @@ def test_the_profile_has_none(problems):
     [
         (
             lambda s: (s["models"].append("random"), s["measure_distance"]["sources"].append("random")),
-            "params.yaml: measure_distance.sources: random has learnt nothing, and so no features; allowed: trained sources",
+            "params.yaml: measure_distance.sources: random is random and has learnt nothing; allowed: a source that is trained or fetched",
         ),
         (
             lambda s: (s["models"].append("torchvision_resnet18"), s["measure_distance"]["sources"].append("torchvision_resnet18")),

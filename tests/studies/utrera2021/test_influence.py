@@ -133,7 +133,7 @@ def test_a_finished_run_is_not_computed_again(finished):
 
 WRONG = {
     "sources": ({"sources": ["naturel"]}, r"influence\.sources: 'naturel' is not in params\.yaml: models"),
-    "random": ({"sources": ["random"]}, r"influence\.sources: random is random; allowed: a source that is trained or fetched"),
+    "random": ({"sources": ["random"]}, r"influence\.sources: random is random and has learnt nothing; allowed: a source that is trained or fetched"),
     "targets": ({"targets": ["cifar10"]}, r"influence\.targets: 'cifar10' is not in params\.yaml: datasets"),
     "blocks": ({"blocks": 10}, r"influence\.blocks: 10 is above the 9 blocks of natural \(small_resnet\); allowed: 0 to 9"),
     "images": ({"n_images": 1001}, r"influence\.n_images: 1001 cannot be drawn from digits; allowed: 10 \(its classes\) to 1000 \(its training images\)"),

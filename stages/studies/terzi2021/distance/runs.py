@@ -9,9 +9,9 @@ from stages.lib.networks import sources
 from stages.lib.networks.sources import SourceCard
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource, Random
-from stages.lib.settings.params import PARAMS, unknown
+from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import Params
-from stages.studies.study import CardOf
+from stages.studies.study import CardOf, name_problems, sections_on
 from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
 
 MEASURE_DISTANCE = "measure_distance"
@@ -42,16 +42,13 @@ def _own(card: SourceCard) -> dict[str, Any]:
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     """Sources and targets that are not brought here, and sources without features, or whose own images are not at hand."""
-    section: MeasureDistanceSettings | None = getattr(settings, MEASURE_DISTANCE, None)
-    if section is None or MEASURE_DISTANCE not in settings.experiments:
+    section = sections_on(settings).get(MEASURE_DISTANCE)
+    if section is None:
         return []
-    wrong = unknown(f"{MEASURE_DISTANCE}.sources", section.sources, settings.models, "params.yaml: models")
-    wrong += unknown(f"{MEASURE_DISTANCE}.targets", section.targets, settings.datasets, "params.yaml: datasets")
+    wrong = name_problems(MEASURE_DISTANCE, section, settings, of_catalog)
     for name in section.sources:
         entry = of_catalog.get(name)
-        if isinstance(entry, Random):
-            wrong.append(f"{PARAMS}: {MEASURE_DISTANCE}.sources: {name} has learnt nothing, and so no features; allowed: trained sources")
-        elif entry is not None and entry.dataset not in settings.datasets:
+        if entry is not None and not isinstance(entry, Random) and entry.dataset not in settings.datasets:
             allowed = f"sources of {', '.join(settings.datasets)}, or {entry.dataset} in datasets"
             wrong.append(f"{PARAMS}: {MEASURE_DISTANCE}.sources: {name} has learnt {entry.dataset}, which is not here; allowed: {allowed}")
     return wrong

@@ -8,10 +8,10 @@ import numpy as np
 from stages.lib.networks import sources
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource, Random
-from stages.lib.settings.params import DATA_CATALOG, PARAMS, read_yaml, unknown
+from stages.lib.settings.params import DATA_CATALOG, PARAMS, read_yaml
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-from stages.studies.study import CardOf
+from stages.studies.study import CardOf, name_problems, sections_on
 from stages.studies.terzi2021.information.settings import InformationSettings
 
 INFORMATION = "information"
@@ -42,16 +42,18 @@ def _how(settings: InformationSettings, with_map: bool) -> dict[str, Any]:
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     """Sources and sets that are not brought here, sources without features, and sets with too few images for neighbours or a map."""
-    section: InformationSettings | None = getattr(settings, INFORMATION, None)
-    if section is None or INFORMATION not in settings.experiments:
+    section = sections_on(settings).get(INFORMATION)
+    if section is None:
         return []
-    wrong = unknown(f"{INFORMATION}.sources", section.sources, settings.models, "params.yaml: models")
-    wrong += unknown(f"{INFORMATION}.targets", section.targets, settings.datasets, "params.yaml: datasets")
+    wrong = name_problems(INFORMATION, section, settings, of_catalog)
     for source in section.sources:
         entry, key = of_catalog.get(source), f"{PARAMS}: {INFORMATION}.sources: {source}"
-        if isinstance(entry, Random):
-            wrong.append(f"{key} is random and has learnt nothing; allowed: a source that is trained or fetched")
-        elif entry and (section.weights or section.representation) and entry.dataset not in settings.datasets:
+        if (
+            entry
+            and not isinstance(entry, Random)
+            and (section.weights or section.representation)
+            and entry.dataset not in settings.datasets
+        ):
             allowed = "sources of one of params.yaml: datasets, or no information.weights and no information.representation"
             wrong.append(f"{key} has learnt {entry.dataset}; allowed: {allowed}")
     return wrong + [line for target in section.targets for line in _problems_of_set(target, section)]

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from stages.lib.networks import sources
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import width_of
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.runs.experiments import Run
-from stages.lib.settings.catalog import AnySource, Random, Trained
+from stages.lib.settings.catalog import AnySource, Trained
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-from stages.studies.study import CardOf, Experiment
+from stages.studies.study import CardOf, Experiment, blocks_of_sources, name_problems, sections_on
 from stages.studies.utrera2021.features.settings import NOISE, InvertSettings, Optimised, VisualiseSettings
 
 VISUALISE, INVERT = "visualise", "invert"
@@ -75,21 +75,14 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     """Sources, judges and sets that are not brought here, a model that would judge itself, and features that a layer does not have."""
     wrong = []
     for name in (VISUALISE, INVERT):
-        section = getattr(settings, name, None)
-        if section is None or name not in settings.experiments:
+        section = sections_on(settings).get(name)
+        if section is None:
             continue
-        wrong += unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
-        wrong += unknown(f"{name}.judges", section.judges, settings.models, "params.yaml: models")
-        for key, asked in (("sources", section.sources), ("judges", section.judges)):
-            wrong += [
-                f"{PARAMS}: {name}.{key}: {source} is random and has learnt nothing; allowed: a source that is trained or fetched"
-                for source in asked
-                if isinstance(of_catalog.get(source), Random)
-            ]
+        wrong += name_problems(name, section, settings, of_catalog, keys=("sources", "judges"))
         wrong += _self_judges(name, section, settings, of_catalog)
-        sets = section.targets if name == INVERT else [section.start] if section.start != NOISE else []
-        wrong += unknown(f"{name}.{'targets' if name == INVERT else 'start'}", sets, settings.datasets, "params.yaml: datasets")
         if name == VISUALISE:
+            begins = [section.start] if section.start != NOISE else []
+            wrong += unknown(f"{VISUALISE}.start", begins, settings.datasets, f"{PARAMS}: datasets")
             wrong += _feature_problems(section, settings, of_catalog)
     return wrong
 
@@ -106,10 +99,8 @@ def _self_judges(name: str, section: Optimised, settings: Params, of_catalog: di
 def _feature_problems(section: VisualiseSettings, settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     """Features beyond the layer of a source, and noise in the shape of a set that is not brought here."""
     wrong = []
-    for name in section.sources:
-        source = of_catalog.get(name)
-        if source is None or isinstance(source, Random) or source.architecture not in BLOCKS:
-            continue
+    for name in blocks_of_sources(section.sources, of_catalog):
+        source = of_catalog[name]
         if section.start == NOISE and source.dataset not in settings.datasets:
             wrong.append(
                 f"{PARAMS}: visualise.sources: {name} has learnt {source.dataset}; allowed: sources of one of params.yaml: datasets"
@@ -121,16 +112,6 @@ def _feature_problems(section: VisualiseSettings, settings: Params, of_catalog: 
             for k in beyond
         ]
     return wrong
-
-
-def width_of(architecture: str) -> int:
-    """How many penultimate features networks of this architecture have."""
-    import torch  # here, as it takes seconds to import, and most checks need none of it
-
-    from stages.lib.networks import units
-
-    with torch.device("meta"):
-        return units.build(architecture, 1, [0.5] * 3, [0.5] * 3).head.in_features
 
 
 def arrays(runs: list[Run]) -> dict[str, np.ndarray]:

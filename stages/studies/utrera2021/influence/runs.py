@@ -5,13 +5,13 @@ import numpy as np
 from stages.lib.curvature import sizes
 from stages.lib.datasets import catalog, sets, training_images
 from stages.lib.networks import sources
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import width_of
 from stages.lib.runs.experiments import Run
-from stages.lib.settings.catalog import AnySource, Random
-from stages.lib.settings.params import DATA_CATALOG, PARAMS, unknown
+from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.params import DATA_CATALOG, PARAMS
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-from stages.studies.study import CardOf, Experiment
+from stages.studies.study import CardOf, Experiment, blocks_of_sources, name_problems, sections_on
 from stages.studies.utrera2021.influence.settings import Finetuned, InfluenceSettings
 
 INFLUENCE = "influence"
@@ -48,27 +48,19 @@ def _finetuned(settings: Finetuned, images: sets.DatasetCard) -> dict:
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     """Names that are not brought here, sources and numbers that do not fit, and a Hessian that is too large for the memory."""
-    section: InfluenceSettings | None = getattr(settings, INFLUENCE, None)
-    if section is None or INFLUENCE not in settings.experiments:
+    section = sections_on(settings).get(INFLUENCE)
+    if section is None:
         return []
-    wrong = unknown(f"{INFLUENCE}.sources", section.sources, settings.models, "params.yaml: models")
-    wrong += unknown(f"{INFLUENCE}.targets", section.targets, settings.datasets, "params.yaml: datasets")
-    for name in section.sources:
-        wrong += _of_source(name, of_catalog.get(name), section)
-    for name in section.targets:
-        wrong += _of_target(name, section, sorted({of_catalog[s].architecture for s in section.sources if s in of_catalog} & set(BLOCKS)))
-    return wrong
-
-
-def _of_source(name: str, source: AnySource | None, section: InfluenceSettings) -> list[str]:
-    if isinstance(source, Random):
-        return [f"{PARAMS}: {INFLUENCE}.sources: {name} is random; allowed: a source that is trained or fetched"]
-    most = BLOCKS.get(source.architecture) if source else None
-    if most is None or section.blocks <= most:
-        return []
-    return [
-        f"{PARAMS}: {INFLUENCE}.blocks: {section.blocks} is above the {most} blocks of {name} ({source.architecture}); allowed: 0 to {most}"
+    wrong = name_problems(INFLUENCE, section, settings, of_catalog)
+    most = blocks_of_sources(section.sources, of_catalog)
+    wrong += [
+        f"{PARAMS}: {INFLUENCE}.blocks: {section.blocks} is above the {blocks} blocks of {name} ({of_catalog[name].architecture}); "
+        f"allowed: 0 to {blocks}"
+        for name, blocks in most.items()
+        if section.blocks > blocks
     ]
+    architectures = sorted({of_catalog[name].architecture for name in most})
+    return wrong + [line for name in section.targets for line in _of_target(name, section, architectures)]
 
 
 def _of_target(name: str, section: InfluenceSettings, architectures: list[str]) -> list[str]:
@@ -99,16 +91,6 @@ def _too_large(target: str, classes: int, architecture: str, section: InfluenceS
     allowed = f"from {gib + 0.1:.1f} on, fewer n_images, or cuts from {sizes.LEAST_CUT:g} on and no damping, which need few of them"
     found = f"all eigenvectors of the {size:,} rows that {section.n_images:,} images of {target} give with a {architecture} take {gib:.1f}"
     return [f"{PARAMS}: {INFLUENCE}.memory_gib is {section.memory_gib:g}, and {found}; allowed: {allowed}"]
-
-
-def width_of(architecture: str) -> int:
-    """Features that the last layer of an architecture sees; imports torch, and makes no weights."""
-    import torch  # here, as settings alone need none of it
-
-    from stages.lib.networks import units
-
-    with torch.device("meta"):
-        return units.build(architecture, 1, [0.5] * 3, [0.5] * 3).head.in_features
 
 
 def arrays(runs: list[Run]) -> dict[str, np.ndarray]:

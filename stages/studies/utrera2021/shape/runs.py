@@ -3,12 +3,12 @@
 from typing import Any
 
 from stages.lib.networks import sources
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import blocks_problem
 from stages.lib.runs.experiments import Run
-from stages.lib.settings.catalog import AnySource, Random
+from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.params import DATA_CATALOG, PARAMS, entry_names, unknown
 from stages.lib.settings.sections import Params
-from stages.studies.study import CardOf, Experiment, sections_on
+from stages.studies.study import CardOf, Experiment, blocks_of_sources, name_problems, sections_on
 from stages.studies.utrera2021.shape.settings import ShapeBiasSettings, TextureAttackSettings, TextureDialSettings, Tuning
 
 SHAPE_BIAS, TEXTURE_ATTACK, TEXTURE_DIAL = "shape_bias", "texture_attack", "texture_dial"
@@ -89,15 +89,9 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     for name in (SHAPE_BIAS, TEXTURE_ATTACK, TEXTURE_DIAL):
         if (section := sections_on(settings).get(name)) is None:
             continue
-        wrong += unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
-        wrong += [
-            f"{PARAMS}: {name}.sources: {source} is random and names nothing; allowed: a source that is trained or fetched"
-            for source in section.sources
-            if isinstance(of_catalog.get(source), Random)
-        ]
-        sets = getattr(section, "with_one_label", {}) | getattr(section, "with_two_labels", {})
-        for key, names in ({key: [dataset] for key, dataset in sets.items()} | {"targets": getattr(section, "targets", [])}).items():
-            wrong += unknown(f"{name}.{key}", names, settings.datasets, "params.yaml: datasets")
+        wrong += name_problems(name, section, settings, of_catalog)
+        for key, dataset in (getattr(section, "with_one_label", {}) | getattr(section, "with_two_labels", {})).items():
+            wrong += unknown(f"{name}.{key}", [dataset], settings.datasets, f"{PARAMS}: datasets")
         wrong += _block_problems(name, section, of_catalog)
     degraded = settings.report.utrera2021.degraded
     named = [name for target, less in degraded.items() for name in (target, *less.names.values())]
@@ -107,11 +101,9 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
 def _block_problems(name: str, section: Any, of_catalog: dict[str, AnySource]) -> list[str]:
     """Numbers of blocks above those of a source."""
     asked = getattr(section, "blocks", [])
-    numbers = [blocks for blocks in (asked if isinstance(asked, list) else [asked]) if blocks != "all"]
-    most = {source: BLOCKS.get(of_catalog[source].architecture) for source in section.sources if source in of_catalog}
-    return [
-        f"{PARAMS}: {name}.blocks: {blocks} is above the {most[source]} blocks of {source}; allowed: 0 to {most[source]}, or all"
-        for source in most
-        for blocks in numbers
-        if most[source] is not None and blocks > most[source]
-    ]
+    found = (
+        blocks_problem(blocks, source, of_catalog[source].architecture)
+        for source in blocks_of_sources(section.sources, of_catalog)
+        for blocks in (asked if isinstance(asked, list) else [asked])
+    )
+    return [f"{PARAMS}: {name}.blocks: {problem}" for problem in found if problem]
