@@ -18,8 +18,7 @@ from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load, load_part, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.fetching.pinned import fetch_pinned
-from stages.lib.networks import checkpoints, devices, inference, sources, units
-from stages.lib.networks.names import known
+from stages.lib.networks import checkpoints, devices, inference, names, sources, units
 from stages.lib.progress import bar, log
 from stages.lib.report.cards import unlearnt
 from stages.lib.runs import pretraining
@@ -106,8 +105,8 @@ def threat_of(entry: Trained | Published, settings: SourceSettings) -> sources.T
     if entry.threat is None:
         return None
     perturbation = pretraining.perturbation_of(entry, settings) if isinstance(entry, Trained) else entry.threat.perturbation
-    names = {"pgd": "PGD({steps})", "gaussian": "Gaussian", "free": "free, m = {replay}"}
-    how = names[perturbation.kind].format(**perturbation.model_dump()) if perturbation else None
+    called = {"pgd": "PGD({steps})", "gaussian": "Gaussian", "free": "free, m = {replay}"}
+    how = called[perturbation.kind].format(**perturbation.model_dump()) if perturbation else None
     return sources.ThreatCard(norm=entry.threat.norm, eps=entry.threat.eps, perturbation=how)
 
 
@@ -160,7 +159,7 @@ def fetched(name: str, entry: Published, download: DownloadSettings) -> tuple[nn
         tensors = timm_networks.as_timm_names(entry.architecture, classes, tensors)
     if mean is None or std is None:
         raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
-    network = units.build(known(entry.architecture), classes, mean, std)
+    network = units.build(names.known(entry.architecture), classes, mean, std)
     try:
         units.load(network, units.with_unit_names(entry.architecture, tensors), but="normalise.")
         if isinstance(entry, Timm):
