@@ -129,6 +129,15 @@ def test_a_network_whose_blocks_skip_one_another_is_no_sequence(monkeypatch):
         timm_cuts.cut_of.__wrapped__("timm/tiny_vit")
 
 
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [("csatv2", "timm has none for it"), ("coat_mini", r"timm has serial_blocks1\.0\.cpe\.proj\.weight in none of them")],
+)
+def test_a_network_that_timm_has_no_groups_for_is_refused(network, said):
+    with pytest.raises(RunError, match=f"network timm/{network} cannot be cut into a sequence of its groups of layers: {said}"):
+        timm_cuts.cut_of(f"timm/{network}")
+
+
 def test_a_weight_without_a_part_in_the_logits_is_named(monkeypatch):
     kind = timm.models.vision_transformer.VisionTransformer
     monkeypatch.setattr(kind, "forward_head", lambda self, x, pre_logits: self.fc_norm(x[:, 0].detach()))

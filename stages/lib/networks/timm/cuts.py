@@ -31,11 +31,8 @@ def cut_of(architecture: str) -> Cut:
     with torch.device("meta"):  # shapes without memory
         network = build(architecture, 2).eval()
         images = torch.zeros(1, 3, network.image_size, network.image_size)
-    try:
-        groups = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
-        atoms = dict(_atoms(network, groups))
-    except (AttributeError, KeyError, AssertionError, NotImplementedError):
-        raise RunError(f"network {architecture} cannot be cut into a sequence of its groups of layers: timm has none for it") from None
+    groups = _groups(architecture, network)
+    atoms = dict(_atoms(network, groups))
     try:
         calls, given = _calls(network, atoms, images)
     except Exception as error:  # whatever timm, or torch within it, says of these images
@@ -45,6 +42,17 @@ def cut_of(architecture: str) -> Cut:
     cut = reader.cut(calls, given)
     reader.try_out(chain(units(network, cut)), images)
     return cut
+
+
+def _groups(architecture: str, network: nn.Module) -> dict[str, int]:
+    """The number of the group that each weight belongs to, by its name; raises RunError where timm has none for a weight, or for any."""
+    no = f"network {architecture} cannot be cut into a sequence of its groups of layers: timm has"
+    if not hasattr(network, "group_matcher"):
+        raise RunError(f"{no} none for it")
+    groups = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
+    if lost := next((name for name, _ in network.named_parameters(remove_duplicate=False) if name not in groups), None):
+        raise RunError(f"{no} {lost} in none of them")
+    return groups
 
 
 @dataclass(frozen=True)
