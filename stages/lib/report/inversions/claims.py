@@ -5,8 +5,7 @@ Differences are paired by image. Of sources of three and more models the models 
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from stages.lib.norms.table import NORMS
-from stages.lib.report.cards import Card, family_of
+from stages.lib.report.cards import Card, robust_of
 from stages.lib.report.evidence import Evidence, over_seeds
 from stages.lib.report.inversions.figures import PLAIN, way_text
 from stages.lib.report.inversions.numbers import MEASURES, RECOGNISED, WAY, Optimised, minus
@@ -14,16 +13,6 @@ from stages.lib.report.looks import Look
 from stages.lib.report.results import at
 
 IMAGES = "images"  # what differences are counted as
-
-
-def natural_of(cards: Mapping[str, Card], natural: str) -> str | None:
-    """The source that the others are compared with: the report's; where an experiment lacks it, its first natural one; None without any."""
-    return natural if natural in cards else next((name for name, card in cards.items() if family_of(card) == "natural"), None)
-
-
-def robust_of(cards: Mapping[str, Card]) -> list[str]:
-    """Sources that were trained adversarially with many steps."""
-    return [name for name, card in cards.items() if family_of(card) in NORMS]
 
 
 def closer(

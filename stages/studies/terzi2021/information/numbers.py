@@ -12,7 +12,7 @@ import pandas as pd
 from stages.lib.information.weight_norm import NORM
 from stages.lib.networks.sources import folder_of
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of, threat_of
+from stages.lib.report.cards import Card, family_of, natural_of, threat_of
 from stages.lib.report.reading import ExperimentResults, models_of
 from stages.lib.report.results import at
 from stages.lib.store import packed
@@ -110,12 +110,10 @@ def of_runs(
     measures = rows["measure"].str.split("/", n=1, expand=True).reindex(columns=[0, 1])
     rows = rows.assign(measure=measures[0], layer=measures[1])
     of_layer = rows["layer"].notna()
-    if natural not in cards:
-        natural = next((name for name, card in cards.items() if family_of(card) == "natural"), None)
     return Information(
         rows[~of_layer][[*BY, "value", "n_test", "source_model"]].reset_index(drop=True),
         rows[of_layer][["source", "layer", "measure", "value", "source_model"]].reset_index(drop=True),
-        norms, natural, cards, arrays,
+        norms, natural_of(cards, natural), cards, arrays,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.lib.report.cards import natural_of
 from stages.lib.report.evidence import ABSENT, Claim, Evidence
 from stages.lib.report.inversions import claims as evidence
 from stages.lib.report.inversions import drawings, figures, numbers
@@ -65,7 +66,7 @@ def claims(loaded: dict[str, Optimised], cards: dict[str, CARDS], results_natura
     def of(name: str, how: Any) -> list[Evidence]:
         if name not in loaded:
             return [Evidence(f"{name}: robust and natural source", note=ABSENT)]
-        natural = evidence.natural_of(cards[name], results_natural)
+        natural = natural_of(cards[name], results_natural)
         return list(how(loaded[name], cards[name], natural, looks)) or [Evidence("robust and natural source", note=ABSENT)]
 
     by_judge = "images that a model which was trained from another seed takes for the class: robust minus natural source, paired by image"

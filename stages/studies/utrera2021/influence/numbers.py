@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.networks.sources import count
-from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of
+from stages.lib.report.cards import Card, natural_of, robust_of
 from stages.lib.report.reading import ExperimentResults
-from stages.lib.report.results import at
-from stages.lib.store.tables import DIVERGED
+from stages.lib.report.results import at, of_models
 from stages.studies.utrera2021.influence import published
 from stages.studies.utrera2021.influence.runs import INFLUENCE
 
@@ -94,26 +92,16 @@ def load(experiments: dict[str, ExperimentResults], cards: dict[str, Card], natu
         return Influences(nothing, nothing, nothing, nothing)
     found = experiments[INFLUENCE]
     own = {name: cards[name] for name in dict.fromkeys(found.runs["source"])}
-    robust_ones = [name for name, card in own.items() if family_of(card) in NORMS]
-    naturals = [name for name, card in own.items() if family_of(card) == "natural"]
-    return of_runs(
-        found, own, {name: count(name) for name in own},
-        natural if natural in own else next(iter(naturals), None), robust if robust in robust_ones else next(iter(robust_ones), None),
-    )  # fmt: skip
+    robust_ones = robust_of(own)
+    stands_for = robust if robust in robust_ones else next(iter(robust_ones), None)
+    return of_runs(found, own, {name: count(name) for name in own}, natural_of(own, natural), stands_for)
 
 
 def of_runs(
     found: ExperimentResults, cards: dict[str, Card], models: dict[str, int], natural: str | None, robust: str | None
 ) -> Influences:  # fmt: skip
     """The numbers of runs as their stage leaves them; models: how many a source has, of which the subsets take one after the other."""
-    key = ["source", "target", "seed"]
-    diverged = set(at(found.runs, measure=DIVERGED)[key].itertuples(index=False, name=None))
-    places = {seed: place for place, seed in enumerate(sorted(found.runs["seed"].unique()))}
-    rows = _by_way(found.runs[found.runs["measure"] != DIVERGED])
-    rows = rows.assign(
-        diverged=[run in diverged for run in rows[key].itertuples(index=False, name=None)],
-        source_model=[places[seed] % models[source] for source, seed in zip(rows["source"], rows["seed"], strict=True)],
-    )
+    rows = _by_way(of_models(found.runs, models))
     percent = rows[rows["way"] != "kept"].assign(n_test=lambda rows: rows["n_test"].replace(0, np.nan))
     means, ranks = statistics.summarise(percent, BY, "value", n_test="n_test"), _ranks(found.arrays, rows)
     return Influences(rows, _by_way(found.images), means, ranks, natural, robust, found.settings, cards, _pictures(found.arrays))

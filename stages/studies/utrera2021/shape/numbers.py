@@ -13,10 +13,9 @@ import pandas as pd
 from stages.lib.networks.sources import count
 from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of, threat_of
+from stages.lib.report.cards import Card, family_of, robust_of, threat_of
 from stages.lib.report.reading import ExperimentResults
-from stages.lib.report.results import at
-from stages.lib.store.tables import DIVERGED
+from stages.lib.report.results import at, of_models
 from stages.studies.utrera2021.results import UtreraResults
 from stages.studies.utrera2021.shape.experiments.shape_bias import ACCURACY, BIAS, SHAPE, TEXTURE
 from stages.studies.utrera2021.shape.runs import SHAPE_BIAS, TEXTURE_ATTACK, TEXTURE_DIAL, TRANSFER
@@ -85,14 +84,9 @@ def _runs_of(experiments: dict[str, ExperimentResults], name: str) -> pd.DataFra
     """The runs of an experiment, with the source model of each and whether it has diverged; see `answered` for their numbers of images."""
     if name not in experiments:
         return pd.DataFrame(columns=NEEDED).astype({"value": "float64", "setting": "float64", "measure": "object"})
-    runs, keys = experiments[name].runs, ["source", "target", *STATE, "seed"]
-    diverged = set(runs.loc[runs["measure"] == DIVERGED, keys].itertuples(index=False, name=None))
-    models = {source: count(source) for source in runs["source"].unique()}
-    runs = runs[runs["measure"] != DIVERGED].assign(
-        diverged=[key in diverged for key in runs.loc[runs["measure"] != DIVERGED, keys].itertuples(index=False, name=None)],
-        source_model=lambda rows: [seed % models[source] for source, seed in zip(rows["source"], rows["seed"], strict=True)],
-    )
-    return answered(runs, keys)[NEEDED]
+    runs = experiments[name].runs
+    runs = of_models(runs, {source: count(source) for source in runs["source"].unique()})
+    return answered(runs, ["source", "target", *STATE, "seed"])[NEEDED]
 
 
 def answered(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -124,7 +118,7 @@ def _degraded(results: UtreraResults) -> pd.DataFrame:
 
 def _advantages(along: pd.DataFrame, cards: dict[str, Card]) -> pd.DataFrame:
     """Robust minus natural of the same place of the dial, paired by seed: a row for each robust source, quantity, place and seed."""
-    robust = [name for name in along["source"].unique() if family_of(cards[name]) in NORMS]
+    robust = robust_of({name: cards[name] for name in along["source"].unique()})
     natural = along[~along["source"].isin(robust)]
     return statistics.paired(along[along["source"].isin(robust)], natural, ["quantity", "setting", "seed"], value="value")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib.report import evidence, figures
+from stages.lib.report import cards, evidence, figures
 from stages.lib.report.inversions import claims, drawings, numbers
 from stages.lib.report.looks import Look
 from stages.lib.store.tables import CORRECT
@@ -80,8 +80,8 @@ def test_what_a_judge_recognises_and_what_noise_does_are_differences_too():
 
 def test_without_a_natural_source_nothing_is_compared():
     only = {name: card for name, card in CARDS.items() if name == "rob"}
-    assert claims.natural_of(only, "nat") is None
-    assert claims.natural_of(CARDS, "missing") == "nat"
+    assert cards.natural_of(only, "nat") is None
+    assert cards.natural_of(CARDS, "missing") == "nat"
     assert [e.verdict for e in claims.closer(made(7.0), only, None, LOOKS)] == ["not run"] * 2
 
 
