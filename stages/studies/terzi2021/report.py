@@ -10,11 +10,12 @@ from stages.lib.report.results import Results
 from stages.lib.report.section import Section, with_parts
 from stages.studies.terzi2021.distance import part as distance
 from stages.studies.terzi2021.information import report as information
+from stages.studies.terzi2021.inversions import part as inversions
 from stages.studies.terzi2021.study import TERZI
 from stages.studies.terzi2021.transfer import part as transfer
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
-PARTS: tuple[Callable[..., Section | None], ...] = (transfer.part, distance.part, information.part)
+PARTS: tuple[Callable[..., Section | None], ...] = (transfer.part, distance.part, information.part, inversions.part)
 """The parts in the order of the page; each takes what `section` takes, and has nothing to show, None, where what it shows was not computed.
 
 The template of a part lies in the folder of the study, or in one below it.

@@ -47,16 +47,21 @@ def of_ways(found: Optimised, looks: Looks, prefix: str, source: str) -> Iterato
 def distances(found: Optimised, looks: Looks, prefix: str) -> Iterator[Drawing]:
     """For each set: distances and what judges recognise, against the source."""
     for target in found.images["target"].unique():
-        panels = {}
-        for name, title in TITLES.items():
-            levels = [at(found.means(level), target=target, method=PLAIN).assign(method=MEASURES[level]) for level in LEVELS[name]]
-            panels[title] = pd.concat([at(found.means(name), target=target), *levels], ignore_index=True)
-        for judge in found.judges:
-            means = at(found.means(RECOGNISED + judge, ACCURACY), target=target)
-            if len(means):
-                panels[f"Recognised by another {looks[judge].label if judge in looks else judge} [%]"] = means
         title = f"How far inversions of {target} are from the original"
-        yield Drawing(f"{prefix}_inversion_distances_{target}", figures.against_sources, (panels, looks, title))
+        yield Drawing(f"{prefix}_inversion_distances_{target}", figures.against_sources, (measured(found, looks, target), looks, title))
+
+
+def measured(found: Optimised, looks: Looks, target: str) -> dict[str, pd.DataFrame]:
+    """By the title of a panel, which ends with its unit in brackets: the means of a measure on a set, and of what it is compared with."""
+    panels = {}
+    for name, title in TITLES.items():
+        levels = [at(found.means(level), target=target, method=PLAIN).assign(method=MEASURES[level]) for level in LEVELS[name]]
+        panels[title] = pd.concat([at(found.means(name), target=target), *levels], ignore_index=True)
+    for judge in found.judges:
+        means = at(found.means(RECOGNISED + judge, ACCURACY), target=target)
+        if len(means):
+            panels[f"Recognised by another {looks[judge].label if judge in looks else judge} [%]"] = means
+    return panels
 
 
 def by_steps(found: Optimised, looks: Looks, prefix: str) -> Iterator[Drawing]:

@@ -12,11 +12,12 @@ import pandas as pd
 from stages.lib.information.weight_norm import NORM
 from stages.lib.networks.sources import folder_of
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of, natural_of, threat_of
+from stages.lib.report.cards import Card, natural_of
 from stages.lib.report.reading import ExperimentResults, models_of
 from stages.lib.report.results import at
 from stages.lib.store import packed
 from stages.studies.terzi2021.information.runs import INFORMATION
+from stages.studies.terzi2021.radii import radii
 
 FACTORS = ("fisher_w", "fisher_z", "fisher_z_relative", "fisher_linear", "fisher_y")  # measures that differ by factors, 0 at the least
 BY = ["source", "target", "measure"]
@@ -49,20 +50,8 @@ class Information:
 
     @property
     def grid(self) -> dict[str, float]:
-        """eps of the sources that differ in it alone, rising: the natural one, and robust ones of its architecture, data and norm.
-
-        Of several norms the one that the first robust source has; a source that was trained in another way than by PGD is not one of them.
-        """
-        if self.natural is None:
-            return {}
-        like = [self.cards[self.natural].get(key) for key in ("architecture", "dataset", "part")]
-        robust = [
-            (name, threat_of(card))
-            for name, card in self.cards.items()
-            if [card.get(key) for key in ("architecture", "dataset", "part")] == like and family_of(card) == threat_of(card).get("norm")
-        ]
-        of_norm = {name: threat["eps"] for name, threat in robust if threat["norm"] == robust[0][1]["norm"]}
-        return {self.natural: 0.0} | dict(sorted(of_norm.items(), key=lambda item: item[1]))
+        """eps of the sources that differ in it alone, rising."""
+        return radii(self.cards, self.natural)
 
     @property
     def targets(self) -> list[str]:

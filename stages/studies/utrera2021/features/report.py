@@ -29,7 +29,6 @@ def part(ours: Results, experiments: dict[str, ExperimentResults], cards: CARDS,
     own = {name: {source: cards[source] for source in found.images["source"].unique()} for name, found in loaded.items()}
     rows = {f"features_{name}": list(page_rows(found)) for name, found in loaded.items()}
     tables = {f"utrera_{name}": found.summary() for name, found in loaded.items()}
-    tables |= {"utrera_invert_steps": loaded[INVERT].curves()} if INVERT in loaded else {}
     return Section(
         title="",
         template=TEMPLATE,
@@ -43,7 +42,7 @@ def part(ours: Results, experiments: dict[str, ExperimentResults], cards: CARDS,
 
 def _drawings(loaded: dict[str, Optimised], looks: dict[str, Look]) -> Iterator[Drawing]:
     if INVERT in loaded:
-        for draw in (drawings.of_sources, drawings.distances, drawings.by_steps):
+        for draw in (drawings.of_sources, drawings.distances):
             yield from draw(loaded[INVERT], looks, "utrera")
     if VISUALISE in loaded:
         title = f"Figure 1: images in which one of the {_layer_of(loaded)} is as strong as it can be"
