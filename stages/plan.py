@@ -37,6 +37,7 @@ CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 class Outstanding:
     """Work that a transfer still needs."""
 
+    source: str
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
     with_weights: list[tuple[Kind, Cell]] = field(default_factory=list)  # runs whose weights are kept
@@ -72,7 +73,7 @@ def measured(settings: Params, kinds: list[Kind], lacking: dict[str, list[Run]])
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=total, unit="kind") as progress:
         rates, experiments = costs.measure(kinds, workers, progress.update), {}
         for name, runs in lacking.items():
-            experiments[name] = registry.experiment_of(name).seconds(runs, workers)
+            experiments[name] = registry.experiment_of(name).seconds(runs, transfers.expected_card, workers)
             progress.update()
         return Speed(rates, workers.processes, seconds_of_a_stage(workers), experiments)
 
@@ -98,7 +99,7 @@ def settings_of(named: list[str]) -> Params:
 
 
 def pair_of(settings: Params, source: str, target: str) -> Outstanding:
-    pair, count = Outstanding(), transfers.n_models(settings, source)
+    pair, count = Outstanding(source), transfers.n_models(settings, source)
     for number in range(count):
         transfer = transfers.prepared(settings, source, target, number) or transfers.expected(settings, source, target, number)
         add(pair, settings, replace(transfer, drawn=subsets.of_model(transfer.drawn, number, count)), with_weights=number == 0)
@@ -146,7 +147,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     stored = [activations(pair, speed.rates, sizes, limit * computing.GIB) for pair in pairs]
     frozen_s, held = sum(seconds for seconds, _ in stored) / speed.processes, sum(size for _, size in stored)
     runs_s = sum(work.seconds(speed.rates[kind]) for kind, work in total.items() if kind in speed.rates) / speed.processes
-    stages = sum(bool(pair.lacking) for pair in pairs)
+    stages = len({pair.source for pair in pairs if pair.lacking})  # one fine-tunes a source on all targets
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
     beside = counted(settings, pairs)
     unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n and name not in speed.experiments]

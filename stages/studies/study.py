@@ -38,7 +38,7 @@ class Experiment:
     module: str  # dotted name of the one that computes a run, by `compute(run)`
     prepare: Callable[[list[Run], GridSettings], dict[str, Path]] | None = None  # computes what missing runs share; files by key
     arrays: Callable[[list[Run]], dict[str, np.ndarray]] = lambda runs: {}  # that the report shows, read from the finished runs
-    seconds: Callable[[list[Run], Workers], float] | None = None  # that runs take one after the other, as a few steps of them say
+    seconds: Callable[[list[Run], CardOf, Workers], float] | None = None  # that runs take one after the other, as a few steps of them say
 
 
 def sections_on(settings: Params) -> dict[str, Settings]:

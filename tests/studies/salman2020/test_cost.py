@@ -6,6 +6,7 @@ from detection import SECTION, TASK
 
 from stages import plan
 from stages.lib.runs import costs
+from stages.lib.runs.transfers import expected_card
 from stages.studies import registry
 from stages.studies.salman2020.detection import cost
 
@@ -27,7 +28,7 @@ def runs(workspace):
 
 def test_runs_of_one_architecture_and_task_are_of_one_kind(runs):
     assert [run.source for run in runs] == ["natural", "l2_eps0_5", "random"] * 2
-    kinds = [cost.kind_of(run) for run in runs]
+    kinds = [cost.kind_of(run, expected_card) for run in runs]
     assert kinds[0] == kinds[1] != kinds[2], "a source without pre-training is trained whole"
     assert kinds[0] != kinds[3], "masks are another task"
     assert kinds[3].how == {name: value for name, value in TASK.items() if name != "dataset"}
@@ -35,7 +36,7 @@ def test_runs_of_one_architecture_and_task_are_of_one_kind(runs):
 
 def test_seconds_are_iterations_and_tests_of_all_runs(runs, monkeypatch):
     monkeypatch.setattr(cost, "rates_of", lambda kind: (2.0, 0.5) if kind.pretrained else (3.0, 0.25))
-    assert cost.seconds(runs, Here()) == pytest.approx(4 * (3 * 2.0 + 4 * 0.5) + 2 * (3 * 3.0 + 4 * 0.25))
+    assert cost.seconds(runs, expected_card, Here()) == pytest.approx(4 * (3 * 2.0 + 4 * 0.5) + 2 * (3 * 3.0 + 4 * 0.25))
 
 
 def test_the_loops_themselves_are_measured_and_give_no_loss_that_ends_them(runs, monkeypatch):
@@ -49,7 +50,7 @@ def test_the_loops_themselves_are_measured_and_give_no_loss_that_ends_them(runs,
 
     whole = detect.fit
     monkeypatch.setattr(detect, "fit", fit)
-    per_iteration, per_test = cost.rates_of(cost.kind_of(runs[3]))
+    per_iteration, per_test = cost.rates_of(cost.kind_of(runs[3], expected_card))
     assert min(per_iteration, per_test) >= 0
     assert losses
     assert np.isfinite(losses).all()

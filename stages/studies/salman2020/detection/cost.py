@@ -17,10 +17,10 @@ from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.runs import costs
-from stages.lib.settings.params import source_entry
 from stages.lib.workers.executors import Workers
 from stages.studies.salman2020.detection import batches, detectors
 from stages.studies.salman2020.detection.settings import Task
+from stages.studies.study import CardOf
 
 if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
@@ -85,16 +85,16 @@ class Drawn:
         return run_lengths.encode(mask)["counts"]
 
 
-def kind_of(run: "Run") -> Kind:
-    entry = source_entry(run.source)
+def kind_of(run: "Run", card_of: CardOf) -> Kind:
+    card = card_of(run.source)
     task = {name: value for name, value in run.how.items() if name in Task.model_fields}
-    return Kind(entry.architecture, entry.kind != "random", json.dumps(task))
+    return Kind(card.architecture, card.kind != "random", json.dumps(task))
 
 
-def seconds(runs: Iterable["Run"], workers: Workers) -> float:
+def seconds(runs: Iterable["Run"], card_of: CardOf, workers: Workers) -> float:
     """Seconds that the runs take, one after the other, where each process of the workers computes one of them."""
     total = 0.0
-    for kind, count in Counter(map(kind_of, runs)).items():
+    for kind, count in Counter(kind_of(run, card_of) for run in runs).items():
         seen = []
         for _, rates, error in workers.run_all(rates_of, [kind] * workers.processes):
             if error is not None:

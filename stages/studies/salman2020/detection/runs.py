@@ -43,11 +43,11 @@ def _how(task: Task, pictures: int) -> dict:
     return task.model_dump(exclude={"dataset", "sources", "n_seeds"}) | {"pictures": pictures}
 
 
-def seconds(runs: list[Run], workers: Workers) -> float:
+def seconds(runs: list[Run], card_of: CardOf, workers: Workers) -> float:
     """Seconds that the runs take, one after the other; a few iterations of each kind of them are measured here."""
     from stages.studies.salman2020.detection import cost  # here, as torch and torchvision's detectors take seconds to import
 
-    return cost.seconds(runs, workers)
+    return cost.seconds(runs, card_of, workers)
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
