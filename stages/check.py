@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from stages.lib import command
 from stages.lib.datasets import catalog
+from stages.lib.datasets.sets import n_classes
 from stages.lib.errors import RunError
 from stages.lib.networks.architectures import blocks_of, blocks_problem
 from stages.lib.networks.sources import FOLDER as SOURCES
@@ -91,7 +92,7 @@ def problems(settings: Params) -> list[str]:
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
     wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Published)})
-    wrong += label_problems(settings, {name: dataset.labels for name, dataset in datasets.items()})
+    wrong += label_problems(settings, datasets)
     for name in settings.targets:
         if name in datasets:
             wrong += _subset_problems(name, datasets[name], settings)
@@ -135,14 +136,16 @@ def _file_problems(named: dict[str, File]) -> list[str]:
 
 
 def _subset_problems(name: str, dataset: catalog.AnyDataset, settings: Params) -> list[str]:
-    """Subsets that cannot be drawn from a target; none where its counts are not in the catalog, as with a folder that is not yet read."""
-    if dataset.classes is None or dataset.train is None or dataset.part:
+    """Subsets that cannot be drawn from a target; none where its counts are in no catalog, as with a folder that is not yet read."""
+    if dataset.classes is None or dataset.train is None:
         return []
-    allowed = f"{dataset.classes} (its classes) to {dataset.train} (its training images)"
+    least = n_classes(dataset.part, dataset.classes)
+    most = dataset.train - (dataset.classes - least)  # of a part, whose images are counted when it is read: other classes have one at least
+    allowed = f"{least} (its classes) to {most} ({'at most ' if dataset.part else ''}its training images)"
     return [
         f"{PARAMS}: draw_subsets.n_images: {n} cannot be drawn from {name}; allowed: {allowed}"
         for n in settings.draw_subsets.n_images
-        if n != "all" and not dataset.classes <= n <= dataset.train
+        if n != "all" and not least <= n <= most
     ]
 
 

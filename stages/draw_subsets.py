@@ -23,7 +23,10 @@ def main(target: str) -> None:
     out = subsets.path_of(target)
     with execution("draw_subsets", target, settings=settings.model_dump(), inputs=[IMAGES / target], outputs=[out]):
         _, y = load(target, "train")
-        subsets.save(target, draw_all(y, card_of(target).classes, settings))
+        try:
+            subsets.save(target, draw_all(y, card_of(target).classes, settings))
+        except RunError as error:
+            raise RunError(f"{error}, of {target}") from None
 
 
 def draw_all(y: np.ndarray, classes: int, settings: DrawSubsetsSettings) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.runs import computing, costs, counts, grid, transfers
 from stages.lib.runs.costs import Kind, Rates, Sizes, Work
+from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
@@ -36,6 +37,7 @@ CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 class Outstanding:
     """Work that a transfer still needs."""
 
+    source: str
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
     kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
     with_weights: list[tuple[Kind, Cell]] = field(default_factory=list)  # runs whose weights are kept
@@ -53,21 +55,39 @@ class Speed:
     rates: dict[Kind, Rates]
     processes: int
     stage_s: float  # seconds that a stage takes beside its runs
+    experiments: dict[str, float] = field(default_factory=dict)  # seconds of the runs that an experiment lacks, of those that tell it
 
 
 def main(named: list[str]) -> None:
     settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
-    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)))
+    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)), timed(settings))
     print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, speed)))
 
 
-def measured(settings: Params, kinds: list[Kind]) -> Speed:
-    """The speed of runs of these kinds; where there are none, no process is started."""
-    if not kinds:
+def measured(settings: Params, kinds: list[Kind], lacking: dict[str, list[Run]]) -> Speed:
+    """The speed of runs of these kinds, and of those that experiments lack; where there are none, no process is started."""
+    if not kinds and not lacking:
         return Speed({}, 1, 0.0)
-    with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=len(kinds), unit="kind") as progress:
-        return Speed(stage_s=seconds_of_a_stage(workers), rates=costs.measure(kinds, workers, progress.update), processes=workers.processes)
+    total = len(kinds) + len(lacking)
+    with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=total, unit="kind") as progress:
+        rates, experiments = costs.measure(kinds, workers, progress.update), {}
+        for name, runs in lacking.items():
+            experiments[name] = registry.experiment_of(name).seconds(runs, transfers.expected_card, workers)
+            progress.update()
+        return Speed(rates, workers.processes, seconds_of_a_stage(workers), experiments)
+
+
+def timed(settings: Params) -> dict[str, list[Run]]:
+    """The runs that the store lacks of each experiment that says what runs cost."""
+    of = {name: runs for name, runs in runs_of(settings).items() if registry.experiment_of(name).seconds}
+    lacking = {name: [run for run in runs if not counts.is_done(name, run)] for name, runs in of.items()}
+    return {name: runs for name, runs in lacking.items() if runs}
+
+
+def runs_of(settings: Params) -> dict[str, list[Run]]:
+    """The runs of each experiment that is on."""
+    return {name: registry.experiment_of(name).runs(getattr(settings, name), transfers.expected_card) for name in settings.experiments}
 
 
 def settings_of(named: list[str]) -> Params:
@@ -79,7 +99,7 @@ def settings_of(named: list[str]) -> Params:
 
 
 def pair_of(settings: Params, source: str, target: str) -> Outstanding:
-    pair, count = Outstanding(), transfers.n_models(settings, source)
+    pair, count = Outstanding(source), transfers.n_models(settings, source)
     for number in range(count):
         transfer = transfers.prepared(settings, source, target, number) or transfers.expected(settings, source, target, number)
         add(pair, settings, replace(transfer, drawn=subsets.of_model(transfer.drawn, number, count)), with_weights=number == 0)
@@ -127,10 +147,12 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     stored = [activations(pair, speed.rates, sizes, limit * computing.GIB) for pair in pairs]
     frozen_s, held = sum(seconds for seconds, _ in stored) / speed.processes, sum(size for _, size in stored)
     runs_s = sum(work.seconds(speed.rates[kind]) for kind, work in total.items() if kind in speed.rates) / speed.processes
-    stages = sum(bool(pair.lacking) for pair in pairs)
+    stages = len({pair.source for pair in pairs if pair.lacking})  # one fine-tunes a source on all targets
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
     beside = counted(settings, pairs)
-    unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n]
+    unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n and name not in speed.experiments]
+    experiments_s = {name: seconds / speed.processes for name, seconds in speed.experiments.items()}
+    total_s = runs_s + frozen_s + stages * speed.stage_s + sum(experiments_s.values())
     anew = sum(work.trained for kind, work in total.items() if kind.blocks != "all" and "train" not in kind.fixed_within_a_run)
     weights = sum(sizes[kind].trained for pair in pairs for kind, _ in pair.with_weights)
     return [
@@ -142,8 +164,8 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         "",
         f"cells  {runs:,} of fine-tuning, of which {done:,} are done",
         *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in beside),
-        f"time   {duration(runs_s + frozen_s + stages * speed.stage_s)} on this machine (runs {duration(runs_s)}, frozen parts "
-        f"{duration(frozen_s)}, start of {stages} stages {duration(stages * speed.stage_s)})"
+        f"time   {duration(total_s)} on this machine (runs {duration(runs_s)}, frozen parts {duration(frozen_s)}, start of {stages} stages "
+        f"{duration(stages * speed.stage_s)}{''.join(f', {name} {duration(seconds)}' for name, seconds in experiments_s.items())})"
         + (f"; not in it: {', '.join(unknown)}" if unknown else ""),
         *([f"passes {anew / 1e6:,.2f} million images through frozen parts, anew in each epoch: {ANEW}"] if anew else []),
         f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, sizes))}, "
@@ -186,8 +208,7 @@ def counted(settings: Params, pairs: list[Outstanding]) -> list[tuple[str, int, 
 
 def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
     """The name of each experiment that is on, the number of its runs, and how many of them the store holds."""
-    for name in settings.experiments:
-        runs = registry.experiment_of(name).runs(getattr(settings, name), transfers.expected_card)
+    for name, runs in runs_of(settings).items():
         yield name, len(runs), sum(counts.is_done(name, run) for run in runs)
 
 

@@ -9,14 +9,13 @@ import argparse
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from stages.lib.errors import RunError
+from stages.lib import command
 from stages.lib.models import staged
 from stages.lib.progress import bar, log
 from stages.lib.settings import params
@@ -188,7 +187,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--follow", type=Path, metavar="JOURNAL", help="mirror the journal of a running stage, and nothing else")
     arguments = parser.parse_args()
-    try:
+    with command.errors_as_lines():
         follow(arguments.follow) if arguments.follow else main()
-    except RunError as error:
-        sys.exit(f"error: {error}")

@@ -156,6 +156,11 @@ def test_a_state_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         with pytest.raises(RunError, match=f"{name}.*cannot be written") as error:
             attempt()
         one_line(error)
+    done = []
+    with pytest.raises(RunError, match=r"\.cells/robustness: cannot be written: Not a directory; allowed: a folder that can be") as error:
+        missing.compute("it", "robustness", {"ab": 1}, done.append, settings=None, preload=[], unit="attack")
+    one_line(error)
+    assert not done, "nothing is computed that would be lost"
     path = tmp_path / "a"
     path.write_bytes(b"content")
     assert verified.sha256_of(path) == files.sha256_of(path), "read all the same where nothing can be remembered"

@@ -188,7 +188,7 @@ def test_whole_images_are_cut_where_their_cost_is_measured(workspace, monkeypatc
 
 def test_a_line_is_measured_from_its_start_and_its_slope(monkeypatch):
     monkeypatch.setattr(costs, "_seconds", lambda run, more: 2.0 + 0.25 * more)
-    assert costs._line(lambda more: None) == (pytest.approx(0.25), 2.0)
+    assert costs.line(lambda more: None) == (pytest.approx(0.25), 2.0)
 
 
 def test_a_folder_that_was_not_read_yet_says_what_is_missing(workspace):

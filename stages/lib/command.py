@@ -1,22 +1,24 @@
 """The command line of a stage: its matrix items as arguments, errors that a person can act on as one line, and its end with DVC's."""
 
 import argparse
+import errno
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 
 from stages.lib.errors import RunError
 
+UNUSABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # a disk that is read-only or full, and no permission
 WATCH_S = 1.0  # from one look at the process that started the stage to the next
 
 
 def run(main: Callable[..., None], description: str, *items: str) -> None:
-    """Call `main` with the arguments named `items`; a RunError becomes one line and exit status 1.
+    """Call `main` with the arguments named `items`; what `errors_as_lines` knows becomes one line and exit status 1.
 
     Args:
         items: names of arguments; one that ends with `*` takes any number of values.
@@ -26,10 +28,21 @@ def run(main: Callable[..., None], description: str, *items: str) -> None:
         parser.add_argument(item.rstrip("*"), nargs="*" if item.endswith("*") else None)
     if "DVC_STAGE" in os.environ:  # a stage that a person started outlives the shell, as `nohup` asks for
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    try:
+    with errors_as_lines():
         main(**vars(parser.parse_args()))
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Errors that a person can act on as one line: a RunError, and a file that cannot be used where it lies."""
+    try:
+        yield
     except RunError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in UNUSABLE or error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: cannot be used: {error.strerror}")
 
 
 def _end_with(parent: int) -> None:

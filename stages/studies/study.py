@@ -3,11 +3,11 @@
 A study is a folder here, and a line in `registry`. What is declared is light: neither torch nor matplotlib is imported for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from stages.lib.settings.catalog import AnySource, Labels, Random
 from stages.lib.settings.fields import Settings
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import GridSettings, Params
+from stages.lib.workers.executors import Workers
 
 CardOf = Callable[[str], SourceCard]
 SAID: dict[Labels, str] = {
@@ -37,6 +38,7 @@ class Experiment:
     module: str  # dotted name of the one that computes a run, by `compute(run)`
     prepare: Callable[[list[Run], GridSettings], dict[str, Path]] | None = None  # computes what missing runs share; files by key
     arrays: Callable[[list[Run]], dict[str, np.ndarray]] = lambda runs: {}  # that the report shows, read from the finished runs
+    seconds: Callable[[list[Run], CardOf, Workers], float] | None = None  # that runs take one after the other, as a few steps of them say
 
 
 def sections_on(settings: Params) -> dict[str, Settings]:
@@ -45,11 +47,18 @@ def sections_on(settings: Params) -> dict[str, Settings]:
     return {name: section for name, section in sections.items() if section is not None}
 
 
-def label_problems(settings: Params, labels: dict[str, Labels]) -> list[str]:
-    """Sets whose images have other labels than are asked for, a line for each.
+class Labelled(Protocol):
+    """What `label_problems` reads of an entry of data/catalog.yaml."""
+
+    labels: Labels
+    has_masks: bool
+
+
+def label_problems(settings: Params, datasets: Mapping[str, Labelled]) -> list[str]:
+    """Sets whose images have other labels than are asked for, and sets whose objects lack masks, a line for each.
 
     Args:
-        labels: what the images of a set have, by its name.
+        datasets: the entries of data/catalog.yaml by name.
     """
     asked: list[tuple[str, list[str], Labels]] = [
         ("targets", settings.targets, "one"),
@@ -59,11 +68,17 @@ def label_problems(settings: Params, labels: dict[str, Labels]) -> list[str]:
         asked.append((f"{name}.targets", getattr(section, "targets", []), "one"))
         for wanted, keys in (("one", "with_one_label"), ("objects", "with_objects"), ("two", "with_two_labels")):
             asked += [(f"{name}.{key}", [dataset], wanted) for key, dataset in getattr(section, keys, {}).items()]
-    return [
-        f"{PARAMS}: {key}: {name!r} has {SAID[labels[name]]}; allowed: image sets with {SAID[wanted]}"
+    wrong = [
+        f"{PARAMS}: {key}: {name!r} has {SAID[datasets[name].labels]}; allowed: image sets with {SAID[wanted]}"
         for key, names, wanted in asked
         for name in names
-        if labels.get(name, wanted) != wanted
+        if name in datasets and datasets[name].labels != wanted
+    ]
+    return wrong + [
+        f"{PARAMS}: {name}.{key}: {dataset!r} has objects without masks; allowed: a set whose objects have masks, or faster_rcnn"
+        for name, section in sections_on(settings).items()
+        for key, dataset in getattr(section, "with_masks", {}).items()
+        if dataset in settings.datasets and (of := datasets.get(dataset)) and of.labels == "objects" and not of.has_masks
     ]
 
 

@@ -1,5 +1,6 @@
 """The command line of a stage: items as arguments, and an error that a person can act on as one line."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -38,6 +39,16 @@ def test_an_error_is_one_line_on_stderr_and_exit_status_1():
     run = [sys.executable, "-c", textwrap.dedent(SCRIPT), "natural"]
     found = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (found.returncode, found.stdout, found.stderr) == (1, "", "error: params.yaml: natural is wrong\n")
+
+
+def test_a_file_that_cannot_be_used_is_one_line_and_a_missing_one_keeps_its_traceback(capsys):
+    with pytest.raises(SystemExit) as caught, command.errors_as_lines():
+        raise OSError(errno.EROFS, "Read-only file system", "/mine/.runs/experiments")
+    assert caught.value.code == "error: /mine/.runs/experiments: cannot be used: Read-only file system"
+    with pytest.raises(FileNotFoundError), command.errors_as_lines():
+        open("/mine/nowhere")  # noqa: SIM115  it does not open
+    with pytest.raises(OSError, match="5"), command.errors_as_lines():
+        raise OSError(errno.EIO, "I/O error", "/mine")
 
 
 def test_any_other_error_keeps_its_traceback(monkeypatch):

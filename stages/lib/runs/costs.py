@@ -160,9 +160,9 @@ def _measure(kind: Kind) -> Rates:
 
     for n in (few, most) if kind.fused else ():  # compiled for two sizes, it is compiled for all
         train(n, 0, n)
-    step_few, base = _line(lambda epochs: train(few, epochs, few))
+    step_few, base = line(lambda epochs: train(few, epochs, few))
     many = most if step_few < SECONDS else min(most, 2 * few)  # where a step takes so long, one size is enough
-    step_many, _ = _line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
+    step_many, _ = line(lambda epochs: train(many, epochs, few)) if many > few else (step_few, base)
     per_tested = _slope(lambda n: train(few, 0, n), few) / (2 * kind.together)
     per_image = max(0.0, (step_many - step_few) / max(1, many - few)) / kind.together
     per_step = max(0.0, step_few - per_image * kind.together * few)
@@ -216,10 +216,10 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
 
 def _slope(run: Callable[[int], object], first: int) -> float:
     """Seconds that one more item costs, in a run of `first` items or more."""
-    return _line(lambda more: run(first + more))[0]
+    return line(lambda more: run(first + more))[0]
 
 
-def _line(run: Callable[[int], object]) -> tuple[float, float]:
+def line(run: Callable[[int], object]) -> tuple[float, float]:
     """Seconds that one more item costs, and that a run of no items costs: from a run of none and one that takes long enough."""
     base, more = _seconds(run, 0), 1
     if base < SECONDS:  # the first one warms up

@@ -31,10 +31,25 @@ def compute(
     """
     absent = [task for key, task in tasks.items() if cells.load(kind, key, log) is None]
     if absent:
+        can_keep(kind)
         inputs()
     with executors.workers(settings, preload) as workers:
         outcomes = ((task, error) for task, _, error in workers.run_all(function, absent))
         follow(title, len(tasks), absent, outcomes, unit=unit, ended=ended)
+
+
+def can_keep(kind: str) -> None:
+    """Raises RunError where no cell of a kind can be kept here, so that nothing is computed which would then be lost."""
+    probe = cells.folder(kind) / ".probe"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        why = error.strerror or error
+        raise RunError(
+            f"{cells.folder(kind)}: cannot be written: {why}; allowed: a folder that can be, as finished work is kept in it"
+        ) from None
 
 
 def follow(

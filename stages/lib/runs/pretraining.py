@@ -68,6 +68,7 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
             lacking.append(training)
     if not lacking:
         return
+    missing.can_keep("source")
     source, settings = lacking[0].source, lacking[0].settings
     load(settings.dataset, lacking[0].entry.split)  # compared with its hash once, before workers read it
 

@@ -33,7 +33,11 @@ SALMAN = Study(
     name="salman2020",
     title="Salman et al. (NeurIPS 2020)",
     report="stages.studies.salman2020.report",
-    experiments=(Experiment(detection.DETECT, DetectSettings, detection.detect, detection.MODULE, arrays=detection.pictures),),
+    experiments=(
+        Experiment(
+            detection.DETECT, DetectSettings, detection.detect, detection.MODULE, arrays=detection.pictures, seconds=detection.seconds
+        ),
+    ),
     settings=SalmanSettings,
     problems=problems,
 )

@@ -165,6 +165,17 @@ def test_a_set_with_objects_is_no_target(ready):
     ]
 
 
+@pytest.mark.parametrize(("detector", "said"), [("mask_rcnn", True), ("faster_rcnn", False)])
+def test_a_format_without_masks_is_refused_before_anything_starts(ready, detector, said):
+    settings = registry.load_params()
+    section = registry.EXPERIMENTS["detect"].settings(
+        **(SECTION | {"tasks": {"shapes": TASK | {"detector": detector, "dataset": "voc0712"}}})
+    )
+    wrong = problems(settings.model_copy(update={"detect": section, "datasets": [*settings.datasets, "voc0712"]}))
+    line = "detect.tasks.shapes.dataset: 'voc0712' has objects without masks; allowed: a set whose objects have masks, or faster_rcnn"
+    assert any(line in found for found in wrong) == said
+
+
 def test_masks_are_needed_by_mask_rcnn_alone(ready):
     splits = {}
     for split in ("train", "test"):

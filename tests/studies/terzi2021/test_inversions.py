@@ -89,7 +89,9 @@ def test_claims_follow_the_differences(part_of, gain, noise, models, expected):
 
 def test_noise_is_compared_at_each_level_for_each_source(part_of):
     of_noise = by_statement(part_of(inversions(4.0, 5.0)))["faster"].evidence
-    assert [e.comparison.split(" on ")[0] for e in of_noise] == ["natural", "L2 0.25", "L2 0.75"]
+    assert [e.comparison.partition(":")[0] for e in of_noise] == [
+        f"{label}, letters, features" for label in ("natural", "L2 0.25", "L2 0.75")
+    ]
     assert [e.mean for e in of_noise] == pytest.approx([5.0 * BY_MODEL.mean()] * 3, rel=1e-4)
 
 

@@ -65,6 +65,14 @@ class Dataset(Settings, ABC):
             raise ValueError("either `low_resolution` or `low_pass`")
         return self
 
+    @model_validator(mode="after")
+    def _has_images_of_each_class(self) -> "Dataset":
+        if self.classes is not None and self.labels != "objects":
+            for split, n in (("train", self.train), ("test", self.test)):
+                if n is not None and n < self.classes:
+                    raise ValueError(f"`{split}` images of each of the {self.classes} classes, and there are {n} images")
+        return self
+
     @abstractmethod
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
         """Put the set into its raw folder, `data/raw/<name>/`; returns the names of the files that belong there."""
@@ -135,6 +143,11 @@ class Dataset(Settings, ABC):
     def labels(self) -> Labels:
         """What an image has: one label, several objects with boxes, or two labels, of its shape and of its texture."""
         return "one"
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether each object of an image may have a mask beside its box."""
+        return False
 
 
 def bring_files(name: str, listed: Sequence[File], settings: DownloadSettings, gone: str | None = None) -> list[str]:

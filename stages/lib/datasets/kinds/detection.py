@@ -41,6 +41,9 @@ class WithObjects(Dataset):
                 wanted = {"train": self.train, "test": self.test}[split]
                 if wanted is not None and len(listed) != wanted:
                     raise RunError(f"{DATA_CATALOG}: {name}: its {split} split has {len(listed)} images; the entry says {wanted}")
+                if all(scene.objects.crowd.all() for scene in listed):
+                    why = "no detector learns anything of it" if split == "train" else "nothing can be found in it"
+                    raise RunError(f"{name}: no image of its {split} split has an object, so that {why}; allowed: one or more")
                 splits[split] = SplitCard(n=len(listed), sha256=scenes.save(IMAGES / name, split, listed))
         return DatasetCard(
             name=name, classes=self.classes, channels=3, image_size=image_size, stored_size=0, mean=None, std=None, splits=splits,
@@ -56,6 +59,10 @@ class WithObjects(Dataset):
     @property
     def labels(self) -> Labels:
         return "objects"
+
+    @property
+    def has_masks(self) -> bool:
+        return True
 
 
 class Detection(WithObjects):
@@ -91,6 +98,10 @@ class Detection(WithObjects):
                     else:
                         found += coco.read(folder, image_set, self.class_names, shown)
                 yield split, found
+
+    @property
+    def has_masks(self) -> bool:
+        return self.format == "coco"  # VOC has masks of few of its images, and not in the annotations that are read
 
     @property
     def expected_images(self) -> int:

@@ -52,5 +52,5 @@ def noise_helps(found: Optimised, looks: Mapping[str, Look], measure: str = "pix
     for source, target, method, setting in at(ways, method="variational").itertuples(index=False, name=None):
         rows = at(found.images, source=source, target=target)
         pairs = minus(rows, measure, {"method": PLAIN}, {"method": method, "setting": setting})
-        name = f"{looks[source].label} on {target}: {way_text(PLAIN, 0)} minus {way_text(method, setting)}"
+        name = f"{looks[source].label}, {target}, {MEASURES[measure]}: {way_text(PLAIN, 0)} minus {way_text(method, setting)}"
         yield over_seeds(name, pairs, counted=IMAGES)

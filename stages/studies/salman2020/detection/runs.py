@@ -10,6 +10,7 @@ from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
+from stages.lib.workers.executors import Workers
 from stages.studies.salman2020.detection.settings import DetectSettings, Task
 from stages.studies.study import CardOf
 
@@ -40,6 +41,13 @@ def detect(settings: DetectSettings, card_of: CardOf) -> list[Run]:
 
 def _how(task: Task, pictures: int) -> dict:
     return task.model_dump(exclude={"dataset", "sources", "n_seeds"}) | {"pictures": pictures}
+
+
+def seconds(runs: list[Run], card_of: CardOf, workers: Workers) -> float:
+    """Seconds that the runs take, one after the other; a few iterations of each kind of them are measured here."""
+    from stages.studies.salman2020.detection import cost  # here, as torch and torchvision's detectors take seconds to import
+
+    return cost.seconds(runs, card_of, workers)
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:

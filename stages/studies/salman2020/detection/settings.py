@@ -52,6 +52,11 @@ class DetectSettings(Settings):
         """The sets that have to have objects, by the keys that name them."""
         return {f"tasks.{name}.dataset": task.dataset for name, task in self.tasks.items()}
 
+    @property
+    def with_masks(self) -> dict[str, str]:
+        """The sets whose objects have to have masks, by the keys that name them."""
+        return {f"tasks.{name}.dataset": task.dataset for name, task in self.tasks.items() if task.detector == "mask_rcnn"}
+
     def sources_of(self, task: Task) -> list[str]:
         return task.sources or self.sources
 

@@ -160,3 +160,17 @@ def test_an_entry_names_a_train_and_a_test_set_and_of_voc_the_years(workspace):
         workspace.edit("data/catalog.yaml", made=VOC | {"files": [file], "image_sets": sets_})
         with pytest.raises(SettingsError, match=line):
             catalog.dataset_entry("made")
+
+
+@pytest.mark.parametrize(("split", "folder", "why"), [
+    ("train", "train2017", "no detector learns anything of it"), ("test", "val2017", "nothing can be found in it"),
+])  # fmt: skip
+def test_a_split_without_an_object_is_told_before_anything_is_trained(workspace, split, folder, why):
+    rng, described = np.random.default_rng(0), {}
+    for each in ("train2017", "val2017"):
+        content = instances(rng, each, 4)[0]
+        if each == folder:
+            content["annotations"] = [found for found in content["annotations"] if found["iscrowd"]]
+        described[f"annotations/instances_{each}.json"] = json.dumps(content).encode()
+    with pytest.raises(RunError, match=f"made: no image of its {split} split has an object, so that {why}; allowed: one or more"):
+        brought(workspace, COCO, coco(np.random.default_rng(0)) | {"annotations_trainval2017.zip": zipped(described)})
