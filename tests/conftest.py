@@ -11,6 +11,7 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from inprocess import run_all
 from repository import Repository, current, new_repository, settle, write_settings
 from xdist.scheduler import LoadFileScheduling
 
@@ -102,13 +103,20 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
 
 
 @pytest.fixture(scope="session")
-def finished(once) -> Repository:
-    """A miniature that has run to its end."""
+def finished(once, tuned) -> Repository:
+    """A miniature that has run to its end: its stages in this process, whose results DVC then takes as its own.
+
+    `dvc repro` would start twenty processes, each of which imports torch. That DVC runs every stage as dvc.yaml says, and with the same
+    bytes, test_pipeline.py and test_download.py show.
+    """
 
     def run(folder: Path) -> None:
         folder.mkdir()
         repository = new_repository(folder)
-        repository.dvc("repro")
+        shutil.copytree(tuned, folder, dirs_exist_ok=True)
+        torch.set_num_threads(1)
+        run_all(repository, but=(), done=TUNED)
+        repository.dvc("commit", "--force")
         repository.commit("results")
 
     return Repository(once("finished", run))
@@ -176,6 +184,17 @@ def trained(once, prepared) -> Path:
     return once("trained", train)
 
 
+TUNED = (
+    *(f"{stage}@{dataset}" for dataset in ("glyphs", "digits") for stage in ("download", "upscale")),
+    "draw_subsets@digits",
+    *(f"source@{source}" for source in ("natural", "l2_eps0_5", "random")),
+    "finetune@natural",
+    "finetune@l2_eps0_5",
+    "evaluate_robustness@l2_eps0_5",
+)
+"""Stages that have run in the folder `tuned`."""
+
+
 @pytest.fixture(scope="session")
 def tuned(once, trained) -> Path:
     """... with the runs of natural and of l2_eps0_5, and with the robustness of l2_eps0_5."""
@@ -188,6 +207,22 @@ def tuned(once, trained) -> Path:
             evaluate_robustness.main("l2_eps0_5")
 
     return once("tuned", tune)
+
+
+@pytest.fixture(scope="session")
+def empty_store(once) -> Path:
+    """A database with MLflow's tables and nothing in them, for the tests of what is sent: MLflow takes a second and a half to make one.
+
+    That a store is made where there is none, the finished miniature shows.
+    """
+
+    def make(folder: Path) -> None:
+        from mlflow.tracking import MlflowClient  # here, as most workers do without it
+
+        folder.mkdir()
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return once("empty_store", make) / "mlflow.db"
 
 
 @pytest.fixture
