@@ -16,33 +16,39 @@ from repository import Repository, current, new_repository, settle, write_settin
 from xdist.scheduler import LoadFileScheduling
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
-from stages.lib.report import figures
+from stages.lib.report import drawings, figures
 from stages.lib.runs import attacked, computing
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 FIRST = [
-    "test_profiles_shafahi",
-    "test_profiles",
-    "test_source",
     "test_it_runs_to_the_report_and_then_runs_nothing",  # makes the finished miniature; until then the other workers do without
+    "test_profiles_shafahi",
     "test_cluster",
+    "test_profiles",
+    "test_slurm",
+    "test_source",
+    "test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells",
     "test_report_paper",
     "test_profiles_salman",
     "test_profiles_salman_detection",
+    "test_profiles_terzi",
+    "test_profiles_utrera_why_shape",
+    "test_profiles_why_features",
+    "test_profiles_why_influence",
+    "test_keys",
     "test_report",
     "test_download",
     "test_finetune_rates",
     "test_parallel",
     "test_independent_attacks",
     "test_registry",
-    "test_slurm",
     "test_pipeline",
     "test_experiment",
     "test_kills",
     "test_plan",
     "test_track",
 ]
-"""Files, and a test, that are begun first, as they last longest, so that no worker is busy alone at the end."""
+"""Files, and tests of those ALONE, that are begun first, as they last longest, so that no worker is busy alone at the end."""
 
 
 MEMORY, ROOM = Path("/dev/shm"), 8 << 30  # a file system that is held in memory, and bytes that have to be free there
@@ -115,7 +121,7 @@ def finished(once, tuned) -> Repository:
         repository = new_repository(folder)
         shutil.copytree(tuned, folder, dirs_exist_ok=True)
         torch.set_num_threads(1)
-        run_all(repository, but=(), done=TUNED)
+        run_all(repository, but=(), done=TUNED, kinds=drawings.KINDS)  # those that later reports would have to draw
         repository.dvc("commit", "--force")
         repository.commit("results")
 

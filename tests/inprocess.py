@@ -24,19 +24,27 @@ def settings_only(folder: Path, settings: dict) -> Repository:
     return Repository(folder)
 
 
-def run_all(repository: Repository, *, but: tuple[str, ...] = ("track",), done: tuple[str, ...] = (), **environment: str) -> list[str]:
+def run_all(
+    repository: Repository,
+    *,
+    but: tuple[str, ...] = ("track",),
+    done: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = ("svg",),
+    **environment: str,
+) -> list[str]:
     """Run every stage for every item of its matrix, in the order of dvc.yaml; returns their names.
 
     Args:
         but: stages that are not run.
         done: stages, with their items, whose results are there.
+        kinds: of files in which figures are drawn; PNGs are tested in test_report.py.
     """
     settings, names = loaded(repository.text("params.yaml")), []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(repository.folder)
         patch.setattr(journal, "LIVE_AFTER_S", 1e6)  # no follower
         patch.setattr(drawings, "processes", nullcontext)  # figures are drawn here: that others draw the same is tested beside drawings
-        patch.setattr(drawings, "KINDS", ("svg",))  # PNGs are tested in test_report.py
+        patch.setattr(drawings, "KINDS", kinds)
         for name, value in (environment | {"DVC_ROOT": str(repository.folder)}).items():
             patch.setenv(name, value)
         for stage, body in loaded((ROOT / "dvc.yaml").read_text())["stages"].items():
