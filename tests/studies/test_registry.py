@@ -12,7 +12,7 @@ from repository import Repository
 from stages.lib.store import tables
 from stages.studies import registry
 
-WRITTEN = ("data/checked", "models/results", "reports", ".cells", ".runs", ".dvc")  # by stages
+WRITTEN = ("data/checked", "models/results", "reports", ".cells", ".runs", ".dvc", "mlflow.db", "mlartifacts")  # by stages
 STUDY = {
     "__init__.py": "",
     "study.py": '''"""A study that asks how far the mean images of the classes go."""
