@@ -11,37 +11,44 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from inprocess import run_all
 from repository import Repository, current, new_repository, settle, write_settings
 from xdist.scheduler import LoadFileScheduling
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
-from stages.lib.report import figures
+from stages.lib.report import drawings, figures
 from stages.lib.runs import attacked, computing
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 FIRST = [
-    "test_profiles_shafahi",
-    "test_profiles",
-    "test_source",
     "test_it_runs_to_the_report_and_then_runs_nothing",  # makes the finished miniature; until then the other workers do without
+    "test_profiles_shafahi",
     "test_cluster",
+    "test_profiles",
+    "test_slurm",
+    "test_source",
+    "test_experiments_side_by_side_stand_beside_the_baseline_and_share_its_cells",
     "test_report_paper",
     "test_profiles_salman",
     "test_profiles_salman_detection",
+    "test_profiles_terzi",
+    "test_profiles_utrera_why_shape",
+    "test_profiles_why_features",
+    "test_profiles_why_influence",
+    "test_keys",
     "test_report",
     "test_download",
     "test_finetune_rates",
     "test_parallel",
     "test_independent_attacks",
     "test_registry",
-    "test_slurm",
     "test_pipeline",
     "test_experiment",
     "test_kills",
     "test_plan",
     "test_track",
 ]
-"""Files, and a test, that are begun first, as they last longest, so that no worker is busy alone at the end."""
+"""Files, and tests of those ALONE, that are begun first, as they last longest, so that no worker is busy alone at the end."""
 
 
 MEMORY, ROOM = Path("/dev/shm"), 8 << 30  # a file system that is held in memory, and bytes that have to be free there
@@ -102,13 +109,20 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
 
 
 @pytest.fixture(scope="session")
-def finished(once) -> Repository:
-    """A miniature that has run to its end."""
+def finished(once, tuned) -> Repository:
+    """A miniature that has run to its end: its stages in this process, whose results DVC then takes as its own.
+
+    `dvc repro` would start twenty processes, each of which imports torch. That DVC runs every stage as dvc.yaml says, and with the same
+    bytes, test_pipeline.py and test_download.py show.
+    """
 
     def run(folder: Path) -> None:
         folder.mkdir()
         repository = new_repository(folder)
-        repository.dvc("repro")
+        shutil.copytree(tuned, folder, dirs_exist_ok=True)
+        torch.set_num_threads(1)
+        run_all(repository, but=(), done=TUNED, kinds=drawings.KINDS)  # those that later reports would have to draw
+        repository.dvc("commit", "--force")
         repository.commit("results")
 
     return Repository(once("finished", run))
@@ -176,6 +190,17 @@ def trained(once, prepared) -> Path:
     return once("trained", train)
 
 
+TUNED = (
+    *(f"{stage}@{dataset}" for dataset in ("glyphs", "digits") for stage in ("download", "upscale")),
+    "draw_subsets@digits",
+    *(f"source@{source}" for source in ("natural", "l2_eps0_5", "random")),
+    "finetune@natural",
+    "finetune@l2_eps0_5",
+    "evaluate_robustness@l2_eps0_5",
+)
+"""Stages that have run in the folder `tuned`."""
+
+
 @pytest.fixture(scope="session")
 def tuned(once, trained) -> Path:
     """... with the runs of natural and of l2_eps0_5, and with the robustness of l2_eps0_5."""
@@ -188,6 +213,22 @@ def tuned(once, trained) -> Path:
             evaluate_robustness.main("l2_eps0_5")
 
     return once("tuned", tune)
+
+
+@pytest.fixture(scope="session")
+def empty_store(once) -> Path:
+    """A database with MLflow's tables and nothing in them, for the tests of what is sent: MLflow takes a second and a half to make one.
+
+    That a store is made where there is none, the finished miniature shows.
+    """
+
+    def make(folder: Path) -> None:
+        from mlflow.tracking import MlflowClient  # here, as most workers do without it
+
+        folder.mkdir()
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return once("empty_store", make) / "mlflow.db"
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import yaml
-from repository import ROOT, Repository
+from repository import ROOT, Repository, dumped, loaded
 
 from stages.lib.report import drawings
 from stages.lib.store import journal
@@ -21,24 +20,39 @@ def settings_only(folder: Path, settings: dict) -> Repository:
     for name in ("data/catalog.yaml", "models/catalog.yaml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    (folder / "params.yaml").write_text(dumped(settings))
     return Repository(folder)
 
 
-def run_all(repository: Repository, *, but: tuple[str, ...] = ("track",), **environment: str) -> list[str]:
-    """Run every stage for every item of its matrix, in the order of dvc.yaml; returns their names."""
-    settings, names = yaml.safe_load(repository.text("params.yaml")), []
+def run_all(
+    repository: Repository,
+    *,
+    but: tuple[str, ...] = ("track",),
+    done: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = ("svg",),
+    **environment: str,
+) -> list[str]:
+    """Run every stage for every item of its matrix, in the order of dvc.yaml; returns their names.
+
+    Args:
+        but: stages that are not run.
+        done: stages, with their items, whose results are there.
+        kinds: of files in which figures are drawn; PNGs are tested in test_report.py.
+    """
+    settings, names = loaded(repository.text("params.yaml")), []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(repository.folder)
         patch.setattr(journal, "LIVE_AFTER_S", 1e6)  # no follower
         patch.setattr(drawings, "processes", nullcontext)  # figures are drawn here: that others draw the same is tested beside drawings
-        patch.setattr(drawings, "KINDS", ("svg",))  # PNGs are tested in test_report.py
+        patch.setattr(drawings, "KINDS", kinds)
         for name, value in (environment | {"DVC_ROOT": str(repository.folder)}).items():
             patch.setenv(name, value)
-        for stage, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        for stage, body in loaded((ROOT / "dvc.yaml").read_text())["stages"].items():
             for item in [] if stage in but else items_of(body, settings):
-                import_module(f"stages.{stage}").main(*item)
-                names.append("@".join([stage, *item]))
+                name = "@".join([stage, *item])
+                if name not in done:
+                    import_module(f"stages.{stage}").main(*item)
+                    names.append(name)
     return names
 
 

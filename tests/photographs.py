@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.io
-import yaml
 from PIL import Image
-from repository import Repository
+from repository import Repository, dumped, loaded
 from served import Server, tar, zipped
 
 SIDES = [(40, 31), (24, 50), (33, 33), (64, 20), (90, 70)]  # width and height
@@ -271,13 +270,13 @@ SETS: dict[str, Callable[[], Set]] = {
 def serve(repository: Repository, server: Server, name: str, made: Set | None = None, **changes: object) -> Set:
     """A miniature on the server, or in its folder where the set is gone, under the real entry with its counts and sums."""
     made = made or SETS[name]()
-    entries = yaml.safe_load(repository.text("data/catalog.yaml"))
+    entries = loaded(repository.text("data/catalog.yaml"))
     classes = len(made.class_names)
     entries[name] |= {"classes": classes, "train": made.train * classes, "test": made.test * classes}
     if made.train_of_each_class:
         entries[name]["train_of_each_class"] = made.train_of_each_class
     entries[name] |= {"files": server.listed(made.files, within=f"{name}/")} | changes
-    (repository.folder / "data/catalog.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
+    (repository.folder / "data/catalog.yaml").write_text(dumped(entries))
     if "gone" in entries[name]:
         put(repository, name, made.files)
     return made

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -35,6 +37,15 @@ MINIATURE = {
     "grid": {"workers": 1},
     "report": {"headline": {"n_images": 20, "blocks": 1}, "utrera2021": {"epochs_at": [20]}},
 }
+
+
+def loaded(text: str) -> Any:
+    """YAML by libyaml, where that is there: the catalogs take a tenth of a second without it."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def dumped(content: object) -> str:
+    return yaml.dump(content, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
 
 
 class Repository:
@@ -68,14 +79,14 @@ class Repository:
 
     def edit(self, path: str, **changes: object) -> None:
         """Change nested keys of a YAML file; keys with dots go down."""
-        content = yaml.safe_load((self.folder / path).read_text())
+        content = loaded((self.folder / path).read_text())
         for key, value in changes.items():
             *above, last = key.split("__")
             place = content
             for part in above:
                 place = place[part]
             place[last] = value
-        (self.folder / path).write_text(yaml.safe_dump(content, sort_keys=False))
+        (self.folder / path).write_text(dumped(content))
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
@@ -111,13 +122,17 @@ def new_repository(folder: Path) -> Repository:
 
 def write_settings(folder: Path) -> None:
     """The shrunk settings and the catalogs."""
-    for name in ("params.yaml", "data/catalog.yaml", "models/catalog.yaml"):
+    for name, text in shrunk().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    settings = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), MINIATURE)
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    catalog = merge(yaml.safe_load((ROOT / "data/catalog.yaml").read_text()), {"glyphs": GLYPHS})
-    (folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
+        (folder / name).write_text(text)
+
+
+@cache
+def shrunk() -> dict[str, str]:
+    """params.yaml and the catalogs, as text; hundreds of tests write them."""
+    changes = {"params.yaml": MINIATURE, "data/catalog.yaml": {"glyphs": GLYPHS}}
+    texts = {name: dumped(merge(loaded((ROOT / name).read_text()), change)) for name, change in changes.items()}
+    return texts | {"models/catalog.yaml": (ROOT / "models/catalog.yaml").read_text()}
 
 
 def settle(folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.io
-import yaml
 from PIL import Image
-from repository import Repository
+from repository import Repository, loaded
 
 PAGE = b"\n<!DOCTYPE html>\n<html>log in first</html>"
 
@@ -272,7 +271,7 @@ SETS = {"cifar10": cifar10, "cifar100": cifar100, "svhn": svhn, "fmnist": fmnist
 
 def serve_sets(repository: Repository, server: "Server", counts: dict[str, tuple[int, int]]) -> None:
     """Put miniatures of sets, of so many training and test images, in the place of the published ones; in parts of them, too."""
-    rng, catalog = np.random.default_rng(0), yaml.safe_load(repository.text("data/catalog.yaml"))
+    rng, catalog = np.random.default_rng(0), loaded(repository.text("data/catalog.yaml"))
     for name, (train, test) in counts.items():
         small = {"files": server.listed(SETS[name](rng, train, test), within=f"{name}/"), "train": train, "test": test}
         same = [other for other, entry in catalog.items() if entry.get("files") == catalog[name]["files"]]

@@ -20,8 +20,9 @@ from stages.studies import registry
 
 RUN = (  # in a copy of the repository; all others would compute, install, or need several machines
     r"dvc dag\b.*", r"dvc exp show.*", r"dvc (metrics|params) (show|diff)", r"dvc plots show", r"dvc queue status", r"git restore .*", r"make help",
-    r"make (profile|profiles|diff)\b.*", r"python -m stages\.profile\b.*",
+    r"make (profiles|diff)\b.*", r"make profile( NAME=default| '.*)?", r"python -m stages\.profile\b.*",
 )  # fmt: skip
+"""Of `make profile`, one profile and two together: that each can be written and run, tests/lib/settings holds."""
 COMMANDS = [(place, command) for page in PAGES for place, command in page.commands]
 CHEAP = list(dict.fromkeys(bare(command) for _, command in COMMANDS if re.fullmatch("|".join(RUN), bare(command))))
 CATALOGS = {

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import served
-import yaml
+from repository import dumped, loaded
 
 from stages import download, upscale
 from stages.lib.datasets.kinds.base import bring_file
@@ -55,10 +55,10 @@ def server():
 
 def add(repository, name: str, entry: dict) -> None:
     """An entry in the catalog, and its set among those that are used."""
-    catalog = yaml.safe_load(repository.text("data/catalog.yaml"))
+    catalog = loaded(repository.text("data/catalog.yaml"))
     catalog[name] = entry
-    (repository.folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
-    datasets = yaml.safe_load(repository.text("params.yaml"))["datasets"]
+    (repository.folder / "data/catalog.yaml").write_text(dumped(catalog))
+    datasets = loaded(repository.text("params.yaml"))["datasets"]
     repository.edit("params.yaml", datasets=list(dict.fromkeys([*datasets, name])), download__attempts=1)
 
 
@@ -66,7 +66,7 @@ def publish(repository, server, name: str, train: int = 100, test: int = 100) ->
     """A miniature of a published set on the server, under the real entry with the checksums of the miniature."""
     repository.environment |= server.environment
     made = served.SETS[name](np.random.default_rng(0), train=train, test=test)
-    entry = yaml.safe_load(repository.text("data/catalog.yaml"))[name]
+    entry = loaded(repository.text("data/catalog.yaml"))[name]
     add(repository, name, entry | {"train": train, "test": test, "files": server.listed(made, within=f"{name}/")})
     return made
 
@@ -125,7 +125,7 @@ def test_what_is_not_of_the_entry_is_removed_when_all_of_it_is_there(workspace, 
 
 def test_a_cifar_archive_without_a_checksum_is_refused_before_it_is_brought(workspace, server):
     publish(workspace, server, "cifar10")
-    entry = yaml.safe_load(workspace.text("data/catalog.yaml"))["cifar10"]
+    entry = loaded(workspace.text("data/catalog.yaml"))["cifar10"]
     workspace.edit("data/catalog.yaml", cifar10__files=[{key: entry["files"][0][key] for key in ("name", "mirrors")}])
     with pytest.raises(RunError, match=r"data/catalog\.yaml: cifar10\.files: cifar-10-python\.tar\.gz holds pickles"):
         download.main("cifar10")

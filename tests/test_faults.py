@@ -1,6 +1,7 @@
 """A table of faults: what each kind of work, each setting and each state says when something is wrong with it, in one line."""
 
 import datetime
+import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -281,7 +282,8 @@ def test_passwords_are_masked(text, shown):
     assert address.masked(text) == shown
 
 
-def test_what_cannot_be_read_is_set_aside_and_the_others_are_sent(workspace, capsys):
+def test_what_cannot_be_read_is_set_aside_and_the_others_are_sent(workspace, empty_store, capsys):
+    shutil.copy(empty_store, workspace.folder)
     for _ in range(2):
         with journal.execution("check", settings={}, inputs=[], outputs=[]):
             pass
@@ -300,7 +302,8 @@ def test_what_cannot_be_read_is_set_aside_and_the_others_are_sent(workspace, cap
     assert [run.data.tags["journal"] for run in tracking.Store("robust-transfer").runs("tags.stage = 'check'")] == [second.stem]
 
 
-def test_a_cell_that_two_experiments_send_at_once_is_one_run(workspace):
+def test_a_cell_that_two_experiments_send_at_once_is_one_run(workspace, empty_store):
+    shutil.copy(empty_store, workspace.folder)
     store = tracking.Store("robust-transfer")
     cell = {"key": "ab" * 32, "params": {"source": "natural"}, "history": [(1, {"test_accuracy": 40.0})], "time_ms": 0}
     with ThreadPoolExecutor(4) as senders:

@@ -72,6 +72,7 @@ def test_it_runs_to_the_report_and_then_runs_nothing(copy):
     assert "Adversarially Robust Transfer Learning" not in copy.text("reports/report.html"), "its experiments are off"
     assert not list((copy.folder / "reports/figures").glob("shafahi*"))
     assert copy.repro() == []
+    assert set(copy.repro("--dry", "--force")) == set().union(*STAGES.values())
     copy.run("git", "tag", "-a", "best@v1.0.0", "-m", "as `gto register best` does")
     copy.dvc("artifacts", "get", ".", "best", "-o", "home")
     assert {path.name for path in (copy.folder / "home/digits").iterdir()} == {"card.json", "weights.safetensors"}
@@ -201,8 +202,11 @@ def test_a_changed_module_runs_the_stages_that_import_it_and_no_others(copy):
     path = "stages/lib/attacks/evaluation.py"
     (copy.folder / path).write_text(copy.text(path) + "\n_MUTATION = 1\n")
     assert set(changed(copy)) == {"check"}
-    copy.stage("check")  # as `dvc repro` does first
-    assert set(changed(copy)) == named("check", *importing(path))
+    results = copy.folder / "models/robustness/natural/images.parquet"
+    before = results.read_bytes()
+    assert copy.repro("evaluate_robustness@natural") == ["check", "evaluate_robustness@natural"]
+    assert results.read_bytes() == before, "attacked again, by another process"
+    assert set(changed(copy)) == named(*importing(path)) - {"check", "evaluate_robustness@natural"}
     assert "evaluate_robustness" in importing(path)
     assert "finetune" not in importing(path)
 
@@ -246,13 +250,13 @@ def wait_for_the_queue(repository: Repository) -> None:
 
 
 def test_killed_in_the_middle_of_its_stages_it_ends_with_the_same_tables_and_weights(copy):
-    """While a source is trained, and while runs are computed."""
+    """While a source is trained, and while runs are computed; DVC starts each stage from the subsets on."""
     models = [
         path for folder in ("sources", "finetuned/natural") for path in (copy.folder / "models" / folder).rglob("*") if path.is_file()
     ]
     before = {path: path.read_bytes() for path in models if "natural" in path.as_posix()}
     kept, of_natural = cells(copy), 2 * 2 * 2
-    forget(copy, "source", "finetune", "evaluate_robustness", "report", "track")
+    forget(copy, "draw_subsets", "source", "finetune", "evaluate_robustness", "report", "track")
     for reached in ("source/**/*.checkpoint", "finetune/**/*.json"):
         kill_when(copy, lambda pattern=reached: any((copy.folder / ".cells").glob(pattern)))
     assert 0 < len(cells(copy)) < of_natural
@@ -264,7 +268,7 @@ def test_killed_in_the_middle_of_its_stages_it_ends_with_the_same_tables_and_wei
 
 def forget(repository: Repository, *words: str) -> None:
     """Make it as if these stages had never run."""
-    for path in (".cells", ".dvc/cache/runs", "models/sources", "models/finetuned", "models/robustness"):
+    for path in (".cells", ".dvc/cache/runs", "data/subsets", "models/sources", "models/finetuned", "models/robustness"):
         shutil.rmtree(repository.folder / path)
     lock = yaml.safe_load(repository.text("dvc.lock"))
     lock["stages"] = {name: entry for name, entry in lock["stages"].items() if name not in named(*words)}

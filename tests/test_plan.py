@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
-import yaml
 from experiments import turn_on
+from repository import dumped, loaded
 
 from stages import evaluate_robustness, experiment, finetune, plan
 from stages.lib.datasets.whole import Whole
@@ -193,8 +193,8 @@ def test_a_line_is_measured_from_its_start_and_its_slope(monkeypatch):
 
 def test_a_folder_that_was_not_read_yet_says_what_is_missing(workspace):
     entry = {"kind": "folder", "path": "/nowhere"}
-    catalog = yaml.safe_load((workspace.folder / "data/catalog.yaml").read_text()) | {"mine": entry}
-    (workspace.folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog))
+    catalog = loaded((workspace.folder / "data/catalog.yaml").read_text()) | {"mine": entry}
+    (workspace.folder / "data/catalog.yaml").write_text(dumped(catalog))
     workspace.edit("params.yaml", datasets=["glyphs", "mine"], targets=["mine"])
     with pytest.raises(RunError, match=r"^data/catalog\.yaml: mine does not say how many images it has"):
         plan.main([])

@@ -1,13 +1,16 @@
-"""The command that writes params.yaml from profiles, run as a person runs it in a copy of the project."""
+"""The command that writes params.yaml from profiles: what it writes, shows and refuses, and once as a person runs it."""
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stages import profile
+from stages.lib.errors import RunError
 from stages.lib.settings import overlays, params, written
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,82 +18,92 @@ FOLDER = ROOT / "profiles"
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
-    for name in ("stages", "profiles"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+def project(tmp_path, monkeypatch) -> Path:
+    shutil.copytree(FOLDER, tmp_path / "profiles")
     shutil.copy2(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def run(project: Path, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(project)}
-    command = [sys.executable, "-m", "stages.profile", *arguments]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) == ok, done.stderr
-    return done
+@pytest.fixture
+def run(project, capsys) -> Callable[..., tuple[str, str]]:
+    """The command in this process: what it prints, and what it says beside that."""
+
+    def in_this_process(*names: str, show: bool = False) -> tuple[str, str]:
+        profile.main(list(names), show)
+        return capsys.readouterr()
+
+    return in_this_process
 
 
-def test_it_writes_the_file_and_says_which_keys_change(project):
-    done = run(project, "embedded-utrera", "embedded-shafahi")
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    run = [sys.executable, "-m", "stages.profile", *arguments]
+    return subprocess.run(run, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+
+
+def test_it_writes_the_file_and_says_which_keys_change(project, run):
+    done = command("embedded-utrera", "embedded-shafahi")
     path = project / "params.yaml"
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (0, "")
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert "params.yaml: blocks 0,1,3 -> [0, 1, 3, 9]" in lines
     assert "params.yaml: draw_subsets.n_seeds {from_25: 10, from_100: 20} -> 12" in lines
     assert "params.yaml: harden.pieces nothing -> 1" in lines
     assert params.read_yaml(path) == overlays.merged(["embedded-full"], FOLDER)
-    assert run(project, "--show").stdout == run(project, "--show", "embedded-full").stdout
-    assert run(project, "embedded-full").stderr == ""  # the same settings, under another name
+    assert run(show=True).out == run("embedded-full", show=True).out == command("--show").stdout
+    assert run("embedded-full").err == ""  # the same settings, under another name
 
-    lines = run(project, "default").stderr.splitlines()
+    lines = run("default").err.splitlines()
     assert path.read_text() == (ROOT / "params.yaml").read_text()
     assert len(lines) == len(done.stderr.splitlines())
-    assert run(project, "--show").stdout == "nothing differs\n"
+    assert run(show=True).out == "nothing differs\n"
 
 
-def test_what_differs_is_shown_key_by_key_and_nothing_is_written(project):
+def test_what_differs_is_shown_key_by_key_and_nothing_is_written(project, run):
     before = (project / "params.yaml").read_text()
     (project / "profiles/mine.yaml").write_text("finetune: {lr: 0.03}\nreport: {utrera2021: {published: {natural: natural}}}\n")
-    shown = run(project, "--show", "mine").stdout.splitlines()
+    shown = run("mine", show=True).out.splitlines()
     assert [line.split() for line in shown] == [
         ["finetune.lr", "0.05", "->", "0.03"],
         ["report.utrera2021.published.natural", "nothing", "->", "natural"],
     ]
     assert (project / "params.yaml").read_text() == before
     (project / "params.yaml").write_text(before.replace("first_seed: 20000000", "first_seed: 1"))
-    assert run(project, "--show").stdout.split() == ["draw_subsets.first_seed", "20000000", "->", "1"]
+    assert run(show=True).out.split() == ["draw_subsets.first_seed", "20000000", "->", "1"]
 
 
-def test_profiles_are_listed_with_what_they_are_for(project):
-    lines = run(project).stdout.splitlines()
+def test_profiles_are_listed_with_what_they_are_for(run):
+    lines = run().out.splitlines()
     assert [line.split()[0] for line in lines] == overlays.available(FOLDER)
     assert all(len(line.split()) > 5 for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("names", "show", "line"),
     [
-        (["papr"], "error: 'papr' is no profile in profiles/; allowed: "),
-        (["--show", "papr"], "error: 'papr' is no profile in profiles/; allowed: "),
-        (["paper", "cifar10-one-gpu"], "error: profiles/cifar10-one-gpu.yaml: blocks is 3, and profiles/paper.yaml says [0, 1, 3, 9]"),
-        (["misspelt"], "error: profiles/misspelt.yaml: finetune.epoch is no known key; allowed: "),
+        (["papr"], False, "'papr' is no profile in profiles/; allowed: "),
+        (["papr"], True, "'papr' is no profile in profiles/; allowed: "),
+        (["paper", "cifar10-one-gpu"], False, "profiles/cifar10-one-gpu.yaml: blocks is 3, and profiles/paper.yaml says [0, 1, 3, 9]"),
+        (["misspelt"], False, "profiles/misspelt.yaml: finetune.epoch is no known key; allowed: "),
     ],
 )
-def test_what_is_wrong_is_one_line_and_params_yaml_stays(project, arguments, line):
+def test_what_is_wrong_is_one_line_and_params_yaml_stays(project, run, names, show, line):
     (project / "profiles/misspelt.yaml").write_text("finetune: {epoch: 3}\n")
     before = (project / "params.yaml").read_text()
-    done = run(project, *arguments, ok=False)
-    assert done.stderr.startswith(line)
-    assert len(done.stderr.splitlines()) == 1
+    with pytest.raises(RunError) as error:
+        run(*names, show=show)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
     assert (project / "params.yaml").read_text() == before
 
 
 @pytest.mark.parametrize("content", [None, "blocks: [0\n"])
-def test_a_file_that_is_missing_or_cannot_be_read_is_written_anew(project, content):
+def test_a_file_that_is_missing_or_cannot_be_read_is_written_anew(project, run, content):
     path = project / "params.yaml"
     path.unlink() if content is None else path.write_text(content)
-    assert run(project, "paper").stderr.splitlines()[0].startswith("params.yaml: ")
+    assert run("paper").err.splitlines()[0].startswith("params.yaml: ")
     assert path.read_text() == written.text_of(["paper"], FOLDER)
     if content is None:
         path.unlink()
-        assert run(project, "--show", ok=False).stderr == "error: params.yaml: the file is missing\n"
+        done = command("--show")
+        assert (done.returncode, done.stderr) == (1, "error: params.yaml: the file is missing\n")

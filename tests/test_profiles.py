@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from checkpoints import robustness_format, torchvision_format
 from inprocess import run_all, settings_only
-from repository import ROOT, Repository, merge
+from repository import ROOT, Repository, loaded, merge
 from served import Server, folder, folder_archive, serve_sets
 
 from stages.lib.networks.families import small_resnet
@@ -51,7 +50,7 @@ OWN_FORMATS = {
 
 def serve_sources(repository: Repository, server: Server, formats: dict) -> None:
     """Put small networks in the place of published ones."""
-    catalog = yaml.safe_load(repository.text("models/catalog.yaml"))
+    catalog = loaded(repository.text("models/catalog.yaml"))
     for seed, (name, make) in enumerate(formats.items()):
         torch.manual_seed(seed)
         [file] = server.listed({catalog[name]["file"]["name"]: make(small_resnet.published("small_resnet", CLASSES))})
@@ -75,7 +74,7 @@ def paper(tmp_path_factory) -> Repository:
 
 def test_every_run_of_table_4_is_in_one_csv(paper):
     runs = pd.read_csv(paper.folder / "reports/tables/runs.csv")
-    settings = yaml.safe_load(paper.text("params.yaml"))
+    settings = loaded(paper.text("params.yaml"))
     seeds = 2 + 1
     pretrained, targets = len(settings["sources"]) - 1, len(settings["targets"])
     assert runs["cell"].nunique() == pretrained * targets * 2 * seeds + targets * seeds
@@ -87,7 +86,7 @@ def test_every_run_of_table_4_is_in_one_csv(paper):
 
 
 def test_sources_have_the_normaliser_of_their_files_and_an_accuracy_beside_the_published_one(paper):
-    card = yaml.safe_load(paper.text("models/sources/utrera_l2_eps3/0.json"))
+    card = loaded(paper.text("models/sources/utrera_l2_eps3/0.json"))
     assert card["mean"] == pytest.approx([0.4, 0.5, 0.6])
     assert card["published_accuracy"] == 57.9
     assert set(card["accuracy"]) == {"test"}
@@ -123,7 +122,7 @@ def test_own_images_get_an_answer_also_with_a_source_that_is_trained_here_on_oth
     with Server({}) as server:
         serve_sources(repository, server, OWN_FORMATS)
         run_all(repository)
-    accuracy = {source: yaml.safe_load(repository.text(f"models/sources/{source}/0.json"))["accuracy"] for source in compared}
+    accuracy = {source: loaded(repository.text(f"models/sources/{source}/0.json"))["accuracy"] for source in compared}
     assert [source for source in compared if accuracy[source]] == ["natural"], "measured where a source's own images are at hand"
     assert "With 9 images,\nthe best source for mine is" in repository.text("reports/report.html")
     claims = pd.read_csv(tmp_path / "reports/tables/claims.csv")

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from checkpoints import robustness_format
 from inprocess import run_all, settings_only
-from repository import ROOT, Repository, merge
+from repository import ROOT, Repository, loaded, merge
 from served import Server, folder_archive, serve_sets
 from served_objects import COCO_NUMBERS, coco, voc
 
@@ -43,7 +42,7 @@ def finished(tmp_path_factory) -> Repository:
     settings = merge(overlays.merged(["salman-detection"], ROOT / "profiles"), TINY)
     settings["detect"]["tasks"]["coco"]["n_seeds"] = 2
     repository, rng = settings_only(tmp_path_factory.mktemp("detection"), settings), np.random.default_rng(0)
-    catalog = yaml.safe_load(repository.text("data/catalog.yaml"))
+    catalog = loaded(repository.text("data/catalog.yaml"))
     classes = dict(zip(COCO_NUMBERS, catalog["coco2017"]["class_names"], strict=True))
     with Server({}) as server:
         serve_sets(repository, server, {"cifar10": (40, 20)})
@@ -54,7 +53,7 @@ def finished(tmp_path_factory) -> Repository:
             repository.edit("data/catalog.yaml", **{f"{name}__{key}": value for key, value in changes.items()})
         for seed, name in enumerate(SOURCES):
             torch.manual_seed(seed)
-            entry = yaml.safe_load(repository.text("models/catalog.yaml"))[name]
+            entry = loaded(repository.text("models/catalog.yaml"))[name]
             content = robustness_format(small_resnet.published("small_resnet", CLASSES), [0.4] * 3, [0.2] * 3, extra="model.")
             [file] = server.listed({entry["file"]["name"]: content})
             small = {"architecture": "small_resnet", "classes": CLASSES, "file": file}

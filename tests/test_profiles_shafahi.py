@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from checkpoints import torchvision_format
 from inprocess import run_all, settings_only
-from repository import ROOT, Repository, merge
+from repository import ROOT, Repository, loaded, merge
 from served import Server, folder_archive, serve_sets
 
 from stages.lib.networks.families import small_resnet
@@ -50,7 +49,7 @@ def run(folder, profile: str, changes: dict, change_catalogs: Callable[[Reposito
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory) -> Repository:
     def narrow(repository: Repository, server: Server) -> None:
-        for name, entry in yaml.safe_load(repository.text("models/catalog.yaml")).items():
+        for name, entry in loaded(repository.text("models/catalog.yaml")).items():
             if name.startswith("wrn_cifar100"):
                 changes = {"architecture": "madry_wide_resnet32_1", "published_accuracy": None}
                 changes |= {"threat": {"perturbation": {"steps": 1}}} if entry["threat"] else {}
@@ -71,7 +70,7 @@ def imagenet(tmp_path_factory) -> Repository:
         [archive] = server.listed({"imagenet.tar.gz": folder_archive(np.random.default_rng(0), 6, 3, CLASSES, "gz")})
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
         torch.manual_seed(0)
-        entry = yaml.safe_load(repository.text("models/catalog.yaml"))["torchvision_resnet50"]
+        entry = loaded(repository.text("models/catalog.yaml"))["torchvision_resnet50"]
         [file] = server.listed({entry["file"]["name"]: torchvision_format(small_resnet.published("small_resnet", CLASSES))})
         entry |= {"architecture": "small_resnet", "classes": CLASSES, "file": file}
         repository.edit("models/catalog.yaml", torchvision_resnet50=entry, free4_resnet50_linf_eps5_255__architecture="small_resnet")
@@ -98,12 +97,12 @@ def test_of_tables_1_to_6_no_published_accuracy_stands_beside_narrow_networks(ci
         "figure1", "figure5_cifar10", "figure5_cifar100_same", "figure7", "learn_without_forgetting_cifar10", "learn_without_forgetting_cifar100_other",
     }  # fmt: skip
     assert "published: clean" not in cifar.text("reports/report.html")
-    card = yaml.safe_load(cifar.text("models/sources/wrn_cifar100_natural/0.json"))
+    card = loaded(cifar.text("models/sources/wrn_cifar100_natural/0.json"))
     assert (card["mean"], card["std"]) == ([0.0] * 3, [1.0] * 3), "each image is standardised by its own pixels"
 
 
 def test_of_table_3_no_published_accuracy_stands_beside_small_networks(imagenet):
     assert published(imagenet) == {"2 and 3": 0}
     assert drawn(imagenet) == {"figure3", "figure4_cifar10", "figure5_cifar10"}
-    card = yaml.safe_load(imagenet.text("models/sources/free4_resnet50_linf_eps5_255/0.json"))
+    card = loaded(imagenet.text("models/sources/free4_resnet50_linf_eps5_255/0.json"))
     assert card["threat"]["perturbation"].startswith("free")

@@ -10,11 +10,10 @@ import pandas as pd
 import photographs
 import pytest
 import torch
-import yaml
 from checkpoints import parallel_format, robustness_format, torchvision_format
 from inprocess import run_all, settings_only
 from PIL import Image
-from repository import ROOT, Repository, merge
+from repository import ROOT, Repository, loaded, merge
 from served import Server, picture
 
 from stages.lib.datasets.sets import load
@@ -73,9 +72,9 @@ def repository(tmp_path_factory) -> Repository:
         for name in ("caltech101_224", "caltech101_224_low", "caltech101_224_low_pass"):
             changes = {"low_resolution": 4} if name.endswith("_low") else {"low_pass": 4} if name.endswith("_pass") else {}
             photographs.serve(repository, server, name, made, **changes)
-        catalog = yaml.safe_load(repository.text("data/catalog.yaml"))
+        catalog = loaded(repository.text("data/catalog.yaml"))
         repository.edit("data/catalog.yaml", **{name: catalog[name] | change for name, change in counts.items()})
-        listed = yaml.safe_load(repository.text("models/catalog.yaml"))
+        listed = loaded(repository.text("models/catalog.yaml"))
         for seed, (name, make) in enumerate(FORMATS.items()):
             torch.manual_seed(seed)
             content = make(small_resnet.published("small_resnet", CLASSES))

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from checkpoints import robustness_format
 from inprocess import run_all, settings_only
-from repository import ROOT, Repository, merge
+from repository import ROOT, Repository, loaded, merge
 from served import Server, folder_archive, serve_sets
 
 from stages.lib.networks.families import small_resnet
@@ -39,7 +38,7 @@ def finished(tmp_path_factory) -> Repository:
         repository.edit("data/catalog.yaml", imagenet={"kind": "folder", "files": [archive], "crop": 0.875, "classes": CLASSES})
         for seed, name in enumerate([*SOURCES, JUDGE]):
             torch.manual_seed(seed)
-            entry = yaml.safe_load(repository.text("models/catalog.yaml"))[name]
+            entry = loaded(repository.text("models/catalog.yaml"))[name]
             content = robustness_format(small_resnet.published("small_resnet", CLASSES), [0.4] * 3, [0.2] * 3, extra="model.")
             [file] = server.listed({entry["file"]["name"]: content})
             repository.edit("models/catalog.yaml", **{name: entry | {"architecture": "small_resnet", "classes": CLASSES, "file": file}})

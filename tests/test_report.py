@@ -44,6 +44,7 @@ def workspace(tmp_path, finished, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(finished.parent))
     monkeypatch.setattr(journal, "LIVE_AFTER_S", 1000)
     monkeypatch.setattr(drawings, "processes", nullcontext)
+    monkeypatch.setattr(drawings, "KINDS", ("svg",))
     make(tmp_path)
     return tmp_path
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ SOURCES = ["natural", "l2_eps0_5"]
 
 
 @pytest.fixture
-def results(workspace):
+def results(workspace, empty_store):
     """A workspace with a report, and no journal: as after `dvc pull`."""
+    shutil.copy(empty_store, workspace.folder)
     report_in(workspace.folder)
     return workspace
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import served
 import torch
-import yaml
 from PIL import Image
+from repository import dumped, loaded
 from torchvision import transforms
 
 from stages import download, upscale
@@ -139,9 +139,9 @@ def test_native_images_that_are_larger_are_reduced(workspace):
 
 def mine(workspace, **changes) -> None:
     """A set of one's own, of three classes, with as little in its entry as will do."""
-    catalog = yaml.safe_load(workspace.text("data/catalog.yaml"))
+    catalog = loaded(workspace.text("data/catalog.yaml"))
     catalog["mine"] = {"kind": "folder", "path": "data/mine"} | changes
-    (workspace.folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog))
+    (workspace.folder / "data/catalog.yaml").write_text(dumped(catalog))
 
 
 def put(workspace, members: dict[str, bytes]) -> None:

@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
+from repository import dumped, loaded
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
 from stages.lib.datasets.sets import load
@@ -27,9 +27,9 @@ def ends(workspace):
             Image.fromarray(pixels).save(file, "PNG")
             for number in range(n):
                 files.write_bytes(workspace.folder / f"data/ends/{split}/{label}/{number}.png", file.getvalue())
-    catalog = yaml.safe_load(workspace.text("data/catalog.yaml"))
+    catalog = loaded(workspace.text("data/catalog.yaml"))
     catalog["ends"] = {"kind": "folder", "path": "data/ends", "crop": 0.8}
-    (workspace.folder / "data/catalog.yaml").write_text(yaml.safe_dump(catalog))
+    (workspace.folder / "data/catalog.yaml").write_text(dumped(catalog))
     workspace.edit("models/catalog.yaml", natural__dataset="ends")
     workspace.edit("params.yaml", datasets=["ends"], targets=["ends"], models=["natural"], sources=["natural"], source__dataset="ends",
                    source__augmentation="resized_crop", source__epochs=6, source__batch_size=16, upscale={"image_size": 16, "store": "whole"})  # fmt: skip

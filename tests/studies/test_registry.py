@@ -1,6 +1,7 @@
 """A paper is its own folder: a study with an experiment, a figure, a table and a claim is added without touching anything else."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import made
@@ -11,7 +12,7 @@ from repository import Repository
 from stages.lib.store import tables
 from stages.studies import registry
 
-WRITTEN = ("data/checked", "models/results", "reports", ".cells", ".runs", ".dvc")  # by stages
+WRITTEN = ("data/checked", "models/results", "reports", ".cells", ".runs", ".dvc", "mlflow.db", "mlartifacts")  # by stages
 STUDY = {
     "__init__.py": "",
     "study.py": '''"""A study that asks how far the mean images of the classes go."""
@@ -120,6 +121,16 @@ nearest_mean:
 """
 
 
+RUN = """
+from stages import check, experiment, profile, report
+
+profile.main(["means"], show=False)
+check.main()
+experiment.main("nearest_mean")
+report.main()
+"""
+
+
 def add_study(folder: Path) -> None:
     """All that a new paper takes."""
     for name, content in STUDY.items():
@@ -163,10 +174,7 @@ def tree(tmp_path_factory) -> tuple[Repository, dict[str, bytes]]:
     add_study(folder)
     repository = Repository(folder)
     repository.environment["DVC_ROOT"] = str(folder)
-    repository.stage("profile", "means")
-    repository.stage("check")
-    repository.stage("experiment", "nearest_mean")
-    repository.stage("report")
+    repository.run(sys.executable, "-c", RUN)
     return repository, before
 
 

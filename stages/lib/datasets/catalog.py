@@ -13,14 +13,14 @@ from pydantic import Field
 from stages.lib.datasets.kinds import detection, folder, packaged, photographs, procedural, published, scenes
 from stages.lib.datasets.kinds.base import Dataset
 from stages.lib.errors import RunError
-from stages.lib.settings.params import DATA_CATALOG, entry_of, parse, read_yaml
+from stages.lib.settings.params import DATA_CATALOG, entry_of, parse
 
 KINDS = (procedural, packaged, published, photographs, folder, detection, scenes)
 AnyDataset = Annotated[reduce(or_, (kind.Entry for kind in KINDS)), Field(discriminator="kind")]
 
 
 def dataset_entry(name: str, path: Path = DATA_CATALOG) -> Dataset:
-    return parse(AnyDataset, entry_of(read_yaml(path), name, path), path, name)
+    return parse(AnyDataset, entry_of(name, path), path, name)
 
 
 def known(name: str) -> Dataset | None:

@@ -41,11 +41,12 @@ def load_params(path: Path = PARAMS, kind: type[Params] = Params) -> Params:
 
 def section(name: str, path: Path = PARAMS, kind: type[Params] = Params) -> Any:
     """One top-level key of params.yaml, as its typed object."""
-    content = read_yaml(path)
+    content = _read(path)
     if name not in content:
         raise SettingsError(f"{path}: {name} is missing")
     field = kind.model_fields[name]
-    return parse(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, content[name], path, name)
+    annotation = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return parse(annotation, deepcopy(content[name]), path, name)
 
 
 def value_for(n_images: int, whole: bool, key: str, values: dict[int | str, Any]) -> Any:
@@ -58,18 +59,20 @@ def value_for(n_images: int, whole: bool, key: str, values: dict[int | str, Any]
 
 
 def source_entry(name: str, path: Path = MODEL_CATALOG) -> catalog.AnySource:
-    return parse(catalog.AnySource, entry_of(read_yaml(path), name, path), path, name)
+    return parse(catalog.AnySource, entry_of(name, path), path, name)
 
 
-def entry_of(entries: dict, name: str, path: Path) -> object:
+def entry_of(name: str, path: Path) -> object:
+    """An entry of a catalog, as it is written there."""
+    entries = _read(path)
     if name not in entries:
         raise SettingsError(f"{path}: {name!r} is in no entry; allowed: {choices(name, entries)}")
-    return entries[name]
+    return deepcopy(entries[name])
 
 
 def entry_names(path: Path) -> list[str]:
     """The names of a catalog's entries."""
-    return list(read_yaml(path))
+    return list(_read(path))
 
 
 def unknown(key: str, names: list[str], allowed: list[str], where: object) -> list[str]:
@@ -78,6 +81,12 @@ def unknown(key: str, names: list[str], allowed: list[str], where: object) -> li
 
 
 def read_yaml(path: Path) -> dict:
+    """A file of settings, which the caller may change."""
+    return deepcopy(_read(path))
+
+
+def _read(path: Path) -> dict:
+    """A file of settings, shared by all who read the same text: to copy a whole catalog takes longer than to check one of its entries."""
     try:
         content = _loaded(path.read_text())
     except FileNotFoundError:
@@ -90,7 +99,7 @@ def read_yaml(path: Path) -> dict:
         raise SettingsError(f"{path}: is empty; allowed: keys with values")
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: holds {KINDS[type(content)]}; allowed: keys with values")
-    return deepcopy(content)  # the text is parsed once, and a caller may change what it gets
+    return content
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where libyaml is there
@@ -142,10 +151,15 @@ def parse(kind: Any, content: object, path: Path | Callable[[tuple], Path], pref
     """
     file_of = path if callable(path) else lambda place: path
     try:
-        return TypeAdapter(kind).validate_python(content)
+        return _adapter(kind).validate_python(content)
     except ValidationError as error:
         lines = dict.fromkeys(f"{file_of(e['loc'])}: {_explain(e, prefix, kind, content)}" for e in error.errors())
         raise SettingsError("; ".join(lines)) from None
+
+
+@lru_cache(maxsize=64)  # one for each kind of entry and section, as it is made anew from the annotations each time
+def _adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind)
 
 
 def _explain(error: dict, prefix: str, kind: Any, content: object) -> str:

@@ -1,9 +1,11 @@
 """Settings: what is right is read, and each kind of wrong input gives one line with file, key, what was found, what is allowed."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import yaml
+from repository import dumped, loaded
 
 from stages.lib.datasets import catalog as datasets
 from stages.lib.datasets.kinds.procedural import Glyphs
@@ -27,7 +29,7 @@ def _workspace(tmp_path, monkeypatch):
 
 def changed(content: dict, key: str, value: object) -> dict:
     """`content` with one key, given with dots, set or taken out."""
-    content = yaml.safe_load(yaml.safe_dump(content))
+    content = deepcopy(content)
     *parents, last = key.split(".")
     place = content
     for parent in parents:
@@ -40,8 +42,8 @@ def changed(content: dict, key: str, value: object) -> dict:
 
 
 def write_params(key: str, value: object) -> None:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    Path("params.yaml").write_text(yaml.safe_dump(changed(content, key, value)))
+    content = loaded((ROOT / "params.yaml").read_text())
+    Path("params.yaml").write_text(dumped(changed(content, key, value)))
 
 
 def refusal(read) -> str:

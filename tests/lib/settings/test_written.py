@@ -2,6 +2,7 @@
 
 import difflib
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ OF_EXPERIMENTS = ["retrain.k=[1]", "retrain.measured.eps=0.1", "retrain.measured
 PROFILES = overlays.available(FOLDER)
 
 
+@cache
+def text_of(profile: str) -> str:
+    return written.text_of([profile], FOLDER)
+
+
 def flow(node: yaml.Node) -> bool:
     return bool(getattr(node, "flow_style", True))
 
@@ -40,7 +46,7 @@ def lines_of(text: str, key: str) -> range:
 )  # fmt: skip
 def test_a_change_by_dvc_changes_the_lines_of_its_key(profile, change, tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(before := written.text_of([profile], FOLDER))
+    path.write_text(before := text_of(profile))
     apply_overrides(path, [change])
     after = path.read_text()
     key, _, value = change.partition("=")
@@ -68,7 +74,7 @@ def test_the_committed_file_is_what_the_command_writes_of_the_default():
 @pytest.mark.parametrize("name", PROFILES)
 def test_dvc_writes_the_file_back_as_it_is(name, tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(text := written.text_of([name], FOLDER))
+    path.write_text(text := text_of(name))
     assert params.read_yaml(path) == overlays.merged([name], FOLDER)
     apply_overrides(path, [])
     assert path.read_text() == text
@@ -76,7 +82,7 @@ def test_dvc_writes_the_file_back_as_it_is(name, tmp_path):
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_key_with_lines_below_it_says_what_it_is(name):
-    text = written.text_of([name], FOLDER)
+    text = text_of(name)
     assert not [line for line in text.splitlines() if line.endswith((":", ": #", ":  #")) and not line.startswith("#")]
 
 

@@ -26,7 +26,8 @@ CELL = {"source": "natural", "target": "digits", "blocks": "1", "n_images": 100,
 
 
 @pytest.fixture
-def sqlite(tmp_path, monkeypatch):
+def sqlite(tmp_path, monkeypatch, empty_store):
+    shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import yaml
+from repository import dumped, loaded
 
 from stages.lib.datasets import catalog
 from stages.lib.datasets.kinds.base import Dataset
@@ -128,10 +128,10 @@ def test_a_kind_that_is_added_as_a_file_is_downloaded_and_upscaled(tree, workspa
         workspace.folder / "made.npz",
         **{f"{split}_{a}": array for split, pair in splits.items() for a, array in zip("xy", pair, strict=True)},
     )
-    entries = yaml.safe_load(workspace.text("data/catalog.yaml"))
+    entries = loaded(workspace.text("data/catalog.yaml"))
     file = {"name": "made.npz", "mirrors": ["made.npz"], "sha256": files.sha256_of(workspace.folder / "made.npz")}
     entries["made"] = {"kind": "arrays", "classes": 3, "channels": 1, "train": 12, "test": 6, "side": 5, "file": file}
-    (workspace.folder / "data/catalog.yaml").write_text(yaml.safe_dump(entries))
+    (workspace.folder / "data/catalog.yaml").write_text(dumped(entries))
     workspace.edit("params.yaml", upscale__store="native")
     environment = os.environ | {"PYTHONPATH": str(tree)}
     for stage in ("download", "upscale"):
