@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import pixels
+from stages.lib.datasets import cropping, pixels
+from stages.lib.datasets.cropping import Changes
 from stages.lib.machine import Precision
 from stages.lib.networks import metrics
 from stages.lib.networks.devices import device_of
@@ -31,6 +32,7 @@ class View:
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
     augmentation: str = "none"  # how they are changed at random while training: a kind that `cropping.draw` knows
+    views: int | None = None  # so many changed ones of each image, drawn once (`training.views`); None: changed anew in each epoch
     mixed_precision: Precision = False  # True: products in bfloat16; sums, weights and kept activations are in float32
     fused: bool = False  # whether torch compiles the networks and the augmentation, whose operations are fused then
 
@@ -107,6 +109,7 @@ def frozen_activations(
     x: np.ndarray,  # uint8 [n, H, W, C]
     view: View = AS_STORED,
     rows: np.ndarray | None = None,  # of x, in any order; None: all
+    drawn: Changes | None = None,  # a change for each of the rows; None: images stay as they are
 ) -> Iterator[np.ndarray]:
     """Activations of the frozen part in eval mode, float32 [batch, ..., C], batch by batch: x may be larger than memory."""
     frozen.eval().to(memory_format=torch.channels_last)
@@ -114,7 +117,8 @@ def frozen_activations(
     rows = np.arange(len(x)) if rows is None else rows
 
     def activations(places: slice) -> np.ndarray:
-        batch = pixels.prepare(x[rows[places]], device, view.size, view.resolution)
+        of_batch = None if drawn is None else drawn[places]
+        batch = cropping.prepare(cropping.stored(x, torch.from_numpy(rows[places])), device, view.size, of_batch, view.resolution)
         with view.precision(device):
             return packed(widened(frozen(batch))).cpu().numpy()
 
@@ -141,14 +145,17 @@ def unpacked(activations: Tensor) -> Tensor:
     return activations.movedim(-1, 1)
 
 
-def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray, drawn: Changes | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Activations of some rows of x, and the place of each row among them: computed once, to be read in every epoch.
 
     Where x holds activations already, or where they would take more than HELD_BYTES, x and the rows themselves.
+
+    Args:
+        drawn: a change for each of the rows; None: images stay as they are.
     """
     if x.dtype != np.uint8 or 4 * math.prod(activation_shape(model.frozen, x, model.view)) * len(rows) > HELD_BYTES[model.device.type]:
         return x, rows
-    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows))), np.arange(len(rows))
+    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows, drawn))), np.arange(len(rows))
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ class Entry:
     blocks: Blocks  # what is not frozen
     split: Split
     rows: np.ndarray | None  # places of the images in the split, rising; None: all
+    views: int | None = None  # of each image so many augmented ones, as `training.views` orders them; None: the image as it is
 
     @property
     def path(self) -> Path:
@@ -40,9 +41,13 @@ class Entry:
         """The record of an entry that is kept, as it is sent to a worker."""
         return Stored(self.path, self.rows, (cells.load("activations", self.key) or {}).get("sha256", ""))
 
-    def n_rows(self, n: int) -> int:
+    def n_images(self, n: int) -> int:
         """Number of images that the entry holds; n: those of the split."""
         return n if self.rows is None else len(self.rows)
+
+    def n_rows(self, n: int) -> int:
+        """Number of activations that the entry holds, of all views; n: images of the split."""
+        return self.n_images(n) * (self.views or 1)
 
 
 def entry_of(job: Job, blocks: Blocks, split: Split, n: int, needed: np.ndarray) -> Entry:
@@ -58,15 +63,17 @@ def entry_of(job: Job, blocks: Blocks, split: Split, n: int, needed: np.ndarray)
         "mixed_precision": job.mixed_precision,
     }  # fmt: skip
     made_by = deciding.code_of("stages.lib.runs.work.frozen", deciding.modules_of_architecture(job.architecture))
-    return entry(made_from | made_by, blocks, split, n, needed)
+    views = job.views_of(blocks) if split == "train" else None
+    changed = {"augmentation": job.augmentation, "views": views} if views else {}
+    return entry(made_from | made_by | changed, blocks, split, n, needed, views)
 
 
-def entry(deciding_values: dict, blocks: Blocks, split: Split, n: int, needed: np.ndarray) -> Entry:
+def entry(deciding_values: dict, blocks: Blocks, split: Split, n: int, needed: np.ndarray, views: int | None = None) -> Entry:
     """The entry, as for `entry_of`; deciding_values: all that decides the activations of one image beside the image and the blocks."""
     rows = np.unique(needed)
     whole = 4 * len(rows) >= n
     held = {"blocks": blocks, "split": split, "rows": None if whole else hashlib.sha256(rows.tobytes()).hexdigest()}
-    return Entry(files.digest_of(deciding_values | held), blocks, split, None if whole else rows)
+    return Entry(files.digest_of(deciding_values | held), blocks, split, None if whole else rows, views)
 
 
 def is_kept(wanted: Entry) -> bool:

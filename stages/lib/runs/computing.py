@@ -125,7 +125,7 @@ def _write(task: tuple[Job, Entry, tuple[int, ...]]) -> None:
     from stages.lib.runs.work import frozen  # here, as torch takes seconds to import
 
     job, entry, shape = task
-    activations.keep(entry, shape, frozen.activations(job, entry.blocks, entry.split, entry.rows))
+    activations.keep(entry, shape, frozen.activations(job, entry.blocks, entry.split, entry.rows, entry.views))
 
 
 def _work(batch: Batch) -> None:

@@ -257,6 +257,9 @@ KNOBS = {
     "head from N(0, 1)": {"head_init": "normal"},
     "resized crops": {"augmentation": "resized_crop"},
     "crops of padded images": {"augmentation": "crop_flip"},
+    "three views": {"augmentation": "published", "views": 3},
+    "two views of resized crops, nine blocks": {"augmentation": "resized_crop", "views": 2, "blocks": 9},
+    "whole network on two views": {"augmentation": "crop_flip", "views": 2, "blocks": "all"},
     "fixed features of Salman et al.": {
         "blocks": 0,
         "frozen_batchnorm": "batch",
@@ -292,7 +295,7 @@ def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tup
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
         patch.setattr(nn.functional, "cross_entropy", lambda *a, **k: losses.append(entropy(*a, **k)) or losses[-1])
-        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"))
+        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"), knob.get("views"))
         policy = knob.get("frozen_batchnorm", "source")
         frozen = frozen if len(frozen) else None  # the whole network is trained
         rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
@@ -332,6 +335,15 @@ def changed(x: torch.Tensor, drawn: cropping.Changes, row: int) -> torch.Tensor:
     return functional.horizontal_flip(x) if drawn.flip[row] else x
 
 
+def drawn_of(knob: dict, epoch: int) -> cropping.Changes | None:
+    """What changes the chosen images in an epoch; of views, each image's own one of those that are drawn for all images."""
+    if "views" not in knob:
+        return cropping.draw(knob.get("augmentation", "none"), 16, 20100000, epoch)
+    every = cropping.draw(knob["augmentation"], TRAIN * knob["views"], views.SEED, 0)
+    view = views.taken(16, knob["views"], 20100000, epoch) % knob["views"]
+    return every[torch.tensor([image * knob["views"] + v for image, v in zip(CHOSEN, view.tolist(), strict=True)])]
+
+
 def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[float], float]:
     """The protocol, image by image and module by module: the loss of every step, and the last test accuracy."""
     network, (frozen, trained) = parts(source, knob)
@@ -353,7 +365,7 @@ def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[fl
     for epoch in range(10):
         network.train()
         frozen.train(policy == "batch")
-        drawn = cropping.draw(knob.get("augmentation", "none"), 16, 20100000, epoch)
+        drawn = drawn_of(knob, epoch)
         for rows in torch.randperm(16, generator=order).split(8):
             batch = torch.stack([changed(x[row], drawn, row) for row in rows.tolist()]) if drawn else x[rows]
             loss = nn.functional.cross_entropy(network(batch), y[rows])
@@ -379,7 +391,7 @@ def test_a_knob_is_the_plain_loop_of_its_protocol_and_changes_the_result(name, s
         assert found != pytest.approx(losses_of(source, colours, {}, monkeypatch)[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["nothing", "as released", "augmentation", "frozen statistics of the subset", "whole network"])
+@pytest.mark.parametrize("name", ["nothing", "as released", "augmentation", "three views", "frozen statistics of the subset", "whole network"])
 def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colours, monkeypatch):
     losses, accuracy = losses_of(source, colours, KNOBS[name], monkeypatch)
     monkeypatch.setitem(inference.HELD_BYTES, "cpu", 100)
@@ -390,19 +402,20 @@ def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colour
 
 
 @pytest.mark.parametrize(
-    ("policy", "augmentation", "seen"),
+    ("policy", "augmentation", "number", "seen"),
     [
-        ("source", "none", 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
-        ("adapted", "none", 16 + 1 + TEST + 1 + 16),
-        ("source", "resized_crop", 1 + TEST + 10 * 16),
-        ("batch", "none", 10 * (16 + TEST)),
+        ("source", "none", None, 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
+        ("adapted", "none", None, 16 + 1 + TEST + 1 + 16),
+        ("source", "resized_crop", None, 1 + TEST + 10 * 16),
+        ("source", "resized_crop", 4, 1 + TEST + 1 + 4 * 16),  # once in each view
+        ("batch", "none", None, 10 * (16 + TEST)),
     ],
 )
-def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmentation, seen, source, colours):
+def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmentation, number, seen, source, colours):
     frozen, trained = units.split(start(source), 1)
     images = []
     frozen.register_forward_hook(lambda module, inputs, output: images.append(len(output)))
-    view = inference.View(16, augmentation=augmentation)
+    view = inference.View(16, augmentation=augmentation, views=number)
     list(finetuning.finetune(trained, colours, CHOSEN, **(STEPS | {"eval_every": 1}), view=view, frozen=frozen, frozen_batchnorm=policy))
     assert sum(images) == seen
 
