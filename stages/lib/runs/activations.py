@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +94,15 @@ def is_kept(wanted: Entry) -> bool:
 
 
 def keep(wanted: Entry, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
-    """Write an entry, in float32, with its hash.
+    """Write an entry with its hash: in float32, or in int16, which are the bits of bfloat16, where the chunks are.
 
     Raises:
         RunError: when the disk is full; nothing of the entry is left.
     """
-    cells.save("activations", wanted.key, {"sha256": files.write_array(wanted.path, shape, np.float32, chunks)})
+    chunks = iter(chunks)
+    first = next(chunks)
+    kind = np.int16 if first.dtype == np.int16 else np.float32
+    cells.save("activations", wanted.key, {"sha256": files.write_array(wanted.path, shape, kind, chain([first], chunks))})
 
 
 def make_room(needed: int, limit: int, but: Iterable[Entry]) -> bool:

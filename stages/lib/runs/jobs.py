@@ -77,7 +77,7 @@ class Stored:
     sha256: str  # of the file
 
     def load(self) -> np.ndarray:
-        """Memory-mapped, float32 [rows, ..., C]; raises FileNotFoundError when the file was removed or changed meanwhile."""
+        """Memory-mapped, [rows, ..., C]; raises FileNotFoundError when the file was removed or changed meanwhile."""
         if verified.sha256_of(self.path) != self.sha256:
             raise FileNotFoundError(self.path)
         return np.load(self.path, mmap_mode="r")

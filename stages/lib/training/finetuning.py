@@ -55,7 +55,7 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Training and test data of runs: images (uint8 NHWC), or activations of the frozen part (float32; NHWC where they have pixels)."""
+    """Training and test data of runs: images (uint8 NHWC), or activations as `inference.frozen_activations` gives them."""
 
     train_x: np.ndarray  # [n_train, ...]
     train_y: np.ndarray  # [n_train]

@@ -26,7 +26,7 @@ ORDERS = 3 << 61  # added to the seed of a run, so that its orders of views have
 class Kept:
     """Activations of the frozen part for the views of some training images."""
 
-    x: np.ndarray  # float32 [images * views, ..., C]
+    x: np.ndarray  # [images * views, ..., C], as `inference.frozen_activations` gives them
     images: np.ndarray | None  # places of the images in the split, rising; None: all
 
     def rows(self, chosen: np.ndarray, views: int) -> np.ndarray:

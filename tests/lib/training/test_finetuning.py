@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional
 from stages.lib.datasets import augmentation, cropping, whole
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import inference, units
-from stages.lib.training import finetuning, sgd
+from stages.lib.training import finetuning, sgd, views
 
 SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
 TRAIN, TEST, CLASSES = 30, 25, 3
@@ -391,7 +391,9 @@ def test_a_knob_is_the_plain_loop_of_its_protocol_and_changes_the_result(name, s
         assert found != pytest.approx(losses_of(source, colours, {}, monkeypatch)[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["nothing", "as released", "augmentation", "three views", "frozen statistics of the subset", "whole network"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "as released", "augmentation", "three views", "frozen statistics of the subset", "whole network"]
+)
 def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colours, monkeypatch):
     losses, accuracy = losses_of(source, colours, KNOBS[name], monkeypatch)
     monkeypatch.setitem(inference.HELD_BYTES, "cpu", 100)
@@ -494,7 +496,7 @@ def test_a_device_with_little_memory_passes_fewer_images_at_once_to_the_same_res
 
 @pytest.mark.parametrize("blocks", [0, 1, 3])
 def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, blocks):
-    """Weights, statistics, losses and what is kept stay in float32; later epochs part, as rounding does to every training."""
+    """Weights, statistics and losses stay in float32, and what is kept loses nothing; later epochs part, as rounding does to every training."""
     found = {}
     for mixed in (False, True):
         frozen, trained = units.split(start(source), blocks)
@@ -502,10 +504,13 @@ def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, bloc
         held = {
             part: np.concatenate(list(inference.frozen_activations(frozen, getattr(images, part), view))) for part in ("train_x", "test_x")
         }
-        assert {x.dtype for x in held.values()} == {np.dtype(np.float32)}
+        assert {x.dtype for x in held.values()} == {np.dtype(np.int16 if mixed else np.float32)}
         rows = list(finetuning.finetune(trained, dataclasses.replace(images, **held), np.arange(TRAIN), **SETTINGS, view=view))
         assert {tensor.dtype for tensor in trained.state_dict().values()} <= {torch.float32, torch.int64}
-        found[mixed] = held["train_x"], [row.train_loss for row in rows]
+        numbers = inference.of_bits(torch.from_numpy(held["train_x"])).float().numpy()
+        found[mixed] = numbers, [row.train_loss for row in rows]
+        anew = finetuning.finetune(trained_anew := units.split(start(source), blocks)[1], images, np.arange(TRAIN), **SETTINGS, view=view, frozen=frozen)
+        assert [row.train_loss for row in anew] == found[mixed][1], trained_anew
     assert not np.array_equal(found[True][0], found[False][0])  # so that it is not the same by doing nothing
     scale = np.abs(found[False][0]).max()
     np.testing.assert_allclose(found[True][0], found[False][0], atol=2**-6 * scale)

@@ -39,13 +39,13 @@ def part_of(job: Job, blocks: Blocks) -> nn.Sequential:
     return cuts.cut(network, blocks)[0].to(best_device(job.mixed_precision))
 
 
-def shape_of_one(job: Job, blocks: Blocks, split: Split) -> tuple[int, ...]:
-    """The shape of the activation of one image."""
-    return inference.activation_shape(part_of(job, blocks), images_of(job, split)[0], view_of(job))
+def activation_of_one(job: Job, blocks: Blocks, split: Split) -> np.ndarray:
+    """The activation of one image, which is not augmented."""
+    return inference.first_activation(part_of(job, blocks), images_of(job, split)[0], view_of(job))
 
 
 def activations(job: Job, blocks: Blocks, split: Split, rows: np.ndarray | None, n_views: int | None = None) -> Iterator[np.ndarray]:
-    """Float32 [batch, ..., C], batch by batch.
+    """[batch, ..., C], batch by batch, as `inference.frozen_activations` gives them.
 
     Args:
         rows: places of the images in the split; None: all.
