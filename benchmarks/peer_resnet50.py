@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.peer import PEER
 from stages.lib.networks import stacking, units
 from stages.lib.networks.inference import View
 from stages.lib.store import code, files
@@ -27,7 +28,6 @@ from stages.lib.training import finetuning
 from stages.lib.training.sgd import Sgd
 from stages.lib.workers import pool
 
-PEER = Path(os.environ.get("PEER_PYTHON", code.ROOT / ".peer/bin/python"))
 BLOCKS, SIZES, VIEWS = (0, 1, 3, 9), (100, 800), 8
 EPOCHS, TESTS, N_TEST, SUBSETS = 100, 6, 10_000, 20
 FEW, CLASSES, STORED, SIZE = 16, 10, 32, 224  # images that are trained on and tested here, and their sides
@@ -80,11 +80,10 @@ def there(blocks: int, folder: Path) -> Seconds:
     home = folder / "there" / str(blocks)
     home.mkdir(parents=True)
     files.write_json(home / "task.json", task)
-    paths = os.pathsep.join(filter(None, [str(code.ROOT), os.environ.get("PEER_PATH")]))
+    environment = os.environ | pool.ONE_THREAD | {"PYTHONPATH": str(code.ROOT)}
     done = subprocess.run(
-        [PEER, "-m", "benchmarks.peer_loop", home], cwd=folder, env=os.environ | pool.ONE_THREAD | {"PYTHONPATH": paths},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [PEER, "-m", "benchmarks.peer_loop", home], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     parts = json.loads((home / "result.json").read_text())["parts"]

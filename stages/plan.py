@@ -134,7 +134,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     sizes, limit = {kind: costs.sizes_of(kind) for kind in total}, settings.grid.cache_gib
     stored = [passes.count(pair.kept, sizes, limit * computing.GIB) for pair in pairs]
     frozen_s = sum(n * speed.rates[kind].per_frozen for each in stored for kind, n in each.images.items()) / speed.processes
-    held, without_room = sum(each.held for each in stored), sum(each.without_room for each in stored)
+    held, without_room = min(sum(each.held for each in stored), limit * computing.GIB), sum(each.without_room for each in stored)
     runs_s = sum(work.seconds(speed.rates[kind]) for kind, work in total.items() if kind in speed.rates) / speed.processes
     stages = sum(bool(pair.lacking) for pair in pairs)
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.lib.datasets import cropping
 from stages.lib.datasets.cropping import Changes
@@ -77,6 +77,8 @@ class OfRun:
             self.x, self.rows = kept.x, kept.rows(chosen, view.views)
             return
         self.changes = changes(view.augmentation, len(x), view.views, chosen)
+        if isinstance(model.frozen, nn.Identity):  # nothing is frozen
+            return
         held, rows = inference.settled(model, x, np.repeat(chosen, view.views), self.changes)
         if held is not x:
             self.x, self.rows, self.changes = held, rows, None

@@ -509,7 +509,9 @@ def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, bloc
         assert {tensor.dtype for tensor in trained.state_dict().values()} <= {torch.float32, torch.int64}
         numbers = inference.of_bits(torch.from_numpy(held["train_x"])).float().numpy()
         found[mixed] = numbers, [row.train_loss for row in rows]
-        anew = finetuning.finetune(trained_anew := units.split(start(source), blocks)[1], images, np.arange(TRAIN), **SETTINGS, view=view, frozen=frozen)
+        anew = finetuning.finetune(
+            trained_anew := units.split(start(source), blocks)[1], images, np.arange(TRAIN), **SETTINGS, view=view, frozen=frozen
+        )
         assert [row.train_loss for row in anew] == found[mixed][1], trained_anew
     assert not np.array_equal(found[True][0], found[False][0])  # so that it is not the same by doing nothing
     scale = np.abs(found[False][0]).max()
