@@ -9,6 +9,7 @@ a target, which share these activations, each counts a twentieth.
 `make peer` prints this table, too. The networks have random weights, on which no time depends.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -28,9 +29,9 @@ from stages.lib.training import finetuning
 from stages.lib.training.sgd import Sgd
 from stages.lib.workers import pool
 
-BLOCKS, SIZES, VIEWS = (0, 1, 3, 9), (100, 800), 8
+SIZES, VIEWS = (100, 800), 8
 EPOCHS, TESTS, N_TEST, SUBSETS = 100, 6, 10_000, 20
-FEW, CLASSES, STORED, SIZE = 16, 10, 32, 224  # images that are trained on and tested here, and their sides
+FEW, CLASSES, STORED, SIZE = 8, 10, 32, 224  # images that are trained on and tested here, and their sides
 PUBLISHED = {"augmentation": "published", "frozen_batchnorm": "batch"}
 
 
@@ -91,6 +92,9 @@ def there(blocks: int, folder: Path) -> Seconds:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, nargs="+", default=[0, 1, 3, 9])
+    chosen = parser.parse_args().blocks
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (FEW, STORED, STORED, 3), np.uint8), np.arange(FEW) % CLASSES
@@ -99,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         arrays = {"train_x": x, "train_y": y, "test_x": x, "test_y": y, f"subset_{FEW}_0": np.arange(FEW)}
         np.savez(Path(name) / "arrays.npz", **arrays)
-        for blocks in BLOCKS:
+        for blocks in chosen:
             sides = here(blocks, x, y, None), there(blocks, Path(name)), here(blocks, x, y, VIEWS)
             for line in lines(blocks, *sides):
                 print(line, flush=True)

@@ -81,9 +81,9 @@ def test_views_pass_the_frozen_part_once_for_all_runs(source_ready):
         [entries] = [plan.pair_of(settings, "natural", "digits").kept]
         return sorted(entries, key=lambda entry: entry.runs)
 
-    test, train = needed("none")
+    train, test = needed("none")
     anew = needed("crop_flip")
-    viewed_test, viewed = needed({"kind": "crop_flip", "views": 2})
+    viewed, viewed_test = needed({"kind": "crop_flip", "views": 2})
     assert [entry.held for entry in anew] == [viewed_test.held] == [test.held]
     assert viewed.held == 2 * train.held
     assert train.runs == [(n, 2 * n) for n in (20, 20, 40, 40)]  # each of the two epochs anew
