@@ -61,7 +61,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="natural")
-    parser.add_argument("--targets", nargs="+", default=["digits", "textures"])
+    parser.add_argument("--targets", nargs="+", default=["digits", "textures"], help="each also as SOURCE/TARGET")
     parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--kind", default="published", help="of augmentation")
     parser.add_argument("--blocks", type=int, default=1)
@@ -74,9 +74,9 @@ def arguments() -> argparse.Namespace:
 
 def runs_of(chosen: argparse.Namespace, target: str, views: int, seeds: list[int]) -> list[list]:
     """The rows of one setting for some subsets."""
-    images, y = sets.card_of(target), sets.load(target, "train")[1]
-    settings = settings_of(chosen, views)
-    job = grid.job_of(sources.card_of(chosen.source), images, settings)
+    source, _, name = target.rpartition("/")
+    images, y = sets.card_of(name), sets.load(name, "train")[1]
+    job = grid.job_of(sources.card_of(source or chosen.source), images, settings_of(chosen, views))
     drawn = {subsets.name_of(chosen.images, seed): draw(choice, y, images.classes, chosen.images, seed) for seed in seeds}
     cells = grid.plan(job, [chosen.blocks], drawn, lambda n: (chosen.epochs, chosen.epochs))
     stored, rows = {}, []
