@@ -30,7 +30,7 @@ from stages.lib.settings.sections import Params
 from stages.lib.workers import executors
 from stages.studies import registry
 
-ANEW = "finetune.frozen_batchnorm: batch, or an augmentation, changes what they give"
+ANEW = "finetune.frozen_batchnorm: batch, or an augmentation without views, changes what they give"
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
 

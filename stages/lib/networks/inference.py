@@ -119,8 +119,11 @@ def frozen_activations(
     rows = np.arange(len(x)) if rows is None else rows
 
     def activations(places: slice) -> np.ndarray:
-        of_batch = None if drawn is None else drawn[places]
-        batch = cropping.prepare(cropping.stored(x, torch.from_numpy(rows[places])), device, view.size, of_batch, view.resolution)
+        if drawn is None:
+            batch = pixels.prepare(x[rows[places]], device, view.size, view.resolution)
+        else:
+            images = cropping.stored(x, torch.from_numpy(rows[places]))
+            batch = cropping.prepare(images, device, view.size, drawn[places], view.resolution)
         with view.precision(device):
             return bits_of(packed(frozen(batch))).cpu().numpy()
 

@@ -202,6 +202,8 @@ class State:
         self.views = OfRun(self.model, inputs.train_x, run.chosen, run.seed, inputs.views) if view.views else None
         if self.views:
             train_x, rows = self.views.x, self.views.rows
+            if frozen_batchnorm != "source":
+                raise ValueError(f"views are of the source's statistics alone; frozen_batchnorm is {frozen_batchnorm!r}")
         device = self.model.device
         self.parts_of_whole = isinstance(train_x, Whole) and view.augmentation == "resized_crop"  # the CPU cuts them anew in each epoch
         self.x = Rows(train_x, rows, device, 0 if self.parts_of_whole else inference.HELD_BYTES[device.type] // n_runs)

@@ -422,6 +422,14 @@ def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(
     assert sum(images) == seen
 
 
+@pytest.mark.parametrize("policy", ["adapted", "batch"])
+def test_views_are_of_the_statistics_of_the_source_alone(policy, source, colours):
+    frozen, trained = units.split(start(source), 1)
+    view = inference.View(16, augmentation="crop_flip", views=2)
+    with pytest.raises(ValueError, match=f"frozen_batchnorm is '{policy}'"):
+        list(finetuning.finetune(trained, colours, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
+
+
 @pytest.mark.parametrize("policy", ["source", "adapted", "batch"])
 def test_weights_of_the_frozen_part_stay_as_they_are_and_get_no_gradient(policy, source, colours):
     frozen, trained = units.split(start(source), 1)
