@@ -31,9 +31,9 @@ class View:
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
     augmentation: str = "none"  # how they are changed at random while training: a kind that `cropping.draw` knows
-    views: int | None = None  # so many changed ones of each image, drawn once (`training.views`); None: changed anew in each epoch
     mixed_precision: Precision = False  # True: products in bfloat16; sums and weights are in float32
     fused: bool = False  # whether torch compiles the networks and the augmentation, whose operations are fused then
+    views: int | None = None  # so many changed ones of each image, drawn once (`training.views`); None: changed anew in each epoch
 
     @property
     def augmented(self) -> bool:

@@ -295,7 +295,7 @@ def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tup
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
         patch.setattr(nn.functional, "cross_entropy", lambda *a, **k: losses.append(entropy(*a, **k)) or losses[-1])
-        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"), knob.get("views"))
+        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"), views=knob.get("views"))
         policy = knob.get("frozen_batchnorm", "source")
         frozen = frozen if len(frozen) else None  # the whole network is trained
         rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
