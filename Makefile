@@ -67,6 +67,7 @@ gpu: $(READY) ## with a GPU: its results against the processor's, its speed, and
 
 peer: $(READY) .peer/ready ## measure against the training loop of the robustness package, after `make repro`; takes an hour
 	python -m benchmarks.peer
+	python -m benchmarks.peer_resnet50
 
 .peer/ready: constraints.txt
 	test -x .peer/bin/python || $(or $(shell command -v $(PYTHON)),python3) -m venv .peer

@@ -23,13 +23,15 @@ from stages.lib.runs import computing, costs, counts, grid, transfers
 from stages.lib.runs.costs import Kind, Rates, Sizes, Work
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
+from stages.lib.runs.planning import operations, passes
+from stages.lib.runs.planning.passes import Needed
 from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
 from stages.lib.workers import executors
 from stages.studies import registry
 
-ANEW = "finetune.frozen_batchnorm: batch, or an augmentation, changes what they give"
+ANEW = "finetune.frozen_batchnorm: batch, or an augmentation without views, changes what they give"
 CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
 
 
@@ -39,7 +41,7 @@ class Outstanding:
 
     source: str
     work: dict[Kind, Work] = field(default_factory=lambda: defaultdict(Work))
-    kept: list[tuple[Kind, int, int]] = field(default_factory=list)  # entries of activations: images held, and seen by all runs
+    kept: list[Needed] = field(default_factory=list)  # entries of activations
     with_weights: list[tuple[Kind, Cell]] = field(default_factory=list)  # runs whose weights are kept
 
     @property
@@ -121,8 +123,14 @@ def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: b
         same = [cell for cell in planned if cell.blocks == blocks]
         kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size, **how)
         for entry in computing.entries_of(transfer.job, blocks, planned, transfer.drawn, transfer.n):
-            seen = sum(cell.n_images if entry.split == "train" else transfer.n["test"] for cell in same if cell.key in absent)
-            pair.kept.append((kind, entry.n_rows(transfer.n[entry.split]), seen))
+            seen = [
+                (cell.n_images * (entry.views or 1), cell.n_images * cell.epochs)
+                if entry.split == "train"
+                else (transfer.n["test"], transfer.n["test"] * costs.evaluations_of(cell))
+                for cell in same
+                if cell.key in absent
+            ]
+            pair.kept.append(Needed(kind, entry.n_rows(transfer.n[entry.split]), seen))
 
 
 def seconds_of_a_stage(workers: executors.Workers) -> float:
@@ -144,8 +152,9 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         for kind, work in pair.work.items():
             total[kind] += work
     sizes, limit = {kind: costs.sizes_of(kind) for kind in total}, settings.grid.cache_gib
-    stored = [activations(pair, speed.rates, sizes, limit * computing.GIB) for pair in pairs]
-    frozen_s, held = sum(seconds for seconds, _ in stored) / speed.processes, sum(size for _, size in stored)
+    stored = [passes.count(pair.kept, sizes, limit * computing.GIB) for pair in pairs]
+    frozen_s = sum(n * speed.rates[kind].per_frozen for each in stored for kind, n in each.images.items()) / speed.processes
+    held, without_room = min(sum(each.held for each in stored), limit * computing.GIB), sum(each.without_room for each in stored)
     runs_s = sum(work.seconds(speed.rates[kind]) for kind, work in total.items() if kind in speed.rates) / speed.processes
     stages = len({pair.source for pair in pairs if pair.lacking})  # one fine-tunes a source on all targets
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
@@ -153,6 +162,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n and name not in speed.experiments]
     experiments_s = {name: seconds / speed.processes for name, seconds in speed.experiments.items()}
     total_s = runs_s + frozen_s + stages * speed.stage_s + sum(experiments_s.values())
+    needed, whole = operations.of_runs(total, stored)
     anew = sum(work.trained for kind, work in total.items() if kind.blocks != "all" and "train" not in kind.fixed_within_a_run)
     weights = sum(sizes[kind].trained for pair in pairs for kind, _ in pair.with_weights)
     return [
@@ -168,6 +178,16 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         f"{duration(stages * speed.stage_s)}{''.join(f', {name} {duration(seconds)}' for name, seconds in experiments_s.items())})"
         + (f"; not in it: {', '.join(unknown)}" if unknown else ""),
         *([f"passes {anew / 1e6:,.2f} million images through frozen parts, anew in each epoch: {ANEW}"] if anew else []),
+        *(
+            [
+                f"room   none on disk or in memory for what {without_room:,} runs need of frozen parts, through which they pass "
+                f"{sum(each.anew for each in stored) / 1e6:,.2f} million images anew in each epoch"
+            ]
+            if without_room
+            else []
+        ),
+        f"limit  {needed:.2g} floating-point operations in products, {duration(operations.seconds(needed))} of an {operations.GPU} at "
+        f"{operations.SHARE:.0%} of its bfloat16 rate; {whole:.2g}, {duration(operations.seconds(whole))}, with nothing kept",
         f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, sizes))}, "
         f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
     ]
@@ -182,17 +202,6 @@ def row(kind: Kind, work: Work, speed: Speed) -> str:
     else:
         fields += ["", "", "0 s"]
     return f"| {' | '.join(map(str, fields))} |"
-
-
-def activations(pair: Outstanding, rates: dict[Kind, Rates], sizes: dict[Kind, Sizes], room: float) -> tuple[float, float]:
-    """Seconds in the frozen parts, and bytes of the activations that fit below the limit `room`; the smallest entries are kept first."""
-    seconds, held = 0.0, 0.0
-    for kind, images, seen in sorted(pair.kept, key=lambda kept: kept[1] * sizes[kept[0]].activation):
-        size = images * sizes[kind].activation
-        fits = held + size <= room
-        held += size if fits else 0.0
-        seconds += (images if fits else seen) * rates[kind].per_frozen
-    return seconds, held
 
 
 def counted(settings: Params, pairs: list[Outstanding]) -> list[tuple[str, int, int]]:

@@ -137,7 +137,7 @@ def activations() -> Work:
     entry = _entry(job)
 
     def compute() -> None:
-        computing._write((job, entry, (40, *computing._shape_of((job, entry)))))
+        computing._write((job, entry, (40, *computing._activation_of_one((job, entry)).shape)))
 
     return Work(lambda: _entry(job).key, compute, "stages.lib.runs.work.frozen")
 

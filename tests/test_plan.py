@@ -74,6 +74,23 @@ def test_each_rate_is_counted_and_once_more_where_images_are_held_out(source_rea
         counted()
 
 
+def test_views_pass_the_frozen_part_once_for_all_runs(source_ready):
+    def needed(augmentation):
+        source_ready.edit("params.yaml", blocks=[1], targets=["digits"], finetune__augmentation=augmentation)
+        settings = registry.load_params()
+        [entries] = [plan.pair_of(settings, "natural", "digits").kept]
+        return sorted(entries, key=lambda entry: entry.runs)
+
+    train, test = needed("none")
+    anew = needed("crop_flip")
+    viewed, viewed_test = needed({"kind": "crop_flip", "views": 2})
+    assert [entry.held for entry in anew] == [viewed_test.held] == [test.held]
+    assert viewed.held == 2 * train.held
+    assert train.runs == [(n, 2 * n) for n in (20, 20, 40, 40)]  # each of the two epochs anew
+    assert viewed.runs == [(2 * n, 2 * n) for n in (20, 20, 40, 40)]
+    assert (viewed.kind.augmentation, viewed.kind.views, train.kind.views) == ("none", 2, None)
+
+
 def works_of(settings) -> list:
     pairs = [plan.pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     return [item for pair in pairs for item in pair.work.items()]

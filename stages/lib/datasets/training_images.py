@@ -4,16 +4,14 @@ from stages.lib.datasets.sets import DatasetCard
 from stages.lib.errors import RunError
 from stages.lib.settings import params
 from stages.lib.settings.fields import Moments
-from stages.lib.settings.sections import FinetuneSettings
 
 PIXELS = [0.0] * 3, [1.0] * 3  # mean and std of no normalisation
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and std per channel, in [0, 1]
 
 
-def augmentation_of(settings: FinetuneSettings, images: DatasetCard) -> str:
+def augmentation_of(kind: str, augment_grey: bool, images: DatasetCard) -> str:
     """How images of a target are changed while training; colours alone are jittered where grey images are not to be augmented."""
-    is_left = settings.augmentation == "published" and images.channels == 1 and not settings.augment_grey
-    return "none" if is_left else settings.augmentation
+    return "none" if kind == "published" and images.channels == 1 and not augment_grey else kind
 
 
 def moments_of(normalisation: str | Moments, images: DatasetCard) -> tuple[list[float], list[float]] | None:

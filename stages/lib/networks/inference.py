@@ -4,7 +4,6 @@ In eval mode every image is mapped by itself, so that batches may be as large as
 can be kept. The size of a batch changes results by rounding alone.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import pixels
+from stages.lib.datasets import cropping, pixels
+from stages.lib.datasets.cropping import Changes
 from stages.lib.machine import Precision
 from stages.lib.networks import metrics
 from stages.lib.networks.devices import device_of
@@ -31,8 +31,9 @@ class View:
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
     augmentation: str = "none"  # how they are changed at random while training: a kind that `cropping.draw` knows
-    mixed_precision: Precision = False  # True: products in bfloat16; sums, weights and kept activations are in float32
+    mixed_precision: Precision = False  # True: products in bfloat16; sums and weights are in float32
     fused: bool = False  # whether torch compiles the networks and the augmentation, whose operations are fused then
+    views: int | None = None  # so many changed ones of each image, drawn once (`training.views`); None: changed anew in each epoch
 
     @property
     def augmented(self) -> bool:
@@ -64,11 +65,11 @@ class CutNetwork:
         """The input of the trained part, [batch, C, ...] with channels last in memory.
 
         Args:
-            x: images, uint8 [batch, H, W, 1 or 3]; or kept activations, float32 [batch, ..., C].
+            x: images, uint8 [batch, H, W, 1 or 3]; or kept activations, [batch, ..., C], as `frozen_activations` gives them.
             prepare: in the place of `pixels.prepare`, with the same arguments, where images are changed while training.
         """
         if x.dtype not in (np.uint8, torch.uint8):
-            return unpacked(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))
+            return unpacked(widened(of_bits(torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, device=self.device))))
         with torch.no_grad():
             batch = (prepare or pixels.prepare)(x, self.device, self.view.size, self.view.resolution)
             with self.view.precision(self.device):
@@ -107,23 +108,41 @@ def frozen_activations(
     x: np.ndarray,  # uint8 [n, H, W, C]
     view: View = AS_STORED,
     rows: np.ndarray | None = None,  # of x, in any order; None: all
+    drawn: Changes | None = None,  # a change for each of the rows; None: images stay as they are
 ) -> Iterator[np.ndarray]:
-    """Activations of the frozen part in eval mode, float32 [batch, ..., C], batch by batch: x may be larger than memory."""
+    """Activations of the frozen part in eval mode, [batch, ..., C], batch by batch: x may be larger than memory.
+
+    They are in float32; those that the network gives in bfloat16, as with mixed precision, are int16, which are the bits of that.
+    """
     frozen.eval().to(memory_format=torch.channels_last)
     device = device_of(frozen)
     rows = np.arange(len(x)) if rows is None else rows
 
     def activations(places: slice) -> np.ndarray:
-        batch = pixels.prepare(x[rows[places]], device, view.size, view.resolution)
+        if drawn is None:
+            batch = pixels.prepare(x[rows[places]], device, view.size, view.resolution)
+        else:
+            images = cropping.stored(x, torch.from_numpy(rows[places]))
+            batch = cropping.prepare(images, device, view.size, drawn[places], view.resolution)
         with view.precision(device):
-            return packed(widened(frozen(batch))).cpu().numpy()
+            return bits_of(packed(frozen(batch))).cpu().numpy()
 
     yield from in_batches(activations, len(rows))
 
 
-def activation_shape(frozen: nn.Module, x: np.ndarray, view: View) -> tuple[int, ...]:
-    """Shape of the frozen part's activations of one image, [..., C]; they are float32."""
-    return next(frozen_activations(frozen, x[:1], view)).shape[1:]
+def first_activation(frozen: nn.Module, x: np.ndarray, view: View) -> np.ndarray:
+    """The activation of the first of the images, [..., C], as `frozen_activations` gives it."""
+    return next(frozen_activations(frozen, x[:1], view))[0]
+
+
+def bits_of(x: Tensor) -> Tensor:
+    """The bits of numbers in bfloat16, which NumPy does not have, as int16; others as they are."""
+    return x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+
+
+def of_bits(x: Tensor) -> Tensor:
+    """The numbers whose bits `bits_of` gives."""
+    return x.view(torch.bfloat16) if x.dtype == torch.int16 else x
 
 
 def widened(x: Tensor) -> Tensor:
@@ -141,14 +160,17 @@ def unpacked(activations: Tensor) -> Tensor:
     return activations.movedim(-1, 1)
 
 
-def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray, drawn: Changes | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Activations of some rows of x, and the place of each row among them: computed once, to be read in every epoch.
 
     Where x holds activations already, or where they would take more than HELD_BYTES, x and the rows themselves.
+
+    Args:
+        drawn: a change for each of the rows; None: images stay as they are.
     """
-    if x.dtype != np.uint8 or 4 * math.prod(activation_shape(model.frozen, x, model.view)) * len(rows) > HELD_BYTES[model.device.type]:
+    if x.dtype != np.uint8 or first_activation(model.frozen, x, model.view).nbytes * len(rows) > HELD_BYTES[model.device.type]:
         return x, rows
-    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows))), np.arange(len(rows))
+    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows, drawn))), np.arange(len(rows))
 
 
 @torch.no_grad()

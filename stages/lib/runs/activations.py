@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class Entry:
     blocks: Blocks  # what is not frozen
     split: Split
     rows: np.ndarray | None  # places of the images in the split, rising; None: all
+    views: int | None = None  # of each image so many augmented ones, as `training.views` orders them; None: the image as it is
 
     @property
     def path(self) -> Path:
@@ -40,9 +42,13 @@ class Entry:
         """The record of an entry that is kept, as it is sent to a worker."""
         return Stored(self.path, self.rows, (cells.load("activations", self.key) or {}).get("sha256", ""))
 
-    def n_rows(self, n: int) -> int:
+    def n_images(self, n: int) -> int:
         """Number of images that the entry holds; n: those of the split."""
         return n if self.rows is None else len(self.rows)
+
+    def n_rows(self, n: int) -> int:
+        """Number of activations that the entry holds, of all views; n: images of the split."""
+        return self.n_images(n) * (self.views or 1)
 
 
 def entry_of(job: Job, blocks: Blocks, split: Split, n: int, needed: np.ndarray) -> Entry:
@@ -58,15 +64,17 @@ def entry_of(job: Job, blocks: Blocks, split: Split, n: int, needed: np.ndarray)
         "mixed_precision": job.mixed_precision,
     }  # fmt: skip
     made_by = deciding.code_of("stages.lib.runs.work.frozen", deciding.modules_of_architecture(job.architecture))
-    return entry(made_from | made_by, blocks, split, n, needed)
+    views = job.views_of(blocks) if split == "train" else None
+    changed = {"augmentation": job.augmentation, "views": views} if views else {}
+    return entry(made_from | made_by | changed, blocks, split, n, needed, views)
 
 
-def entry(deciding_values: dict, blocks: Blocks, split: Split, n: int, needed: np.ndarray) -> Entry:
+def entry(deciding_values: dict, blocks: Blocks, split: Split, n: int, needed: np.ndarray, views: int | None = None) -> Entry:
     """The entry, as for `entry_of`; deciding_values: all that decides the activations of one image beside the image and the blocks."""
     rows = np.unique(needed)
     whole = 4 * len(rows) >= n
     held = {"blocks": blocks, "split": split, "rows": None if whole else hashlib.sha256(rows.tobytes()).hexdigest()}
-    return Entry(files.digest_of(deciding_values | held), blocks, split, None if whole else rows)
+    return Entry(files.digest_of(deciding_values | held), blocks, split, None if whole else rows, views)
 
 
 def is_kept(wanted: Entry) -> bool:
@@ -86,12 +94,15 @@ def is_kept(wanted: Entry) -> bool:
 
 
 def keep(wanted: Entry, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
-    """Write an entry, in float32, with its hash.
+    """Write an entry with its hash: in float32, or in int16, which are the bits of bfloat16, where the chunks are.
 
     Raises:
         RunError: when the disk is full; nothing of the entry is left.
     """
-    cells.save("activations", wanted.key, {"sha256": files.write_array(wanted.path, shape, np.float32, chunks)})
+    chunks = iter(chunks)
+    first = next(chunks)
+    kind = np.int16 if first.dtype == np.int16 else np.float32
+    cells.save("activations", wanted.key, {"sha256": files.write_array(wanted.path, shape, kind, chain([first], chunks))})
 
 
 def make_room(needed: int, limit: int, but: Iterable[Entry]) -> bool:

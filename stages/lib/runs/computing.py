@@ -3,7 +3,6 @@
 When a process is killed, each cell is either whole or absent, and computing it again gives the same result.
 """
 
-import math
 import time
 from collections.abc import Iterator
 
@@ -81,14 +80,15 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     n = {split: len(sets.load(job.target, split, job.images_sha256(split))[1]) for split in ("train", "test")}
     wanted = [entry for b in sorted(blocks - {*WHOLE}, key=reach) for entry in entries_of(job, b, plan.cells, plan.drawn, n)]
     kept = [entry for entry in wanted if activations.is_kept(entry)]
-    shapes = {}
-    for (_, entry), shape, error in workers.run_all(_shape_of, [(job, entry) for entry in wanted if entry not in kept]):
+    shapes, sizes = {}, {}
+    for (_, entry), one, error in workers.run_all(_activation_of_one, [(job, entry) for entry in wanted if entry not in kept]):
         if error is not None:
             raise error
-        shapes[entry] = (entry.n_rows(n[entry.split]), *shape)
+        rows = entry.n_rows(n[entry.split])
+        shapes[entry], sizes[entry] = (rows, *one.shape), rows * one.nbytes
     fitting, needed = [], 0
-    for entry in sorted(shapes, key=lambda entry: math.prod(shapes[entry])):
-        needed += 4 * math.prod(shapes[entry])
+    for entry in sorted(sizes, key=sizes.get):
+        needed += sizes[entry]
         if not activations.make_room(needed, limit, kept):
             break
         fitting.append((job, entry, shapes[entry]))
@@ -112,12 +112,12 @@ def entries_of(job: Job, blocks: Blocks, planned: list[Cell], drawn: dict[str, n
         yield activations.entry_of(job, blocks, split, n[split], seen)
 
 
-def _shape_of(task: tuple[Job, Entry]) -> tuple[int, ...]:
-    """In a worker: the shape of the activation of one image."""
+def _activation_of_one(task: tuple[Job, Entry]) -> np.ndarray:
+    """In a worker: the activation of one image."""
     from stages.lib.runs.work import frozen  # here, as torch takes seconds to import
 
     job, entry = task
-    return frozen.shape_of_one(job, entry.blocks, entry.split)
+    return frozen.activation_of_one(job, entry.blocks, entry.split)
 
 
 def _write(task: tuple[Job, Entry, tuple[int, ...]]) -> None:
@@ -125,7 +125,7 @@ def _write(task: tuple[Job, Entry, tuple[int, ...]]) -> None:
     from stages.lib.runs.work import frozen  # here, as torch takes seconds to import
 
     job, entry, shape = task
-    activations.keep(entry, shape, frozen.activations(job, entry.blocks, entry.split, entry.rows))
+    activations.keep(entry, shape, frozen.activations(job, entry.blocks, entry.split, entry.rows, entry.views))
 
 
 def _work(batch: Batch) -> None:

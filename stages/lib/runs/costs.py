@@ -40,6 +40,7 @@ class Kind:
     frozen_batchnorm: str
     fixed_within_a_run: frozenset[str]  # splits whose frozen activations stay the same throughout a run ...
     fixed_in_all_runs: frozenset[str]  # ... and splits whose frozen activations are identical in all runs
+    views: int | None  # of each training image, whose activations are kept; the cost of a step is then that of images that are not changed
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,12 @@ class Work:
 
 
 def kind_of(job: Job, blocks: Blocks, together: int, stored_size: int, fused: bool = False, whole: bool = False) -> Kind:
+    views = job.views_of(blocks)
+    augmentation = "none" if views else job.augmentation
     return Kind(
-        job.architecture, blocks, together, job.augmentation, job.mixed_precision, fused, job.image_size, stored_size, whole,
+        job.architecture, blocks, together, augmentation, job.mixed_precision, fused, job.image_size, stored_size, whole,
         job.resolution, job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),
-        frozenset(job.fixed_in_all_runs(blocks)),
+        frozenset(job.fixed_in_all_runs(blocks)), views,
     )  # fmt: skip
 
 
@@ -99,7 +102,7 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
     work.done += n - absent
     if not absent:
         return
-    evaluations = len({*range(0, cell.epochs, cell.eval_every), cell.epochs - 1})
+    evaluations = evaluations_of(cell)
     work.batches += 1
     trained = cell.n_images - cell.held_out
     work.steps += -(-trained // kind.batch_size) * cell.epochs
@@ -109,6 +112,11 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
         kind.fixed_within_a_run > kind.fixed_in_all_runs
     ):  # one pass adapts the statistics, another computes the activations that stay fixed from then on
         work.frozen += n * (n_test + cell.held_out + trained * (1 + ("train" in kind.fixed_within_a_run)))
+
+
+def evaluations_of(cell: Cell) -> int:
+    """How often a run is tested."""
+    return len({*range(0, cell.epochs, cell.eval_every), cell.epochs - 1})
 
 
 def sizes_of(kind: Kind) -> Sizes:

@@ -89,9 +89,11 @@ def key_of(job: Job, cell: Cell, subset: np.ndarray, held_out: np.ndarray | None
         subset, held_out: as `rows_of` gives them.
     """
     nothing = dict.fromkeys(("key", "weights", "source", "source_model", "target", "rates"))
+    views = {"views": job.views_of(cell.blocks)} if job.views_of(cell.blocks) else {}
     made_by = deciding.code_of("stages.lib.runs.work.finetune", deciding.modules_of_architecture(job.architecture))
     rows = [None if places is None else hashlib.sha256(places.tobytes()).hexdigest() for places in (subset, held_out)]
-    return files.digest_of(asdict(job) | asdict(cell) | nothing | made_by | {"subset": rows})
+    of_job = {name: value for name, value in asdict(job).items() if name != "views"}
+    return files.digest_of(of_job | views | asdict(cell) | nothing | made_by | {"subset": rows})
 
 
 def together(job: Job, blocks: Blocks) -> int:
@@ -104,12 +106,13 @@ def together(job: Job, blocks: Blocks) -> int:
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
     """The settings and data that the runs of a source on a target have in common."""
     pretrained = card.kind != "random"
+    augmentation = training_images.augmentation_of(settings.augmentation.kind, settings.augment_grey, images)
     training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm", "drops"}, exclude_none=True)
     return Job(
         source=card.name, target=images.name, architecture=card.architecture, classes=images.classes,
         head_init=by_source(settings.head_init, card.name), training=training,
         image_size=images.image_size, resolution=settings.resolution,
-        augmentation=training_images.augmentation_of(settings, images),
+        augmentation=augmentation, views=settings.augmentation.views if augmentation != "none" else None,
         mixed_precision=settings.mixed_precision,
         moments=training_images.moments_of(by_source(settings.normalisation, card.name, images.name), images),
         source_sha256=card.sha256 if pretrained else None,

@@ -47,6 +47,11 @@ class Job:
     target_sha256: tuple[str, str]  # of its training and test images
     source_model: int = 0  # of the source's models, counted from 0
     rates: tuple[float, ...] = ()  # learning rates, of which each cell has one
+    views: int | None = None  # of each training image so many augmented ones, drawn once; None: it is augmented anew in each epoch
+
+    def views_of(self, blocks: Blocks) -> int | None:
+        """The number of views of a training image; None where no part of the network is frozen, so that nothing is saved by them."""
+        return None if blocks in WHOLE else self.views
 
     def images_sha256(self, split: Split) -> str:
         """The hash of a split of the target, as it is in the key."""
@@ -56,7 +61,7 @@ class Job:
         """Splits whose frozen activations stay the same from the first epoch of a run to its last."""
         if blocks in WHOLE or self.training["frozen_batchnorm"] == "batch":
             return set()
-        return {"train", "test"} if self.augmentation == "none" else {"test"}
+        return {"train", "test"} if self.augmentation == "none" or self.views else {"test"}
 
     def fixed_in_all_runs(self, blocks: Blocks) -> set[Split]:
         """Splits whose frozen activations are identical in all runs, so that they are computed once."""
@@ -72,7 +77,7 @@ class Stored:
     sha256: str  # of the file
 
     def load(self) -> np.ndarray:
-        """Memory-mapped, float32 [rows, ..., C]; raises FileNotFoundError when the file was removed or changed meanwhile."""
+        """Memory-mapped, [rows, ..., C]; raises FileNotFoundError when the file was removed or changed meanwhile."""
         if verified.sha256_of(self.path) != self.sha256:
             raise FileNotFoundError(self.path)
         return np.load(self.path, mmap_mode="r")

@@ -1,8 +1,8 @@
 """The sections of params.yaml, one per stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from stages.lib.machine import Precision
 from stages.lib.settings.attacks import Steps
@@ -137,6 +137,28 @@ class Selection(Settings):
         return self
 
 
+def _with_kind(value: object) -> object:
+    """`published` as {kind: published}."""
+    return value if isinstance(value, dict | Augmentation) else {"kind": value}
+
+
+def _kind_or_all(value: "Augmentation") -> Any:
+    return value.kind if value.views is None else {"kind": value.kind, "views": value.views}
+
+
+class Augmentation(Settings):
+    """How training images are changed at random: anew in each epoch, or once to a number of views, of which each epoch takes one."""
+
+    kind: Literal["none", "published", "resized_crop", "crop_flip"]
+    views: Count | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "Augmentation":
+        if self.views is not None and self.kind == "none":
+            raise ValueError("`views` of another `kind` than none, which changes no image")
+        return self
+
+
 class FinetuneSettings(Settings):
     epochs: BySize[Count]
     eval_every: BySize[Count]
@@ -148,12 +170,21 @@ class FinetuneSettings(Settings):
     head_init: BySource[Literal["normal", "default"]]
     frozen_batchnorm: Literal["source", "adapted", "batch"]
     normalisation: BySource[Literal["none", "source", "target", "imagenet", "published"] | Moments]
-    augmentation: Literal["none", "published", "resized_crop", "crop_flip"]
+    augmentation: Annotated[Augmentation, BeforeValidator(_with_kind), PlainSerializer(_kind_or_all, return_type=Any)]
     augment_grey: bool
     mixed_precision: Precision
     resolution: bounded(MOST_PIXELS) | None
     drops: OneOrMore[Count] | None = None  # epochs after which the rate falls to a tenth; None: every third of the epochs
     keep: KeptWeights
+
+    @model_validator(mode="after")
+    def _views_are_worth_keeping(self) -> "FinetuneSettings":
+        fewest, views = min(self.epochs.values()), self.augmentation.views
+        if views is not None and self.frozen_batchnorm != "source":
+            raise ValueError(f"`augmentation.views` with `frozen_batchnorm: source` alone, not `{self.frozen_batchnorm}`")
+        if views is not None and views > fewest:
+            raise ValueError(f"`augmentation.views` from 1 to {fewest}, the fewest `epochs`; beyond, no run sees all views")
+        return self
 
     @model_validator(mode="after")
     def _drops_rise(self) -> "FinetuneSettings":

@@ -23,6 +23,7 @@ from stages.lib.networks import inference, stacking, units
 from stages.lib.networks.inference import AS_STORED, CutNetwork, View
 from stages.lib.training.sgd import Sgd, batches
 from stages.lib.training.tested import Tested
+from stages.lib.training.views import Kept, OfRun
 
 LEAST = 2  # images of a batch, as batch norm needs two values
 
@@ -54,12 +55,13 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Training and test data of runs: images (uint8 NHWC), or activations of the frozen part (float32; NHWC where they have pixels)."""
+    """Training and test data of runs: images (uint8 NHWC), or activations as `inference.frozen_activations` gives them."""
 
     train_x: np.ndarray  # [n_train, ...]
     train_y: np.ndarray  # [n_train]
     test_x: np.ndarray  # [n_test, ...]
     test_y: np.ndarray  # [n_test]
+    views: Kept | None = None  # activations of the views of training images; train_x are then images
 
 
 def start(
@@ -197,6 +199,11 @@ class State:
         if run.frozen is not None and not self.frozen_learns:  # then the frozen part stays as it is from here on
             self.tested = {split: tested.settled(self.model) for split, tested in self.tested.items()}
             train_x, rows = (train_x, rows) if view.augmented else inference.settled(self.model, train_x, rows)
+        self.views = OfRun(self.model, inputs.train_x, run.chosen, run.seed, inputs.views) if view.views else None
+        if self.views:
+            train_x, rows = self.views.x, self.views.rows
+            if frozen_batchnorm != "source":
+                raise ValueError(f"views are of the source's statistics alone; frozen_batchnorm is {frozen_batchnorm!r}")
         device = self.model.device
         self.parts_of_whole = isinstance(train_x, Whole) and view.augmentation == "resized_crop"  # the CPU cuts them anew in each epoch
         self.x = Rows(train_x, rows, device, 0 if self.parts_of_whole else inference.HELD_BYTES[device.type] // n_runs)
@@ -206,7 +213,7 @@ class State:
         """The order of the images in this epoch, int64 [n]."""
         if self.frozen_learns:  # else it is in eval mode from the start, and to say so again takes long where the head is all that learns
             self.model.frozen.train()
-        drawn = cropping.draw(self.model.view.augmentation, len(self.y), self.seed, epoch)
+        drawn = self.views.begin(epoch) if self.views else cropping.draw(self.model.view.augmentation, len(self.y), self.seed, epoch)
         self.drawn = drawn if drawn is None or self.parts_of_whole else drawn.to(self.y.device)
         return torch.randperm(len(self.y), generator=self.order)
 
@@ -217,6 +224,8 @@ class State:
     def features(self, batch: Tensor, rows: Tensor) -> Tensor:
         """The input of the network for a batch of images, whose places are given twice: on the CPU and on the network's device."""
         drawn, fused = self.drawn and self.drawn[batch if self.parts_of_whole else rows], self.model.view.fused
+        if self.views:
+            batch, rows = self.views.of(batch, rows)
 
         def prepare(x: np.ndarray | Tensor, device: torch.device, size: int | None, resolution: int | None) -> Tensor:
             return cropping.prepare(x, device, size, drawn, resolution, fused)

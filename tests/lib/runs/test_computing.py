@@ -11,7 +11,7 @@ from jobs import LOCAL, MANY, SUBSETS, TRAINING, batch, make_job, plan, three_ep
 from stages.lib.datasets import sets
 from stages.lib.networks import units
 from stages.lib.runs import activations, computing, grid
-from stages.lib.runs.jobs import Job
+from stages.lib.runs.jobs import Batch, Job, Request
 from stages.lib.runs.work import finetune, frozen
 from stages.lib.store import cells, files
 from stages.lib.training import finetuning
@@ -241,6 +241,36 @@ def test_activations_that_do_not_fit_are_computed_again_to_the_same_rows(job):
         found = cells.load("finetune", cell.key)["rows"]
         assert [r["test_accuracy"] for r in found] == [r["test_accuracy"] for r in rows]
         assert [r["train_loss"] for r in found] == pytest.approx([r["train_loss"] for r in rows], abs=1e-5)
+
+
+def test_the_views_of_an_image_are_kept_once_for_runs_of_all_seeds_and_sizes_and_change_no_result(job):
+    viewed = replace(job, augmentation="crop_flip", views=3)
+    planned = computed(viewed, [1])
+    entry = activations.entry_of(viewed, 1, "train", 40, np.arange(40))
+    held = entry.stored.load()
+    assert len(held) == entry.n_rows(40) == 3 * 40
+    assert not np.allclose(held[0::3], held[1::3])
+    assert entry.key != entries(job, [1])[1, "train"].key
+    assert entries(job, [1])[1, "test"].key == entries(viewed, [1])[1, "test"].key
+    for cell in planned:
+        expected = cells.load("finetune", cell.key)["rows"]
+        [(rows, _)] = finetune.run(batch(viewed, [cell], SUBSETS))  # nothing is kept
+        assert [r["train_loss"] for r in rows] == pytest.approx([r["train_loss"] for r in expected], abs=1e-5)
+    plain = replace(job, augmentation="crop_flip")
+    [(rows, _)] = finetune.run(batch(plain, grid.plan(plain, [1], SUBSETS, three_epochs)[2:], SUBSETS))
+    assert [r["train_loss"] for r in rows] != pytest.approx([r["train_loss"] for r in expected], abs=1e-3)
+
+
+def test_views_of_a_part_of_the_images_are_found_and_held_out_images_are_not_augmented(job):
+    viewed, chosen, held = replace(job, augmentation="crop_flip", views=2), np.array([30, 4, 17, 9]), np.array([5, 22])
+    entry = activations.entry_of(viewed, 1, "train", 40, np.concatenate([chosen, held]))
+    assert (entry.rows.tolist(), entry.n_rows(40)) == ([4, 5, 9, 17, 22, 30], 12)
+    computing._write((viewed, entry, (12, *computing._activation_of_one((viewed, entry)).shape)))
+    [cell] = grid.plan(viewed, [1], {"4_1": chosen}, three_epochs)
+    asked = Request(cell, chosen, held)
+    (kept, _), (anew, _) = (finetune.run(Batch(viewed, [asked], stored))[0] for stored in ({"train": entry.stored}, {}))
+    for name in ("train_loss", "validation_accuracy", "test_accuracy"):
+        assert [row[name] for row in kept] == pytest.approx([row[name] for row in anew], abs=1e-5)
 
 
 def test_activations_that_were_removed_while_the_grid_runs_are_missed_by_no_one(job):

@@ -69,6 +69,12 @@ def test_keys_of_runs_before_there_were_modes_stay(job, monkeypatch, blocks, key
     assert grid.key_of(known, replace(CELL, blocks=blocks), SUBSETS["20_1"]) == key
 
 
+def test_the_number_of_views_is_in_the_key_of_runs_with_a_frozen_part(job):
+    jobs = [replace(job, augmentation="published", views=views) for views in (None, 2, 3)]
+    for blocks, different in ((1, 3), ("last_norm", 3), ("norms", 1), ("all", 1)):
+        assert len({grid.key_of(each, replace(CELL, blocks=blocks), SUBSETS["20_1"]) for each in jobs}) == different
+
+
 def test_the_last_batch_norm_is_trained_together_and_all_batch_norms_alone(job):
     planned = grid.plan(job, ["last_norm", "norms"], MANY, three_epochs)
     assert [cell.together for cell in planned] == [grid.TOGETHER] * 5 + [1] * 2 + [1] * 7
@@ -91,6 +97,7 @@ def test_whole_batches_of_seeds_are_trained_together_where_that_is_faster(job):
     assert sizes(replace(job, architecture="resnet50"), 0) == [5, 1, 1]
     assert sizes(replace(job, architecture="resnet50"), 1) == sizes(replace(job, architecture="vgg16_bn"), 0) == [1] * 7
     assert sizes(replace(job, augmentation="published"), 0) == [1] * 7
+    assert sizes(replace(job, augmentation="published", views=2), 0) == [5, 1, 1]
 
 
 def test_the_key_holds_how_many_runs_are_trained_together(job):
@@ -105,6 +112,7 @@ def test_the_key_holds_how_many_runs_are_trained_together(job):
     [
         ({}, {"train", "test"}),
         ({"augmentation": "crop_flip"}, {"test"}),
+        ({"augmentation": "crop_flip", "views": 2}, {"train", "test"}),
         ({"training": TRAINING | {"frozen_batchnorm": "adapted"}}, set()),
         ({"training": TRAINING | {"frozen_batchnorm": "batch"}}, set()),
     ],

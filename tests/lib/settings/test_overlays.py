@@ -24,6 +24,7 @@ PROFILES = [
     "embedded-why-shape",
     "own-images",
     "paper",
+    "paper-fast",
     "paper-last-code",
     "paper-table4-seeds",
     "salman-detection",

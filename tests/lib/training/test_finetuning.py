@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional
 from stages.lib.datasets import augmentation, cropping, whole
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import inference, units
-from stages.lib.training import finetuning, sgd
+from stages.lib.training import finetuning, sgd, views
 
 SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
 TRAIN, TEST, CLASSES = 30, 25, 3
@@ -257,6 +257,9 @@ KNOBS = {
     "head from N(0, 1)": {"head_init": "normal"},
     "resized crops": {"augmentation": "resized_crop"},
     "crops of padded images": {"augmentation": "crop_flip"},
+    "three views": {"augmentation": "published", "views": 3},
+    "two views of resized crops, nine blocks": {"augmentation": "resized_crop", "views": 2, "blocks": 9},
+    "whole network on two views": {"augmentation": "crop_flip", "views": 2, "blocks": "all"},
     "fixed features of Salman et al.": {
         "blocks": 0,
         "frozen_batchnorm": "batch",
@@ -292,7 +295,7 @@ def losses_of(source, inputs: finetuning.Inputs, knob: dict, monkeypatch) -> tup
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "prepare", lambda *arguments: prepare(*arguments).double())
         patch.setattr(nn.functional, "cross_entropy", lambda *a, **k: losses.append(entropy(*a, **k)) or losses[-1])
-        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"))
+        view = inference.View(knob.get("size", 16), knob.get("resolution"), knob.get("augmentation", "none"), views=knob.get("views"))
         policy = knob.get("frozen_batchnorm", "source")
         frozen = frozen if len(frozen) else None  # the whole network is trained
         rows = list(finetuning.finetune(trained, inputs, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
@@ -332,6 +335,15 @@ def changed(x: torch.Tensor, drawn: cropping.Changes, row: int) -> torch.Tensor:
     return functional.horizontal_flip(x) if drawn.flip[row] else x
 
 
+def drawn_of(knob: dict, epoch: int) -> cropping.Changes | None:
+    """What changes the chosen images in an epoch; of views, each image's own one of those that are drawn for all images."""
+    if "views" not in knob:
+        return cropping.draw(knob.get("augmentation", "none"), 16, 20100000, epoch)
+    every = cropping.draw(knob["augmentation"], TRAIN * knob["views"], views.SEED, 0)
+    view = views.taken(16, knob["views"], 20100000, epoch) % knob["views"]
+    return every[torch.tensor([image * knob["views"] + v for image, v in zip(CHOSEN, view.tolist(), strict=True)])]
+
+
 def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[float], float]:
     """The protocol, image by image and module by module: the loss of every step, and the last test accuracy."""
     network, (frozen, trained) = parts(source, knob)
@@ -353,7 +365,7 @@ def plain_losses(source, inputs: finetuning.Inputs, knob: dict) -> tuple[list[fl
     for epoch in range(10):
         network.train()
         frozen.train(policy == "batch")
-        drawn = cropping.draw(knob.get("augmentation", "none"), 16, 20100000, epoch)
+        drawn = drawn_of(knob, epoch)
         for rows in torch.randperm(16, generator=order).split(8):
             batch = torch.stack([changed(x[row], drawn, row) for row in rows.tolist()]) if drawn else x[rows]
             loss = nn.functional.cross_entropy(network(batch), y[rows])
@@ -379,7 +391,9 @@ def test_a_knob_is_the_plain_loop_of_its_protocol_and_changes_the_result(name, s
         assert found != pytest.approx(losses_of(source, colours, {}, monkeypatch)[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["nothing", "as released", "augmentation", "frozen statistics of the subset", "whole network"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "as released", "augmentation", "three views", "frozen statistics of the subset", "whole network"]
+)
 def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colours, monkeypatch):
     losses, accuracy = losses_of(source, colours, KNOBS[name], monkeypatch)
     monkeypatch.setitem(inference.HELD_BYTES, "cpu", 100)
@@ -390,21 +404,30 @@ def test_what_finds_no_room_in_memory_gives_the_same_losses(name, source, colour
 
 
 @pytest.mark.parametrize(
-    ("policy", "augmentation", "seen"),
+    ("policy", "augmentation", "number", "seen"),
     [
-        ("source", "none", 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
-        ("adapted", "none", 16 + 1 + TEST + 1 + 16),
-        ("source", "resized_crop", 1 + TEST + 10 * 16),
-        ("batch", "none", 10 * (16 + TEST)),
+        ("source", "none", None, 1 + TEST + 1 + 16),  # an image for the shape, then every test and every chosen image once
+        ("adapted", "none", None, 16 + 1 + TEST + 1 + 16),
+        ("source", "resized_crop", None, 1 + TEST + 10 * 16),
+        ("source", "resized_crop", 4, 1 + TEST + 1 + 4 * 16),  # once in each view
+        ("batch", "none", None, 10 * (16 + TEST)),
     ],
 )
-def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmentation, seen, source, colours):
+def test_the_frozen_part_sees_an_image_once_where_its_activation_stays_the_same(policy, augmentation, number, seen, source, colours):
     frozen, trained = units.split(start(source), 1)
     images = []
     frozen.register_forward_hook(lambda module, inputs, output: images.append(len(output)))
-    view = inference.View(16, augmentation=augmentation)
+    view = inference.View(16, augmentation=augmentation, views=number)
     list(finetuning.finetune(trained, colours, CHOSEN, **(STEPS | {"eval_every": 1}), view=view, frozen=frozen, frozen_batchnorm=policy))
     assert sum(images) == seen
+
+
+@pytest.mark.parametrize("policy", ["adapted", "batch"])
+def test_views_are_of_the_statistics_of_the_source_alone(policy, source, colours):
+    frozen, trained = units.split(start(source), 1)
+    view = inference.View(16, augmentation="crop_flip", views=2)
+    with pytest.raises(ValueError, match=f"frozen_batchnorm is '{policy}'"):
+        list(finetuning.finetune(trained, colours, CHOSEN, **STEPS, view=view, frozen=frozen, frozen_batchnorm=policy))
 
 
 @pytest.mark.parametrize("policy", ["source", "adapted", "batch"])
@@ -481,7 +504,7 @@ def test_a_device_with_little_memory_passes_fewer_images_at_once_to_the_same_res
 
 @pytest.mark.parametrize("blocks", [0, 1, 3])
 def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, blocks):
-    """Weights, statistics, losses and what is kept stay in float32; later epochs part, as rounding does to every training."""
+    """Weights, statistics and losses stay in float32, and what is kept loses nothing; later epochs part, as rounding does to every training."""
     found = {}
     for mixed in (False, True):
         frozen, trained = units.split(start(source), blocks)
@@ -489,10 +512,15 @@ def test_products_in_bfloat16_give_the_same_to_its_rounding(source, images, bloc
         held = {
             part: np.concatenate(list(inference.frozen_activations(frozen, getattr(images, part), view))) for part in ("train_x", "test_x")
         }
-        assert {x.dtype for x in held.values()} == {np.dtype(np.float32)}
+        assert {x.dtype for x in held.values()} == {np.dtype(np.int16 if mixed else np.float32)}
         rows = list(finetuning.finetune(trained, dataclasses.replace(images, **held), np.arange(TRAIN), **SETTINGS, view=view))
         assert {tensor.dtype for tensor in trained.state_dict().values()} <= {torch.float32, torch.int64}
-        found[mixed] = held["train_x"], [row.train_loss for row in rows]
+        numbers = inference.of_bits(torch.from_numpy(held["train_x"])).float().numpy()
+        found[mixed] = numbers, [row.train_loss for row in rows]
+        anew = finetuning.finetune(
+            trained_anew := units.split(start(source), blocks)[1], images, np.arange(TRAIN), **SETTINGS, view=view, frozen=frozen
+        )
+        assert [row.train_loss for row in anew] == found[mixed][1], trained_anew
     assert not np.array_equal(found[True][0], found[False][0])  # so that it is not the same by doing nothing
     scale = np.abs(found[False][0]).max()
     np.testing.assert_allclose(found[True][0], found[False][0], atol=2**-6 * scale)

@@ -11,7 +11,7 @@ from stages.lib.networks.devices import best_device
 from stages.lib.networks.layers import cuts
 from stages.lib.runs.jobs import Batch
 from stages.lib.runs.work import frozen as frozen_parts
-from stages.lib.training import finetuning
+from stages.lib.training import finetuning, views
 
 
 def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
@@ -28,7 +28,8 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
         networks.append(network)
         runs.append(finetuning.FineTuning(trained, rows, seed, frozen, held))
     schedule = {"epochs": first.epochs, "eval_every": first.eval_every, "lr": first.lr}
-    view = replace(frozen_parts.view_of(job), augmentation=job.augmentation, fused=batch.fused and device.type == "cuda")
+    changed = {"augmentation": job.augmentation, "views": job.views_of(first.blocks)}
+    view = replace(frozen_parts.view_of(job), **changed, fused=batch.fused and device.type == "cuda")
     evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)
     results = [[asdict(row) for row in rows] for rows in evaluated]
     changed = [dict(network.named_buffers()) | run.network.state_dict() for network, run in zip(networks, runs, strict=True)]
@@ -37,13 +38,16 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
 
 def inputs_of(batch: Batch) -> tuple[finetuning.Inputs, list[np.ndarray], list[np.ndarray | None]]:
     """The data of a batch, activations where they are kept and images elsewhere; and for each cell the rows of the training data that it
-    learns from, and those that are held out."""
+    learns from, and those that are held out. Activations of views stand beside the images, which those that are held out are taken from."""
     (train_x, train_y), (test_x, test_y) = (frozen_parts.images_of(batch.job, split) for split in ("train", "test"))
     chosen, held_out = [request.subset for request in batch.requests], [request.held_out for request in batch.requests]
     with suppress(KeyError, FileNotFoundError):  # not kept, or removed or changed since
         test_x = batch.stored["test"].load()
     with suppress(KeyError, FileNotFoundError):
         stored = batch.stored["train"]
+        if batch.job.views_of(batch.requests[0].cell.blocks):
+            kept = views.Kept(stored.load(), stored.rows)
+            return finetuning.Inputs(train_x, train_y, test_x, test_y, kept), chosen, held_out
         train_x, chosen = stored.load(), [stored.places(subset) for subset in chosen]
         held_out = [None if held is None else stored.places(held) for held in held_out]
         train_y = train_y if stored.rows is None else train_y[stored.rows]

@@ -12,7 +12,7 @@ from stages.lib.networks.devices import best_device
 from stages.lib.networks.layers import cuts
 from stages.lib.runs.jobs import Blocks, Job, Split
 from stages.lib.store import files
-from stages.lib.training import finetuning
+from stages.lib.training import finetuning, views
 
 
 def weights_of(job: Job) -> dict[str, Tensor] | None:
@@ -39,11 +39,20 @@ def part_of(job: Job, blocks: Blocks) -> nn.Sequential:
     return cuts.cut(network, blocks)[0].to(best_device(job.mixed_precision))
 
 
-def shape_of_one(job: Job, blocks: Blocks, split: Split) -> tuple[int, ...]:
-    """The shape of the activation of one image."""
-    return inference.activation_shape(part_of(job, blocks), images_of(job, split)[0], view_of(job))
+def activation_of_one(job: Job, blocks: Blocks, split: Split) -> np.ndarray:
+    """The activation of one image, which is not augmented."""
+    return inference.first_activation(part_of(job, blocks), images_of(job, split)[0], view_of(job))
 
 
-def activations(job: Job, blocks: Blocks, split: Split, rows: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Float32 [batch, ..., C], batch by batch; rows: places of the images in the split, or None for all."""
-    return inference.frozen_activations(part_of(job, blocks), images_of(job, split)[0], view_of(job), rows)
+def activations(job: Job, blocks: Blocks, split: Split, rows: np.ndarray | None, n_views: int | None = None) -> Iterator[np.ndarray]:
+    """[batch, ..., C], batch by batch, as `inference.frozen_activations` gives them.
+
+    Args:
+        rows: places of the images in the split; None: all.
+        n_views: of each image so many augmented ones, in the order of `views.rows_of`; None: the image as it is.
+    """
+    x, drawn = images_of(job, split)[0], None
+    if n_views:
+        rows = np.arange(len(x)) if rows is None else rows
+        drawn, rows = views.changes(job.augmentation, len(x), n_views, rows), np.repeat(rows, n_views)
+    return inference.frozen_activations(part_of(job, blocks), x, view_of(job), rows, drawn)

@@ -41,7 +41,7 @@ def _finetuned(settings: Finetuned, images: sets.DatasetCard) -> dict:
     """The settings of fine-tuning with what they come to for this target."""
     kept = settings.model_dump(exclude={"normalisation", "augment_grey"})
     return kept | {
-        "augmentation": training_images.augmentation_of(settings, images),
+        "augmentation": training_images.augmentation_of(settings.augmentation, settings.augment_grey, images),
         "moments": training_images.moments_of(settings.normalisation, images),
     }
 
