@@ -230,7 +230,7 @@ def test_a_class_with_too_few_files_for_a_test_image_is_named(workspace, server)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"classes": 4}, "dtd: its train split has 3 classes; the entry says 4"),
+        ({"classes": 2}, "dtd: its train split has 3 classes; the entry says 2"),
         ({"test": 4}, "dtd: its test split has 3 images; the entry says 4"),
         ({"partition": 11}, "dtd.*partition is 11; allowed: less than or equal to 10"),
         ({"partition": 2}, "dtd: its train split has 0 images; the entry says 6"),
