@@ -1,0 +1,69 @@
+"""Fine-tuned models under attack, through the pipeline's own evaluations: those that decide, and those that are shown beside the answer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+
+from stages.lib.networks import sources
+from stages.lib.networks.sources import SourceCard
+from stages.lib.runs import missing
+from stages.lib.runs.attacked import WORK, AttackedNetwork, Evaluation
+from stages.lib.runs.grid import Cell
+from stages.lib.settings.sections import GridSettings
+from stages.lib.store import cells
+from stages.recommending.clock import Clock, TimeUp
+
+ATTACK = {"kind": "apgd_pgd", "steps": 20, "targets": 3, "restarts": 1}
+NORM = "linf"
+SHOWN_255 = (1, 2, 4, 8)  # radii of the curve, in 1/255
+MOST_SHOWN, MOST_DECIDING = 128, 512  # images under attack
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Which test images of a set a model still labels correctly, at each radius."""
+
+    radii: list[float]
+    standing: np.ndarray  # bool [radii, images]
+    tested: np.ndarray  # int64 [images], their places in the test split
+
+
+def evaluation(card: SourceCard, cell: Cell, dataset: str, radii: Iterable[float], most: int) -> Evaluation:
+    """The attack on the model that a cell has kept, on the test images of a set."""
+    weights = str(cells.path_of("finetune", cell.key, ".safetensors"))
+    network = AttackedNetwork(sources.pretrained_of(card), dataset, str(cell.blocks), cell.n_images, cell.seed, weights)
+    return Evaluation(network, NORM, "recommend", [ATTACK], sorted({0.0, *radii}), most, 0)
+
+
+def run(title: str, asked: list[Evaluation], grid: GridSettings, clock: Clock, seconds: float) -> bool:
+    """Compute the attacks that the store lacks; returns whether all were done in time."""
+    try:
+        with clock.at_most(seconds):
+            missing.compute(
+                title, "robustness", {one.key: one for one in asked}, _attack, settings=grid, preload=list(WORK.values()), unit="attack"
+            )
+    except TimeUp:
+        return False
+    return True
+
+
+def found(asked: Evaluation) -> Attacked | None:
+    """The result of an attack, where it is done."""
+    done = cells.load("robustness", asked.key)
+    if done is None:
+        return None
+    arrays = cells.arrays("robustness", asked.key)
+    return Attacked(list(done["radii"]), arrays["standing"].astype(bool), arrays["tested"])
+
+
+def accuracy(attacked: Attacked, eps: float, places: np.ndarray) -> float | None:
+    """Percent of those of the images at some places that stand at a radius; None where none of these was attacked."""
+    among = np.isin(attacked.tested, places)
+    return 100 * float(attacked.standing[attacked.radii.index(eps), among].mean()) if among.any() else None
+
+
+def _attack(asked: Evaluation) -> None:
+    """In a worker: compute an attack and keep the result."""
+    cells.save("robustness", asked.key, *import_module(asked.module).compute(asked))

@@ -1,0 +1,54 @@
+"""The time that a recommendation may take: what is left of it, and an end to whatever still runs when a part of it is over."""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class TimeUp(Exception):
+    """The time that a part of the work had is over; what it has finished is in the store."""
+
+
+class Clock:
+    """Counts from its making.
+
+    Args:
+        minutes: that all of it may take.
+    """
+
+    def __init__(self, minutes: float):
+        self._started, self.total_s = time.monotonic(), 60 * minutes
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def left_s(self) -> float:
+        return self.total_s - self.spent_s
+
+    def left_before(self, reserved_s: float) -> float:
+        """Seconds that are left when so many are kept for what follows; not below 0."""
+        return max(0.0, self.left_s - reserved_s)
+
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """The block ends with TimeUp once these seconds are over. To be used in the main thread, and not within itself."""
+        if seconds <= 0:
+            raise TimeUp
+
+        def ring(number: int, frame: FrameType | None) -> None:
+            for child in multiprocessing.active_children():  # which would first end what they are at; the store holds whole cells alone
+                child.terminate()
+            raise TimeUp
+
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)

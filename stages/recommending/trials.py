@@ -1,0 +1,172 @@
+"""Fine-tuning runs that decide, as cells of the pipeline's store: computed by its executors until their time is over, and looked up."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stages.lib.datasets import sets
+from stages.lib.errors import RunError
+from stages.lib.progress import bar, log
+from stages.lib.runs import computing, grid
+from stages.lib.runs.attacked import Evaluation
+from stages.lib.runs.grid import Cell, Plan
+from stages.lib.runs.jobs import Blocks, Job
+from stages.lib.settings.sections import GridSettings, Params
+from stages.lib.store import cells
+from stages.recommending import attacks
+from stages.recommending.candidates import Candidate
+from stages.recommending.clock import Clock, TimeUp
+from stages.recommending.draws import Draws
+from stages.recommending.workspace import POOL
+
+
+@dataclass(frozen=True, order=True)
+class Arm:
+    """What is compared: a source, and how many of its blocks are fine-tuned besides the head."""
+
+    source: str
+    blocks: str
+
+    def __str__(self) -> str:
+        return f"{self.source}, blocks {self.blocks}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The result of one run."""
+
+    decided: float | None  # accuracy in percent on the images that decide; None where all images were learnt from
+    final: float  # on the images that no decision sees
+    seconds: float
+    key: str
+    diverged: bool
+
+
+class Trials:
+    """All runs of the candidates on the user's images.
+
+    Args:
+        targets: the image set of each size.
+        settings: those of each size.
+        grid_settings: how runs are computed.
+        eps: the radius of the attack under which runs decide; None: they decide by their accuracy.
+    """
+
+    def __init__(
+        self,
+        candidates: list[Candidate],
+        targets: dict[int, str],
+        settings: dict[int, Params],
+        grid_settings: GridSettings,
+        eps: float | None = None,
+    ):
+        self.candidates = {one.name: one for one in candidates}
+        self.targets, self.settings, self.grid = targets, settings, grid_settings
+        self.eps = eps
+        self._cells: dict[tuple[Arm, int, int, int], Cell] = {}
+
+    def job(self, source: str) -> Job:
+        candidate = self.candidates[source]
+        return grid.job_of(candidate.card, sets.card_of(self.targets[candidate.size]), self.settings[candidate.size].finetune)
+
+    def plan(self, source: str, arms: Iterable[Arm], seeds: list[int], draws: Draws, weights: bool = False, whole: bool = False) -> Plan:
+        """The runs of some arms of one source.
+
+        Args:
+            weights: whether these are kept.
+            whole: whether each run learns from all that it draws, and is tested on the final images alone.
+        """
+        job, drawn, held, planned = self.job(source), {}, {}, []
+        for seed in seeds:
+            learnt, tested = draws.draw(seed)
+            drawn[draws.name(seed)] = learnt if whole else np.concatenate([learnt, tested])
+            held[draws.name(seed)] = tested
+        held_out = 0 if whole else draws.n_tested
+        epochs, _ = grid.schedule(self.settings[self.candidates[source].size].finetune, len(draws.y), draws.n_labels)
+        for arm in arms:
+            blocks: Blocks = arm.blocks if arm.blocks == "all" else int(arm.blocks)
+            size = grid.together(job, blocks)
+            for i, seed in enumerate(seeds):
+                company = size if i < len(seeds) // size * size else 1
+                cell = Cell(
+                    source, job.target, blocks, draws.n_labels + draws.n_tested, seed, epochs, epochs, 0, job.rates[0], held_out, company
+                )
+                cell = replace(cell, key=grid.key_of(job, cell, *grid.rows_of(cell, drawn, held)))
+                planned.append(cell)
+                self._cells[arm, seed, draws.n_labels, held_out] = cell
+        return Plan(job, planned, drawn, planned if weights else [], held)
+
+    def run(
+        self,
+        title: str,
+        arms: list[Arm],
+        seeds: list[int],
+        draws: Draws,
+        clock: Clock,
+        seconds: float,
+        weights: bool = False,
+        whole: bool = False,
+    ) -> bool:
+        """Compute what the store lacks, the arms in their order, source by source; returns whether all of it was done in time."""
+        work, started, weights = [], clock.spent_s, weights or self._attacks(whole)
+        for source in dict.fromkeys(arm.source for arm in arms):
+            plan = self.plan(source, [arm for arm in arms if arm.source == source], seeds, draws, weights, whole)
+            absent = grid.missing(plan.cells, {cell.key for cell in plan.with_weights}, log)
+            if absent:
+                work.append((plan, absent))
+        total = sum(len(absent) for _, absent in work)
+        failed: dict[str, str] = {}
+        try:
+            with clock.at_most(seconds), bar(title=title, total=total, unit="run", hidden=not total) as progress:
+                for cell, error in computing.compute(work, self.grid) if total else ():
+                    progress.update()
+                    if error is not None:
+                        failed[cell.source] = str(error)
+        except TimeUp:
+            return False
+        for source, error in failed.items():
+            log(f"warning: recommend: runs of {source} failed: {error}")
+        if failed or not self._attacks(whole):
+            return not failed
+        asked = [self.attack(arm, seed, draws) for arm in arms for seed in seeds]
+        return attacks.run(f"{title}: under attack", asked, self.grid, clock, seconds - (clock.spent_s - started))
+
+    def _attacks(self, whole: bool) -> bool:
+        """Whether runs decide by their accuracy under attack; those that learn from all images decide nothing."""
+        return self.eps is not None and not whole
+
+    def attack(self, arm: Arm, seed: int, draws: Draws) -> Evaluation:
+        """The attack by which a run decides, on images among which are those that it did not learn from."""
+        cell, candidate = self.cell(arm, seed, draws), self.candidates[arm.source]
+        dataset = f"{self.targets[candidate.size]}_{POOL}"
+        return attacks.evaluation(candidate.card, cell, dataset, [self.eps], attacks.MOST_DECIDING)
+
+    def found(self, arm: Arm, seed: int, draws: Draws, whole: bool = False) -> Trial | None:
+        """The result of a run that was planned, where it is done."""
+        cell = self._cells.get((arm, seed, draws.n_labels, 0 if whole else draws.n_tested))
+        result = cell and cells.load("finetune", cell.key)
+        if not result:
+            return None
+        row: dict[str, Any] = result["rows"][-1]
+        decided = row["validation_accuracy"]
+        if self._attacks(whole):
+            if "weights_sha256" not in result or (attacked := attacks.found(self.attack(arm, seed, draws))) is None:
+                return None
+            decided = attacks.accuracy(attacked, self.eps, draws.draw(seed)[1])
+        return Trial(decided, row["test_accuracy"], float(result.get("seconds", 0.0)), cell.key, bool(row["diverged"]))
+
+    def cell(self, arm: Arm, seed: int, draws: Draws, whole: bool = False) -> Cell:
+        """A run that was planned; raises RunError for one that was not."""
+        try:
+            return self._cells[arm, seed, draws.n_labels, 0 if whole else draws.n_tested]
+        except KeyError:
+            raise RunError(f"{arm}: no run on {draws.n_labels} labels was planned") from None
+
+    def scores(self, arms: list[Arm], seeds: list[int], draws: Draws) -> np.ndarray:
+        """Accuracies in percent on the images that decide, [arms, seeds]; NaN where a run is not done."""
+        trials = [[self.found(arm, seed, draws) for seed in seeds] for arm in arms]
+        return np.array([[np.nan if one is None else one.decided for one in of_arm] for of_arm in trials], dtype=float).reshape(
+            len(arms), len(seeds)
+        )
