@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.lib.report.wording import block_text, counted, listed, number
+from stages.lib.report.wording import block_text, counted, listed
 
 
 @dataclass
@@ -18,10 +18,8 @@ class Ranked:
     low: float | None
     high: float | None
     behind: float | None  # the winner, on the draws that both have
-    at_least: float | None  # behind it; negative where it may be the better one
     final: float | None  # mean over draws, on the images that no decision saw
     seconds: float | None  # of a run, on one core
-    parameters: int
     megabytes: float
     status: str  # winner, tied, behind, dropped, aside, left out
     why: str = ""
@@ -51,10 +49,7 @@ class Answer:
     final: dict[str, float]  # of the winner on n_labels: mean, low, high, n
     model: dict[str, Any] = field(default_factory=dict)  # the one that is handed over: folder, n_images, accuracy, low, high, n, size
     proxies: list[dict[str, Any]] = field(default_factory=list)
-    curve: list[dict[str, Any]] = field(default_factory=list)  # arm, n, mean, low, high
-    attacked: list[dict[str, Any]] = field(default_factory=list)  # arm, eps, accuracy, low, high, n
     confusion: list[list[int]] = field(default_factory=list)  # [true, given], of the model on the final images
-    wrong: list[dict[str, Any]] = field(default_factory=list)  # path, true, given, probability
     rounds: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)  # a reason by the name of a source or an arm
     notes: list[str] = field(default_factory=list)  # on the images
@@ -78,22 +73,11 @@ class Answer:
         else:
             first = f"{listed(self.tied)} cannot be told apart {at}"
         taken = "" if self.cheapest == self.winner.name else f" {self.winner.name} has the highest mean and is handed over."
-        return f"{first}; the cheapest of them is {self.cheapest}.{taken}"
-
-    @property
-    def worth_of_labels(self) -> str:
-        """What more labels are worth, from the curve of the winner; empty without one."""
-        own = [point for point in self.curve if point["arm"] == self.winner.name]
-        at = [point for point in own if point["n"] == self.n_labels]
-        more = [point for point in own if point["n"] > self.n_labels]
-        if not at or not more:
-            return ""
-        gain = more[-1]["mean"] - at[0]["mean"]
-        how = f"are worth {number(gain)} points" if gain >= 0.05 else "are worth nothing that can be seen here"
-        return f"{more[-1]['n'] - self.n_labels:,} more labels {how}"
+        time = f" For {counted(len(self.undecided), 'more choice')} there was no time." if self.undecided else ""
+        return f"{first}; the cheapest of them is {self.cheapest}.{taken}{time}"
 
     def as_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"sentence": self.sentence, "worth_of_labels": self.worth_of_labels}
+        return dataclasses.asdict(self) | {"sentence": self.sentence}
 
 
 MOST_NAMED = 3
@@ -105,16 +89,15 @@ def console(answer: Answer) -> str:
     lines = [answer.sentence, ""]
     if final:
         lines.append(
-            f"{answer.winner.name} labels {final['mean']:.1f} % ({final['low']:.1f} to {final['high']:.1f}) of {int(final['n'])} images that no "
-            f"decision saw, after {counted(answer.n_labels, 'label')}"
+            f"{answer.winner.name} labels {final['mean']:.1f} % ({final['low']:.1f} to {final['high']:.1f}) of {int(final['n'])} "
+            f"images that no decision saw, after {counted(answer.n_labels, 'label')}"
         )
     if answer.model:
         lines.append(
-            f"the model in {answer.model['folder']} has learnt {counted(answer.model['n_images'], 'image')}: {answer.model['accuracy']:.1f} % "
+            "the model in "
+            f"{answer.model['folder']} has learnt {counted(answer.model['n_images'], 'image')}: {answer.model['accuracy']:.1f} % "
             f"({answer.model['low']:.1f} to {answer.model['high']:.1f}) of them"
         )
-    if answer.worth_of_labels:
-        lines.append(answer.worth_of_labels)
     lines += ["", f"{'':2}{'source, what is fine-tuned':<48}{'accuracy':>9}  {'interval':<15}{'draws':>5}  "]
     for row in answer.ranking[:SHOWN_ROWS]:
         interval = f"{row.low:.1f} to {row.high:.1f}" if row.low is not None else ""

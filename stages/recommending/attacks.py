@@ -17,8 +17,7 @@ from stages.recommending.clock import Clock, TimeUp
 
 ATTACK = {"kind": "apgd_pgd", "steps": 20, "targets": 3, "restarts": 1}
 NORM = "linf"
-SHOWN_255 = (1, 2, 4, 8)  # radii of the curve, in 1/255
-MOST_SHOWN, MOST_DECIDING = 128, 512  # images under attack
+MOST_DECIDING = 512  # images under attack
 
 
 @dataclass(frozen=True)

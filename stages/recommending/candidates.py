@@ -93,8 +93,8 @@ def gather(workspace: Workspace, names: list[str], left_s: Callable[[], float]) 
     if not gathered.candidates:
         reasons = "; ".join(f"{name}: {why}" for name, why in gathered.left_out.items())
         raise RunError(
-            f"no source is at hand and none could be brought ({reasons}); allowed: a network, published files in models/fetched/, or sources "
-            "that are trained here, such as SOURCES=natural, which takes a minute"
+            f"no source is at hand and none could be brought ({reasons}); allowed: a network, published files in models/fetched/, or "
+            "sources that are trained here, such as SOURCES=natural, which takes a minute"
         )
     return gathered
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class TimeUp(Exception):
+class TimeUp(Exception):  # noqa: N818  no error: the end of a part
     """The time that a part of the work had is over; what it has finished is in the store."""
 
 

@@ -69,11 +69,3 @@ def plan(y: np.ndarray, n_labels: int | None, default: int) -> Draws:
             f"{n_tested} at a time are decided by"
         )
     return Draws(y, n, n_tested)
-
-
-def sizes_of_curve(draws: Draws) -> list[int]:
-    """Numbers of labels at which the curve is measured, rising: a quarter and a half of those asked for, these, and twice as many or all."""
-    classes = int(draws.y.max()) + 1
-    most = len(draws.y)
-    larger = [2 * draws.n_labels] if 2 * draws.n_labels < most else [most]
-    return sorted({n for n in (draws.n_labels // 4, draws.n_labels // 2, draws.n_labels, *larger) if max(classes, 5) <= n <= most})

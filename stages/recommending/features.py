@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.lib.datasets import sets
 from stages.lib.progress import bar
 from stages.lib.runs import computing
 from stages.lib.store import cells, code, files
@@ -88,8 +87,3 @@ def _computed(features: np.ndarray, places, draws: Draws, seeds: list[int]) -> d
     [x] = proxies.standardised(features[places(learnt)])
     y = draws.y[learnt]
     return {"linear": linear, "neighbours": neighbours, "log_me": proxies.log_me(x, y), "h_score": proxies.h_score(x, y)}
-
-
-def labels(target: str) -> np.ndarray:
-    """Labels of the images that decide, int64 [n]."""
-    return np.array(sets.load(target, "train")[1])

@@ -64,8 +64,8 @@ def recommend(asked: Asked, root: Path, clock: Clock) -> Answer:
         robust = asked.aim == "robustness"
         pools = {size: f"{name}_{workspace.POOL}" for size, name in targets.items()} if robust else {}
         work.catalogs([*targets.values(), *pools.values()])
-        for size in targets:
-            for name in [targets[size], *([pools[size]] if robust else [])]:
+        for size, target in targets.items():
+            for name in [target, *([pools[size]] if robust else [])]:
                 work.images(name, size, taken.digest)
         settings = {size: work.settings(size) for size in targets}
         trials = Trials(gathered.candidates, targets, settings, next(iter(settings.values())).grid, asked.eps_255 / 255 if robust else None)
@@ -84,8 +84,8 @@ def tell(asked: Asked, taken: census.Census, division: workspace.Division, plann
     )
     brought = f", {counted(len(away), 'of them')} to be fetched or trained first: {', '.join(away)}" if away else ""
     log(
-        f"recommend: {counted(len(names), 'source')}{brought}; features, then at most {halving.ROUNDS[-1]} runs for each source and number of "
-        f"blocks; within {asked.minutes:g} minutes"
+        f"recommend: {counted(len(names), 'source')}{brought}; features, then at most {halving.ROUNDS[-1]} runs for each source and "
+        f"number of blocks; within {asked.minutes:g} minutes"
     )
 
 
@@ -147,7 +147,8 @@ def answered(
     low, high = wilson(mean, n_final)
     cheapest = min((row for row in rows if Arm(row.source, row.blocks) in tied), key=lambda row: row.seconds)
     answer = Answer(
-        folder=str(asked.folder), aim=asked.aim, n_labels=planned.n_labels, classes=taken.classes, minutes=asked.minutes, seconds=clock.spent_s,
+        folder=str(asked.folder), aim=asked.aim, n_labels=planned.n_labels, classes=taken.classes,
+        minutes=asked.minutes, seconds=clock.spent_s,
         counts={"used": len(taken.y), "found": taken.n_found, "deciding": len(planned.y), "tested": planned.n_tested, "final": n_final},
         ranking=rows, tied=[named(arm) for arm in tied], cheapest=cheapest.name, undecided=[named(arm) for arm in course.aside],
         favourite=gathering.favourite(gathered.candidates).name, share=planned.share,
@@ -171,11 +172,11 @@ def hand_over(answer: Answer, work: workspace.Workspace, trials: Trials, winner:
         return
     cell, size = trials.cell(winner, seed, everything, whole=True), trials.candidates[winner.source].size
     answer.model = handover.take(work, cell, size, cell.epochs, everything.draw(seed)[0])
-    answer.confusion = handover.look(work.out / "model", cell.target).confusion.tolist()
+    answer.confusion = handover.confusion(work.out / "model", cell.target).tolist()
 
 
 def named(arm: Arm) -> str:
-    return Ranked(arm.source, arm.blocks, 0, None, None, None, None, None, None, None, 0, 0.0, "").name
+    return Ranked(arm.source, arm.blocks, 0, None, None, None, None, None, None, 0.0, "").name
 
 
 def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, winner: Arm, tied: list[Arm]) -> Ranked:
@@ -191,7 +192,8 @@ def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, win
         behind = float(np.mean(leaders - values))
     path = sources.paths(arm.source)[0]
     return Ranked(
-        arm.source, arm.blocks, len(done), mean if done else None, None if np.isnan(low) else low, None if np.isnan(high) else high, behind, None,
-        float(np.mean([one.final for _, one in done])) if done else None, float(np.mean([one.seconds for _, one in done])) if done else None,
-        0, path.stat().st_size / 1e6 if path.is_file() else 0.0, status, course.dropped.get(arm, "") or course.aside.get(arm, ""),
+        arm.source, arm.blocks, len(done), mean if done else None, None if np.isnan(low) else low, None if np.isnan(high) else high, behind,
+        float(np.mean([one.final for _, one in done])) if done else None,
+        float(np.mean([one.seconds for _, one in done])) if done else None,
+        path.stat().st_size / 1e6 if path.is_file() else 0.0, status, course.dropped.get(arm, "") or course.aside.get(arm, ""),
     )  # fmt: skip
