@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.lib.datasets import augmentation, pixels
+from stages.lib.machine import Precision
 from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.inference import View, widened
 from stages.lib.runs.jobs import Blocks
-from stages.lib.settings.fields import Precision
 from stages.lib.training import finetuning
 
 PAGE = Path("reports/gpu.md")

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from stages.lib import command
 from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import blocks_of, blocks_problem
 from stages.lib.networks.sources import FOLDER as SOURCES
 from stages.lib.norms.table import all_norms
 from stages.lib.progress import log
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnySource, Fetched, File, Part, Random, Trained
+from stages.lib.settings.catalog import AnySource, File, Part, Published, Random, Trained
 from stages.lib.settings.fields import LAST_SEED, OTHERS, by_source, is_by_source
 from stages.lib.settings.params import DATA_CATALOG, MODEL_CATALOG, PARAMS, SettingsError
 from stages.lib.settings.sections import DrawSubsetsSettings, Params
@@ -27,7 +27,7 @@ from stages.lib.store import code, files, packed
 from stages.lib.store.journal import execution
 from stages.lib.store.tables import FINETUNED
 from stages.studies import registry
-from stages.studies.study import object_problems, sections_on
+from stages.studies.study import label_problems, sections_on
 
 CHECKED = Path("data/checked")
 BY_TARGET = ("lr", "normalisation")  # settings of fine-tuning that may differ by target, too
@@ -83,15 +83,15 @@ def problems(settings: Params) -> list[str]:
     wrong += [line for study in registry.STUDIES for line in study.problems(settings, sources)]
     for name, dataset in datasets.items():
         wrong += _part_problems(name, DATA_CATALOG, dataset.part, dataset.classes)
-        wrong += dataset.size_problems(name, settings.upscale.image_size) if name in settings.datasets else []
+        wrong += dataset.size_problems(name, settings.upscale) if name in settings.datasets else []
     for name, source in sources.items():
         data = datasets.get(getattr(source, "dataset", None))
         wrong += _part_problems(name, MODEL_CATALOG, getattr(source, "part", None), data.classes if data else None)
     used = {name: sources[name] for name in settings.models if name in sources}
     for name, source in used.items():
         wrong += _source_problems(name, source, settings)
-    wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Fetched)})
-    wrong += object_problems(settings, {name: dataset.has_objects for name, dataset in datasets.items()})
+    wrong += _file_problems({name: source.file for name, source in used.items() if isinstance(source, Published)})
+    wrong += label_problems(settings, {name: dataset.labels for name, dataset in datasets.items()})
     for name in settings.targets:
         if name in datasets:
             wrong += _subset_problems(name, datasets[name], settings)
@@ -110,17 +110,14 @@ def _entries(path: Path, read) -> tuple[dict, list[str]]:
 
 
 def _source_problems(name: str, source: AnySource, settings: Params) -> list[str]:
-    if source.architecture not in BLOCKS:
-        allowed = params.choices(source.architecture, BLOCKS)
-        return [f"{MODEL_CATALOG}: {name}.architecture is {source.architecture!r}; allowed: {allowed}"]
+    try:
+        blocks_of(source.architecture)
+    except RunError as error:
+        return [f"{MODEL_CATALOG}: {name}.{error}"]
     if isinstance(source, Random):
         return []
-    most = BLOCKS[source.architecture]
-    wrong = [
-        f"{PARAMS}: blocks: {blocks} is above the {most} blocks of {name} ({source.architecture}); allowed: 0 to {most}, or all"
-        for blocks in settings.blocks
-        if blocks != "all" and blocks > most
-    ]
+    found = (blocks_problem(blocks, name, source.architecture) for blocks in settings.blocks)
+    wrong = [f"{PARAMS}: blocks: {problem}" for problem in found if problem]
     if isinstance(source, Trained) and source.dataset != settings.source.dataset:  # others may have learnt anything
         allowed = f"{settings.source.dataset!r}, as {PARAMS}: source.dataset says"
         wrong.append(f"{MODEL_CATALOG}: {name}.dataset is {source.dataset!r}; allowed: {allowed}")
@@ -205,7 +202,7 @@ def _attack_problems(settings: Params, sources: dict[str, AnySource]) -> list[st
         f"{key} is {eps:g}, beyond the range of pixels; "
         f"allowed: 0 to {widest[norm]:.4g}, the greatest distance of two images of upscale.image_size in {norm}"
         for key, norm, eps in balls
-        if eps > widest[norm]
+        if eps and eps > widest[norm]
     ]
 
 

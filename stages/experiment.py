@@ -34,10 +34,10 @@ def main(experiment: str) -> None:
 
 def inputs_of(runs: list[Run]) -> list[Path]:
     """Files of the sources, and folders of the image sets, that the runs read."""
-    named = dict.fromkeys(run.source for run in runs)
+    named = dict.fromkeys(name for run in runs for name in (run.source, *(other.name for other in run.others)))
     return [
         *(sources.folder_of(name) for name in named),
-        *(IMAGES / name for name in dict.fromkeys(run.target for run in runs)),
+        *(IMAGES / name for name in dict.fromkeys(name for run in runs for name in run.image_sets)),
     ]
 
 

@@ -18,12 +18,12 @@ from stages.lib import command
 from stages.lib.datasets.sets import IMAGES, card_of, load, load_part, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.fetching.pinned import fetch_pinned
-from stages.lib.networks import checkpoints, devices, inference, sources, units
+from stages.lib.networks import checkpoints, devices, inference, names, sources, units
 from stages.lib.progress import bar, log
 from stages.lib.report.cards import unlearnt
 from stages.lib.runs import pretraining
 from stages.lib.settings import params
-from stages.lib.settings.catalog import AnySource, Fetched, Part, Random, Trained
+from stages.lib.settings.catalog import AnySource, Part, Published, Random, Timm, Trained
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import cells, files, packed
 from stages.lib.store.journal import Journal, execution
@@ -46,7 +46,7 @@ def main(source: str, models: Sequence[str] = ()) -> None:
         journal.params({"source": source} | ({} if isinstance(entry, Random) else {"dataset": entry.dataset}))
         if isinstance(entry, Random):
             sources.save(card(source, entry, settings, origin="weights drawn from each run's seed"), {})
-        elif isinstance(entry, Fetched):
+        elif isinstance(entry, Published):
             network, file_sha256 = fetched(source, entry, download)
             known = {"origin": entry.file.mirrors[0], "file_sha256": file_sha256, "published_accuracy": entry.published_accuracy}
             save(source, entry, settings, network, journal, **known)
@@ -68,7 +68,7 @@ def main(source: str, models: Sequence[str] = ()) -> None:
         warn_of_unlearnt(source)
 
 
-def save(source: str, entry: Trained | Fetched, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
+def save(source: str, entry: Trained | Published, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
     """Measure a model on its own data, and write its weights and its card."""
     accuracy, counted = {}, {}
     if entry.dataset == settings.dataset:  # DVC brings the images of no other set before this stage
@@ -86,7 +86,7 @@ def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequ
     normalise = units.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
     return sources.SourceCard(
         name=name,
-        kind=entry.kind,
+        kind="fetched" if isinstance(entry, Published) else entry.kind,
         architecture=entry.architecture,
         classes=network.head.out_features if network else None,
         dataset=None if isinstance(entry, Random) else entry.dataset,
@@ -95,16 +95,18 @@ def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequ
         sha256="",  # set as it is saved
         mean=normalise.mean.flatten().tolist(),
         std=normalise.std.flatten().tolist(),
+        licence=getattr(entry, "licence", None),
+        threat_model=getattr(entry, "threat_model", None),
         **({"accuracy": {}} | known),
     )
 
 
-def threat_of(entry: Trained | Fetched, settings: SourceSettings) -> sources.ThreatCard | None:
+def threat_of(entry: Trained | Published, settings: SourceSettings) -> sources.ThreatCard | None:
     if entry.threat is None:
         return None
     perturbation = pretraining.perturbation_of(entry, settings) if isinstance(entry, Trained) else entry.threat.perturbation
-    names = {"pgd": "PGD({steps})", "gaussian": "Gaussian", "free": "free, m = {replay}"}
-    how = names[perturbation.kind].format(**perturbation.model_dump()) if perturbation else None
+    called = {"pgd": "PGD({steps})", "gaussian": "Gaussian", "free": "free, m = {replay}"}
+    how = called[perturbation.kind].format(**perturbation.model_dump()) if perturbation else None
     return sources.ThreatCard(norm=entry.threat.norm, eps=entry.threat.eps, perturbation=how)
 
 
@@ -132,7 +134,7 @@ def warn_of_unlearnt(source: str) -> None:
         log(f"warning: source@{source}: {model.text}; results from it count, and the report says so")
 
 
-def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> None:
+def compare(name: str, entry: Trained | Published, accuracy: dict[str, float]) -> None:
     """Log how far the accuracy measured here is from the published one."""
     published, tested = entry.published_accuracy, accuracy.get("test")
     if published is None or tested is None:
@@ -141,21 +143,29 @@ def compare(name: str, entry: Trained | Fetched, accuracy: dict[str, float]) -> 
     log(f"warning: {line}" if abs(tested - published) > WORTH_SAYING else line)
 
 
-def fetched(name: str, entry: Fetched, download: DownloadSettings) -> tuple[nn.Sequential, str]:
+def fetched(name: str, entry: Published, download: DownloadSettings) -> tuple[nn.Sequential, str]:
     """Published weights as a network, and the sha256 of their file, which stays in models/fetched/ and is not downloaded again."""
     path = files.state_folder() / FETCHED / entry.file.name
     with bar(title=name, unit="B") as progress:
         sha256 = fetch_pinned(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,
                        progress=lambda done, total: (setattr(progress, "total", total), progress.update(done - progress.n)))  # fmt: skip
     weights = checkpoints.read(path)
-    mean, std = weights.mean or entry.mean, weights.std or entry.std
+    mean, std, classes, tensors = weights.mean or entry.mean, weights.std or entry.std, entry.classes, weights.tensors
+    if isinstance(entry, Timm):
+        from stages.lib.networks.timm import networks as timm_networks  # here, as it takes seconds to import
+
+        says = timm_networks.configuration(entry.network)
+        mean, std, classes = mean or list(says.mean), std or list(says.std), classes or says.num_classes or 1
+        tensors = timm_networks.as_timm_names(entry.architecture, classes, tensors)
     if mean is None or std is None:
         raise RunError(f"{params.MODEL_CATALOG}: {name}: its file holds no mean and std to normalise with; give `mean` and `std`")
-    network = units.build(entry.architecture, entry.classes, mean, std)
+    network = units.build(names.known(entry.architecture), classes, mean, std)
     try:
-        units.load(network, units.with_unit_names(entry.architecture, weights.tensors), but="normalise.")
+        units.load(network, units.with_unit_names(entry.architecture, tensors), but="normalise.")
+        if isinstance(entry, Timm):
+            timm_networks.check(network, entry.architecture, classes, tensors)
     except RunError as error:
-        mismatch = f"{entry.file.name} is no {entry.architecture} with {entry.classes} classes"
+        mismatch = f"{entry.file.name} is no {entry.architecture} with {classes} classes"
         raise RunError(f"{params.MODEL_CATALOG}: {name}: {mismatch}: {error}") from None
     return network.eval(), sha256
 

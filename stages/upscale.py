@@ -6,8 +6,9 @@ images are stored at `image_size`; with `native`, smaller ones as they are, to b
 `whole`, images of any shape are packed as a whole into <split>_x.bin, with <split>_places.npy (`datasets.whole`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from stages.lib import command
 from stages.lib.datasets import catalog, whole
 from stages.lib.datasets.kinds.base import Dataset, Images
 from stages.lib.datasets.pictures import as_array, as_picture
-from stages.lib.datasets.reduced import Reduced
+from stages.lib.datasets.reduced import Reduced, low_passed
 from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard, array_paths, classes_of, digest_of, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
@@ -49,8 +50,9 @@ def main(dataset: str) -> None:
                 if store == "whole":
                     splits[split] = pack(dataset, split, x, y, crop_of(entry, store), settings, counts)
                 else:
-                    stored_size = size_on_disk(x, settings.image_size, store)
-                    splits[split] = write(dataset, split, x, y, stored_size, counts)
+                    stored_size = size_on_disk(x, settings.image_size, "upscaled" if entry.low_pass else store)
+                    passed = partial(low_passed, size=entry.low_pass, reading=entry.low_pass_reading) if entry.low_pass else None
+                    splits[split] = write(dataset, split, x, y, stored_size, counts, passed)
         if names and entry.part:
             names = [names[i] for i in classes_of(entry.part, len(names))]
         mean, std = mean_and_std(counts)
@@ -91,10 +93,17 @@ def pack(name: str, split: str, x: Images, y: np.ndarray, crop: float, settings:
     return SplitCard(n=len(packed), sha256=digest_of(digests, seen=packed))
 
 
-def write(name: str, split: str, x: Images, y: np.ndarray, size: int, counts: np.ndarray) -> SplitCard:
-    """Write a split, and add the pixel values of the training images to `counts` (int64 [channels, 256])."""
+def write(
+    name: str, split: str, x: Images, y: np.ndarray, size: int, counts: np.ndarray, change: Callable[[np.ndarray], np.ndarray] | None = None
+) -> SplitCard:
+    """Write a split, and add the pixel values of the training images to `counts` (int64 [channels, 256]).
+
+    Args:
+        change: of the images at their size, before they are written; None: none.
+    """
     folder, shape = IMAGES / name, (len(x), size, size, x.shape[-1])
     chunks = resized(x, size, f"{name}: {split}")
+    chunks = chunks if change is None else map(change, chunks)
     for path in whole.paths_of(folder, split):
         path.unlink(missing_ok=True)  # of another `store`
     of_x, of_y = array_paths(folder, split)

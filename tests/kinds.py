@@ -69,7 +69,7 @@ def source() -> Work:
     return Work(lambda: pretraining.key_of(entry, 0, settings), compute, "stages.lib.runs.work.train_source")
 
 
-def _plan() -> Any:
+def _plan(source: str = "src") -> Any:
     import numpy as np
 
     from stages.lib.datasets.sets import card_of
@@ -82,7 +82,7 @@ def _plan() -> Any:
         augmentation="none", augment_grey=False, resolution=None, mixed_precision=False, epochs=1, eval_every=1,
         keep={"blocks": [1], "n_images": [20], "n_seeds": 1},
     )  # fmt: skip
-    job, drawn = grid.job_of(sources.card_of("src"), card_of("noise"), settings), {"20_1": np.arange(20)}
+    job, drawn = grid.job_of(sources.card_of(source), card_of("noise"), settings), {"20_1": np.arange(20)}
     planned = grid.plan(job, [1], drawn, lambda n: (1, 1))
     return grid.Plan(job, planned, drawn, planned)
 
@@ -102,6 +102,32 @@ def finetune() -> Work:
     plan = _plan()
     batch = Batch(plan.job, [Request(plan.cells[0], plan.drawn["20_1"], weights=True)], {"train": _entry(plan.job).stored})
     return Work(lambda: _plan().cells[0].key, lambda: computing._work(batch), "stages.lib.runs.work.finetune")
+
+
+def finetune_timm() -> Work:
+    """The same of a network of timm, whose name a worker enters in its table of families as it is sent the name."""
+    import pickle
+
+    import torch
+
+    from stages.lib.networks import sources, units
+    from stages.lib.networks.names import known
+    from stages.lib.runs import computing
+    from stages.lib.runs.jobs import Batch, Request
+
+    torch.manual_seed(0)
+    name, moments = known("timm/test_vit@32"), {"mean": [0.5] * 3, "std": [0.25] * 3}
+    card = sources.SourceCard(name="timm", kind="fetched", architecture=name, classes=4, dataset="noise", threat=None, origin="", sha256="",
+                        accuracy={}, **moments)  # fmt: skip
+    sources.save(card, units.build(name, 4, *moments.values()).state_dict())
+    plan = _plan("timm")
+    batch, sent = Batch(plan.job, [Request(plan.cells[0], plan.drawn["20_1"], weights=True)], {}), pickle.dumps(name)
+
+    def compute() -> None:
+        pickle.loads(sent)
+        computing._work(batch)
+
+    return Work(lambda: _plan("timm").cells[0].key, compute, "stages.lib.runs.work.finetune")
 
 
 def activations() -> Work:
@@ -209,6 +235,32 @@ def _things() -> None:
     files.write_json(folder / "card.json", card.model_dump())
 
 
+def _distance() -> tuple:
+    from stages.lib.networks import sources
+    from stages.studies.terzi2021.distance import means, runs
+    from stages.studies.terzi2021.distance.settings import MeasureDistanceSettings
+
+    [run] = runs.measure_distance(MeasureDistanceSettings(sources=["src"], targets=["noise"], least=1), sources.card_of)
+    return run, means.means_of_model("src", 0, None)
+
+
+def class_means() -> Work:
+    from stages.studies.terzi2021.distance import means
+
+    return Work(lambda: _distance()[1].key, lambda: means._work(_distance()[1]), means.MODULE)
+
+
+def measure_distance() -> Work:
+    from stages.lib.runs import experiments
+    from stages.studies.terzi2021.distance import runs
+
+    def compute() -> None:
+        run, own = _distance()
+        experiments._work(experiments.Assignment(run, own.source, own.path))
+
+    return Work(lambda: _distance()[0].key, compute, runs.MODULE)
+
+
 def detect() -> Work:
     from detection import TASK
 
@@ -228,10 +280,127 @@ def detect() -> Work:
     return Work(lambda: run().key, compute, MODULE)
 
 
+def information() -> Work:
+    """All three methods, of which the key of the first stands for all: their runs differ by their settings alone."""
+    from dataclasses import replace
+
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+    from stages.studies.terzi2021.information.runs import MODULE
+
+    def run() -> experiments.Run:
+        how = {"images": 8, "labels": 1, "beta": 1e-6, "prior_std": 1.0}
+        return experiments.Run("information", "src", "noise", "weights", 0, 0, how, {}, MODULE)
+
+    def compute() -> None:
+        separation = {"neighbours": {"k": 2, "images": 40}, "map": {"images": 12, "perplexity": 3}}
+        for method, how in (("weights", run().how), ("representation", {"images": 4, "probes": 1}), ("separation", separation)):
+            experiments._work(
+                experiments.Assignment(replace(run(), method=method, how=how), sources.pretrained_of(sources.card_of("src")), None)
+            )
+
+    return Work(lambda: run().key, compute, MODULE)
+
+
+def influence() -> Work:
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+    from stages.studies.utrera2021.influence.runs import MODULE
+
+    finetune = {"epochs": 1, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "head_init": "normal",
+                "frozen_batchnorm": "source", "augmentation": "none", "moments": None}  # fmt: skip
+    how = {"blocks": 1, "n_images": 20, "method": "choice", "cuts": [0.05], "damping": [0.01], "ranks": 5, "memory": 1 << 28,
+           "finetune": finetune, "pictures": True}  # fmt: skip
+
+    def run() -> experiments.Run:
+        return experiments.Run("influence", "src", "noise", "finetuned", 20, 0, how, {}, MODULE)
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), sources.pretrained_of(sources.card_of("src")), None))
+
+    return Work(lambda: run().key, compute, MODULE)
+
+
+def clash(folder: Path) -> None:
+    """The cue-conflict set `clash` of the classes of `noise`, below the folder."""
+    import numpy as np
+
+    from stages.lib.datasets import sets
+    from stages.lib.store import files
+
+    x = np.random.default_rng(1).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    y = np.stack([np.arange(24) % 4, (np.arange(24) + 1 + np.arange(24) // 4 % 3) % 4], 1)
+    splits = {"test": {"n": 24, "sha256": sets.save(folder / sets.IMAGES / "clash", "test", x, y)}}
+    card = sets.DatasetCard(
+        name="clash", classes=4, channels=3, image_size=16, stored_size=16, mean=None, std=None, splits=splits, class_names=[*"abcd"]
+    )
+    files.write_json(folder / sets.IMAGES / "clash/card.json", card.model_dump())
+
+
+TUNING = {"n_images": 16, "epochs": 1, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "head_init": "default",
+          "frozen_batchnorm": "source", "augmentation": "none"}  # fmt: skip
+
+
+def _on_shape(stage: str, target: str, how: dict, also: str | None = None) -> Work:
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+
+    module = f"stages.studies.utrera2021.shape.experiments.{stage}"
+    clash(Path())
+
+    def run() -> experiments.Run:
+        return experiments.Run(stage, "src", target, "tried", 1, 0, how, {}, module, also=also)
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), sources.pretrained_of(sources.card_of("src")), None))
+
+    return Work(lambda: run().key, compute, module)
+
+
+def shape_bias() -> Work:
+    return _on_shape("shape_bias", "noise", {"finetuning": TUNING, "blocks": 1}, also="clash")
+
+
+def texture_attack() -> Work:
+    attack = {"kind": "pgd", "norm": "l2", "steps": 3, "step_ratio": 2.5, "random_start": False}
+    return _on_shape("texture_attack", "noise", {"attack": attack, "eps": [0.1], "max_images": 8})
+
+
+def texture_dial() -> Work:
+    return _on_shape("texture_dial", "noise", {"finetuning": TUNING, "blocks": 0})
+
+
+def _optimised(name: str, method: str, setting: float, **how: object) -> Work:
+    """A run on images that are optimised, with the source itself as their judge."""
+    from stages.lib.networks import sources
+    from stages.lib.runs import experiments
+
+    module, pretrained = f"stages.studies.utrera2021.features.{name}", sources.pretrained_of(sources.card_of("src"))
+    descent = {"steps": 2, "step_size": 0.1, "decay": True, "unit": True, "norm": "l2", "eps": 0.5}
+
+    def run() -> experiments.Run:
+        all_of_it = {"descent": descent, "start_std": 0.05, "pictures": 2} | how
+        return experiments.Run(name, "src", "noise", method, setting, 0, all_of_it, {}, module, others=(pretrained,))
+
+    def compute() -> None:
+        experiments._work(experiments.Assignment(run(), pretrained, None))
+
+    return Work(lambda: run().key, compute, module)
+
+
+def visualise() -> Work:
+    return _optimised("visualise", "features", 0, features=[0, 3], n_starts=2, from_noise=False)
+
+
+def invert() -> Work:
+    return _optimised("invert", "effective", 0.01, n_images=4, start="noise", on="inversion", prior_std=0.1, images=4)
+
+
 KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "source": ("stages.lib.runs.pretraining", source),
     "activations": ("stages.lib.runs.computing", activations),
     "finetune": ("stages.lib.runs.computing", finetune),
+    "finetune_timm": ("stages.lib.runs.computing", finetune_timm),
     "attack": ("stages.evaluate_robustness", attack),
     "checks": ("stages.evaluate_robustness", checks),
     "features": ("stages.studies.shafahi2020.experiments.features", features),
@@ -240,5 +409,14 @@ KINDS: dict[str, tuple[str, Callable[[], Work]]] = {
     "harden": ("stages.lib.runs.experiments", harden),
     "learn_without_forgetting": ("stages.lib.runs.experiments", learn_without_forgetting),
     "detect": ("stages.lib.runs.experiments", detect),
+    "information": ("stages.lib.runs.experiments", information),
+    "influence": ("stages.lib.runs.experiments", influence),
+    "shape_bias": ("stages.lib.runs.experiments", shape_bias),
+    "texture_attack": ("stages.lib.runs.experiments", texture_attack),
+    "texture_dial": ("stages.lib.runs.experiments", texture_dial),
+    "class_means": ("stages.studies.terzi2021.distance.means", class_means),
+    "measure_distance": ("stages.lib.runs.experiments", measure_distance),
+    "visualise": ("stages.lib.runs.experiments", visualise),
+    "invert": ("stages.lib.runs.experiments", invert),
 }
 """Each kind with the module that a worker begins in; those of later kinds use what earlier ones have stored."""

@@ -202,8 +202,68 @@ def sun397(train: int = 2, test: int = 1) -> Set:
     return Set({"SUN397.tar.gz": archive, "Partitions.zip": zipped(lists)}, [folder[3:] for folder in folders], train, test)
 
 
+def birds(train: int = 2, test: int = 1) -> Set:
+    """Lists by the number of the image, and names behind the number of the class."""
+    names = ["Black_footed_Albatross", "Crested_Auklet", "Bobolink"]
+    made = images(
+        names,
+        lambda name, label, split, number: f"CUB_200_2011/images/{label + 1:03}.{name}/{'ab'[split == 'test']}{number}.jpg",
+        train,
+        test,
+    )
+    numbered = list(enumerate(made.items(), start=1))
+    rows = {
+        "classes": [f"{label + 1} {label + 1:03}.{name}" for label, name in enumerate(names)],
+        "images": [f"{i} {path.removeprefix('CUB_200_2011/images/')}" for i, (path, _) in numbered],
+        "image_class_labels": [f"{i} {label + 1}" for i, (_, (_, label, _)) in numbered],
+        "train_test_split": [f"{i} {int(split == 'train')}" for i, (_, (_, _, split)) in numbered],
+    }
+    lists = {f"CUB_200_2011/{name}.txt": lines(*of_name) for name, of_name in rows.items()}
+    return Set({"CUB_200_2011.tgz": tar(content(made) | lists | {"attributes.txt": b"x"})}, names, train, test)
+
+
+def dogs(train: int = 2, test: int = 1) -> Set:
+    """Two plain archives; breeds behind the synset, one of two words with a dash."""
+    names = ["Chihuahua", "Walker_hound", "black-and-tan_coonhound"]
+    synsets = ["n02085620", "n02089867", "n02089078"]
+    made = images(
+        names,
+        lambda name, label, split, number: f"Images/{synsets[label]}-{name}/{synsets[label]}_{'12'[split == 'test']}{number}.jpg",
+        train,
+        test,
+    )
+    lists = {}
+    for split in ("train", "test"):
+        rows = listed(made, split)
+        cells = np.array([[path.removeprefix("Images/")] for path, _ in rows], dtype=object)
+        lists[f"{split}_list.mat"] = mat(file_list=cells, labels=np.array([[label + 1] for _, label in rows], np.uint8))
+    return Set({"images.tar": tar(content(made), ""), "lists.tar": tar(lists, "")}, names, train, test)
+
+
+def indoor(train: int = 2, test: int = 1) -> Set:
+    """Lists beside the archive, which name an image with a blank in its name, and an image that no list names."""
+    names = ["airport_inside", "bar", "winecellar"]
+    made = images(names, lambda name, label, split, number: f"Images/{name}/{'ab'[split == 'test']} {number}_{label}.jpg", train, test)
+    lists = {
+        f"{word}Images.txt": lines(*(path.removeprefix("Images/") for path, _ in listed(made, split)))
+        for split, word in (("train", "Train"), ("test", "Test"))
+    }
+    archive = tar(content(made) | {"Images/bar/left_out.jpg": jpeg(9, "train", 0)}, "")
+    return Set({"indoorCVPR_09.tar": archive, **lists}, names, train, test)
+
+
+def cinic_imagenet(train: int = 2, test: int = 1) -> Set:
+    """Classes by folder, images of CIFAR-10 among them, and a third split."""
+    names = ["airplane", "automobile", "bird"]
+    made = images(names, lambda name, label, split, number: f"{split}/{name}/n0{label}690373_{number}.png", train, test)
+    others = {f"{split}/{name}/cifar10-{split}-7.png": jpeg(9, split, 0) for split in ("train", "test") for name in names}
+    others |= {f"valid/{name}/n01690373_7.png": jpeg(9, "train", 0) for name in names}
+    return Set({"CINIC-10.tar.gz": tar({f"./{path}": data for path, data in (content(made) | others).items()})}, names, train, test)
+
+
 SETS: dict[str, Callable[[], Set]] = {
-    maker.__name__: maker for maker in (aircraft, caltech101, caltech256, cars, dtd, flowers, food, pets, sun397)
+    maker.__name__: maker
+    for maker in (aircraft, caltech101, caltech256, cars, dtd, flowers, food, pets, sun397, birds, dogs, indoor, cinic_imagenet)
 }
 """By name in data/catalog.yaml."""
 

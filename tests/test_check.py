@@ -32,7 +32,7 @@ BAD = {
     "steps beside epochs": ("params.yaml", {"harden__natural_head__epochs": 3}, ["harden.natural_head is", "either `steps`, or `epochs`"]),
     "more pieces than there are": ("params.yaml", {"retrain__sources": ["natural"], "retrain__k": [1, 11]}, ["retrain.k: 11", "10 pieces of natural (small_resnet)", "1 to 10"]),
     "lambda_d below 0": ("params.yaml", {"learn_without_forgetting__lambda_d": [-0.1]}, ["learn_without_forgetting.lambda_d", "-0.1", "0"]),
-    "a source without features": ("params.yaml", {"learn_without_forgetting__sources": ["random"]}, ["learn_without_forgetting.sources: random", "no features to store"]),
+    "a source without features": ("params.yaml", {"learn_without_forgetting__sources": ["random"]}, ["learn_without_forgetting.sources: random", "learn_without_forgetting.sources: random is random and has learnt nothing; allowed: a source that is trained or fetched"]),
     "an experiment's source that is not brought here": ("params.yaml", {"harden__sources": ["linf_eps8_255"]}, ["harden.sources", "'linf_eps8_255'", "params.yaml: models"]),
     "an experiment's target that is not brought here": ("params.yaml", {"train_heads__targets": ["cifar10"]}, ["train_heads.targets", "'cifar10'", "params.yaml: datasets"]),
     "an experiment of no study": ("params.yaml", {"experiments": ["hardn"]}, ["experiments", "'hardn'", "did you mean 'harden'"]),

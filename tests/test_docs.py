@@ -26,7 +26,7 @@ COMMANDS = [(place, command) for page in PAGES for place, command in page.comman
 CHEAP = list(dict.fromkeys(bare(command) for _, command in COMMANDS if re.fullmatch("|".join(RUN), bare(command))))
 CATALOGS = {
     "data/catalog.yaml": ("folder", "packaged", "photographs", "procedural", "published"),
-    "models/catalog.yaml": ("fetched", "random", "trained"),
+    "models/catalog.yaml": ("fetched", "random", "timm", "trained"),
 }
 SHOWN = [block for block in BLOCKS if block.language == "yaml"]
 ITEMS = {*DATASETS, *SOURCES, *registry.EXPERIMENTS, *(name for block in SHOWN for name in yaml.safe_load(block.text))}  # after `@`

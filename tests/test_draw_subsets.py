@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages import download, draw_subsets, upscale
+from stages.lib.datasets import draws
 from stages.lib.datasets.sets import load
 from stages.lib.errors import RunError
 from stages.lib.settings.params import SettingsError
@@ -45,7 +46,7 @@ def test_where_whole_draws_are_hopeless_missing_classes_are_put_in(classes, n_im
     """As for CIFAR-100, of which 100 random images hold all 100 classes once in 10^42 draws."""
     y = np.random.RandomState(0).permutation(np.arange(5000) % classes)
     stream = np.random.RandomState(7)
-    last = [stream.choice(5000, n_images, replace=False) for _ in range(draw_subsets.MOST_DRAWS)][-1]
+    last = [stream.choice(5000, n_images, replace=False) for _ in range(draws.MOST_DRAWS)][-1]
     if classes == 2:
         y[:] = 0
         y[1234] = 1

@@ -20,7 +20,7 @@ ORDER = [  # each may import what stands before it, and itself; those of one lin
     {"workers", "fetching"},
     {"datasets"},
     {"networks"},
-    {"attacks", "training", "report", "models"},
+    {"attacks", "training", "curvature", "information", "report", "models"},
     {"runs"},
     {"studies"},
     {"recommending"},

@@ -362,7 +362,7 @@ def addresses_listened_on(pid: int) -> set[str]:
     return {found.laddr.ip for process in started for found in process.net_connections("inet") if found.status == psutil.CONN_LISTEN}
 
 
-def test_of_two_processes_one_that_ends_ends_the_other_and_they_go_on_and_a_failing_one_is_one_line(glyphs):
+def test_of_two_processes_one_that_ends_ends_the_other_in_one_line_and_they_go_on(glyphs):
     glyphs.edit("params.yaml", source__processes=2, source__epochs=2000)
     running, training_ones = two_processes(glyphs)
     assert addresses_listened_on(running.pid) == {"127.0.0.1"}, "no other machine reaches them"
@@ -378,14 +378,6 @@ def test_of_two_processes_one_that_ends_ends_the_other_and_they_go_on_and_a_fail
     assert "goes on after epoch" in running.communicate(timeout=60)[1]
     assert psutil.wait_procs(training_ones, timeout=20)[1] == [], "they would go on training for nobody"
     assert not list(cells.folder("source").rglob("*.json")), "killed before the last epoch"
-
-    glyphs.edit("params.yaml", source__lr=1.0e30)
-    failed = glyphs.stage("source", "natural", DVC_ROOT=str(glyphs.folder), ok=False)
-    assert failed.returncode == 1
-    [line] = [line for line in failed.stderr.splitlines() if "error: " in line]
-    assert line.startswith(
-        "error: one of the 2 processes of `stages.source natural 0` failed: params.yaml: source.lr: natural: the loss is nan"
-    )
 
 
 def test_more_processes_than_images_in_a_batch_or_gpus_are_refused(glyphs, monkeypatch):

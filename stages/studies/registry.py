@@ -15,9 +15,10 @@ from stages.studies.question.study import QUESTION
 from stages.studies.salman2020.study import SALMAN
 from stages.studies.shafahi2020.study import SHAFAHI
 from stages.studies.study import Experiment, Study
+from stages.studies.terzi2021.study import TERZI
 from stages.studies.utrera2021.study import UTRERA
 
-STUDIES: tuple[Study, ...] = (QUESTION, UTRERA, SHAFAHI, SALMAN)
+STUDIES: tuple[Study, ...] = (QUESTION, UTRERA, SHAFAHI, SALMAN, TERZI)
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for study in STUDIES for experiment in study.experiments}
 
 

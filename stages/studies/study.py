@@ -4,20 +4,27 @@ A study is a folder here, and a line in `registry`. What is declared is light: n
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages.lib.errors import RunError
+from stages.lib.networks.architectures import blocks_of
 from stages.lib.networks.sources import SourceCard
 from stages.lib.runs.experiments import Run
-from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.catalog import AnySource, Labels, Random
 from stages.lib.settings.fields import Settings
-from stages.lib.settings.params import PARAMS
+from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import GridSettings, Params
 
 CardOf = Callable[[str], SourceCard]
+SAID: dict[Labels, str] = {
+    "one": "one label for each image", "objects": "several objects in an image, with boxes",
+    "two": "two labels for each image, of its shape and of its texture",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,24 +45,58 @@ def sections_on(settings: Params) -> dict[str, Settings]:
     return {name: section for name, section in sections.items() if section is not None}
 
 
-def object_problems(settings: Params, has_objects: dict[str, bool]) -> list[str]:
-    """Sets whose images have several objects where images with one label are asked for, and the other way round; a line for each.
+def label_problems(settings: Params, labels: dict[str, Labels]) -> list[str]:
+    """Sets whose images have other labels than are asked for, a line for each.
 
     Args:
-        has_objects: whether a set is of the first kind, by its name.
+        labels: what the images of a set have, by its name.
     """
-    labelled, with_objects = {"targets": settings.targets, "source.dataset": [settings.source.dataset]}, {}
-    for name, section in sections_on(settings).items():
-        labelled[f"{name}.targets"] = getattr(section, "targets", [])
-        with_objects |= {f"{name}.{key}": [dataset] for key, dataset in getattr(section, "with_objects", {}).items()}
-    kinds = {False: "one label for each image", True: "several objects in an image, with boxes"}
-    return [
-        f"{PARAMS}: {key}: {name!r} has {kinds[not wanted]}; allowed: image sets with {kinds[wanted]}"
-        for asked, wanted in ((labelled, False), (with_objects, True))
-        for key, names in asked.items()
-        for name in names
-        if has_objects.get(name, wanted) != wanted
+    asked: list[tuple[str, list[str], Labels]] = [
+        ("targets", settings.targets, "one"),
+        ("source.dataset", [settings.source.dataset], "one"),
     ]
+    for name, section in sections_on(settings).items():
+        asked.append((f"{name}.targets", getattr(section, "targets", []), "one"))
+        for wanted, keys in (("one", "with_one_label"), ("objects", "with_objects"), ("two", "with_two_labels")):
+            asked += [(f"{name}.{key}", [dataset], wanted) for key, dataset in getattr(section, keys, {}).items()]
+    return [
+        f"{PARAMS}: {key}: {name!r} has {SAID[labels[name]]}; allowed: image sets with {SAID[wanted]}"
+        for key, names, wanted in asked
+        for name in names
+        if labels.get(name, wanted) != wanted
+    ]
+
+
+def name_problems(
+    name: str, section: Any, settings: Params, of_catalog: dict[str, AnySource], keys: Sequence[str] = ("sources",)
+) -> list[str]:
+    """Sources and targets of an experiment that are not brought here, and sources that have learnt nothing; a line each.
+
+    Args:
+        section: of params.yaml, the experiment's own.
+        keys: of the section, which name sources.
+    """
+    wrong = unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, f"{PARAMS}: datasets")
+    for key in keys:
+        named = getattr(section, key)
+        wrong += unknown(f"{name}.{key}", named, settings.models, f"{PARAMS}: models")
+        wrong += [
+            f"{PARAMS}: {name}.{key}: {source} is random and has learnt nothing; allowed: a source that is trained or fetched"
+            for source in named
+            if isinstance(of_catalog.get(source), Random)
+        ]
+    return wrong
+
+
+def blocks_of_sources(named: Sequence[str], of_catalog: dict[str, AnySource]) -> dict[str, int]:
+    """Blocks of each source that has learnt something, by its name; of names that no catalog, or no family, has, `check` says so."""
+    found = {}
+    for name in named:
+        entry = of_catalog.get(name)
+        if entry is not None and not isinstance(entry, Random):
+            with suppress(RunError):
+                found[name] = blocks_of(entry.architecture)
+    return found
 
 
 @dataclass(frozen=True)

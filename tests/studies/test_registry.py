@@ -129,7 +129,7 @@ def add_study(folder: Path) -> None:
     path = folder / "stages/studies/registry.py"
     text = path.read_text()
     text = text.replace("from stages.studies.question", "from stages.studies.means2026.study import MEANS\nfrom stages.studies.question", 1)
-    path.write_text(text.replace("SALMAN)", "SALMAN, MEANS)", 1))
+    path.write_text(text.replace("TERZI)", "TERZI, MEANS)", 1))
     (folder / "profiles/means.yaml").write_text(PROFILE)
 
 

@@ -51,7 +51,9 @@ class Card:
         """The model in a few words."""
         if self.kind == "source":
             return f"{self.source}, trained on {self.dataset}"
-        blocks = {"all": "all blocks", "1": "1 block"}.get(self.blocks, f"{self.blocks} blocks")
+        blocks = {"all": "all blocks", "1": "1 block", "last_norm": "the last batch norm", "norms": "all batch norms"}.get(
+            self.blocks, f"{self.blocks} blocks"
+        )
         return f"{self.source}, fine-tuned on {self.n_images:,} images of {self.dataset} ({blocks}, seed {self.seed})"
 
     def text(self) -> str:

@@ -1,7 +1,7 @@
 """A model to take home, in use: images in, labels with their probabilities out.
 
-What this module imports, directly or not, is all the code that a model needs beside torch, safetensors and, for torchvision's
-architectures, torchvision: a model that is logged in MLflow takes these files along, and runs where this project is not installed.
+What this module imports, directly or not, is all the code that a model needs beside torch, safetensors and, for architectures of
+torchvision or timm, that library: a model that is logged in MLflow takes these files along, and runs where this project is not installed.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from stages.lib.models import card as cards
 from stages.lib.models.card import Card
 from stages.lib.networks import inference, units
 from stages.lib.networks.devices import best_device
+from stages.lib.networks.names import known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ class Classifier:
     """A network that sees images as its card says, on the best device of this machine."""
 
     def __init__(self, card: Card, weights: dict[str, Tensor]):
-        network = units.build(card.architecture, len(card.classes), card.mean, card.std)
+        network = units.build(known(card.architecture), len(card.classes), card.mean, card.std)
         units.load(network, weights)
         view = inference.View(card.image_size, card.resolution)
         self.card = card

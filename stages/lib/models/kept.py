@@ -52,8 +52,8 @@ class Kept:
 def kept_of(source: str, target: str | None = None) -> list[Kept]:
     """The models that were fine-tuned from a source on a target, or on any."""
     paths = sorted(kept_weights(source).glob(f"{target or '*'}/*.safetensors"))
-    found = [(path.parent.name, *path.stem.split("_", 1)) for path in paths]
-    return [Kept(source, of_target, blocks, *subsets.size_and_seed_of(subset)) for of_target, blocks, subset in found]
+    found = [(path.parent.name, *path.stem.rsplit("_", 2)) for path in paths]
+    return [Kept(source, of_target, blocks, int(n_images), int(seed)) for of_target, blocks, n_images, seed in found]
 
 
 def names() -> list[str]:
@@ -147,7 +147,7 @@ def _described(source: SourceCard, images: sets.DatasetCard | None, dataset: str
         blocks=None, n_images=None, seed=source.seed, epochs=None, training=None,
         test_accuracy=None, n_test=images.splits["test"].n if images and "test" in images.splits else None,
         images_sha256={name: split.sha256 for name, split in images.splits.items()} if images else {},
-        cell=None, code=None, torch=code.torch_version(), sha256=source.sha256,
+        cell=None, code=None, torch=code.version_of("torch"), sha256=source.sha256,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from stages.lib.models import card as cards
 from stages.lib.models import kept
 from stages.lib.models.card import Card
 from stages.lib.networks.families.table import FAMILIES
+from stages.lib.networks.names import known
 from stages.lib.norms.table import norm_of
 from stages.lib.store import code, files
 from stages.lib.store.tables import WORST
@@ -84,7 +85,7 @@ def send(store: "Store", run_id: str, place: Path, robustness: Path, register: s
             metrics = {"test_accuracy": card.test_accuracy} | under_attack(card, robustness)
             asked = logged.Model(
                 name=name_of(card), cell=card.cell, folder=Path(folder), loader=LOADERS["torch"],
-                code=code.closure(LOADERS["torch"], FAMILIES[card.architecture]),
+                code=code.closure(LOADERS["torch"], FAMILIES[known(card.architecture)]),
                 sample=np.load(place / SAMPLE), params=params, metrics=metrics,
                 step=card.epochs, dataset=(card.dataset, card.images_sha256["test"]),
             )  # fmt: skip

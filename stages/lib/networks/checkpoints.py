@@ -17,7 +17,8 @@ from stages.lib.networks.torch_files import Piece
 from stages.lib.store import files
 
 LONGEST_NAME = 1000  # characters of a tensor's name
-NORMALISERS = ("normalizer.", "attacker.", "normalise.")  # what stands beside the network: of the `robustness` library, and of our units
+NORMALISERS = ("normalizer.", "attacker.", "normalize.", "normalise.")  # beside the network: of `robustness`, RobustBench, our units
+WRAPPERS = ("module.", "base_model.", "model.")  # around it: of torch's data parallelism, Singh et al. (2023), RobustBench and others
 OTHER_TENSORS = "torch._utils._rebuild_"  # begins what makes sparse, quantised, nested and meta tensors
 
 
@@ -34,8 +35,8 @@ def read(path: Path) -> Weights:
     """The weights of a file.
 
     A checkpoint of the `robustness` library holds the network twice, as `module.model.` and for its attacker as
-    `module.attacker.model.`; the first is taken, and the normaliser beside it. A name may carry one more `model.`. A file with the
-    names of our units has its normaliser as `normalise.`.
+    `module.attacker.model.`; the first is taken, and the normaliser beside it. Around the network there may be more of `module.`,
+    `base_model.` and `model.`, and a normaliser beside it as `normalize.`, as RobustBench has them; our units have it as `normalise.`.
 
     Raises:
         RunError: one line, for a file that is missing, broken, in another format, or would need code to be read.
@@ -68,7 +69,7 @@ def _of_pickle(path: Path) -> dict[str, Tensor]:
 def _state_of(checkpoint: object, path: Path) -> dict[str, Piece]:
     """The state dict in a checkpoint: under `model` or `state_dict`, or the checkpoint itself."""
     state = checkpoint
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict | Stand):
             state = checkpoint[key]
             break
@@ -100,14 +101,19 @@ def _named(state: dict[str, Tensor], path: Path) -> Weights:
     for name, tensor in state.items():
         if problem := _problem_of(name, tensor):
             raise RunError(f"{path}: the tensor {name} {problem}")
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = _without(("module.", "base_model."), {name.removeprefix("module."): tensor for name, tensor in state.items()})
     mean, std = (_moment(state, name) for name in ("mean", "std"))
     if (mean is None) != (std is None) or any(len(moment or "rgb") != 3 for moment in (mean, std)) or min(std or [1]) <= 0:
         raise RunError(f"{path}: normalises with mean {mean} and std {std}; allowed: three numbers each, those of std above 0")
     state = {name: tensor for name, tensor in state.items() if not name.startswith(NORMALISERS)}
-    while state and all(name.startswith("model.") for name in state):
-        state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    return Weights(state, mean, std)
+    return Weights(_without(WRAPPERS, state), mean, std)
+
+
+def _without(wrappers: tuple[str, ...], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without what begins all their names, as often as it does."""
+    while wrapper := next((each for each in wrappers if state and all(name.startswith(each) for name in state)), None):
+        state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+    return state
 
 
 def _problem_of(name: str, tensor: Tensor) -> str | None:
@@ -123,6 +129,6 @@ def _problem_of(name: str, tensor: Tensor) -> str | None:
 
 def _moment(state: dict[str, Tensor], name: str) -> list[float] | None:
     """The mean or std per channel of a file's normaliser; of more values than channels the first few, which are refused afterwards."""
-    found = (state.get(f"{place}{name}") for place in ("normalizer.new_", "attacker.normalize.new_", "normalise."))
+    found = (state.get(f"{place}{name}") for place in ("normalizer.new_", "attacker.normalize.new_", "normalize.", "normalise."))
     values = next((values for values in found if values is not None), None)
     return None if values is None else values.flatten()[:4].tolist()

@@ -4,11 +4,12 @@ A source is one model, or several that were trained from different seeds: they a
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stages.lib.errors import RunError
+from stages.lib.networks.names import known
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.settings.catalog import Part
 from stages.lib.store import files
@@ -36,7 +37,7 @@ class SourceCard(BaseModel):
     number: int = 0  # of the model, of those of its source
     seed: int | None = None  # that it was trained from
     kind: Literal["trained", "fetched", "random"]
-    architecture: str
+    architecture: Annotated[str, AfterValidator(known)]
     classes: int | None
     dataset: str | None  # on which it was trained
     part: Part | None = None  # of the dataset's classes
@@ -50,6 +51,8 @@ class SourceCard(BaseModel):
     n_test: dict[str, int] = Field(default_factory=dict)  # images behind each accuracy
     commonest: dict[str, float] = Field(default_factory=dict)  # percent of these that are of one class: what one answer to all is worth
     published_accuracy: float | None = None  # percent on its test split, as its authors say
+    licence: str | None = None  # of the published weights, where it is known
+    threat_model: str | None = None  # of the published weights, in the words of whoever lists them
 
 
 def folder_of(name: str) -> Path:

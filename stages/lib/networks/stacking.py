@@ -55,7 +55,12 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
 def _keeps_channels(module: nn.Module) -> bool:
     """Whether a module treats every channel alike and draws nothing at random; residual blocks only add up their modules' outputs."""
     alike = (nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
-    return type(module) in alike or type(module).__name__ in ("BasicBlock", "PreactBlock", "Bottleneck")  # ours and torchvision's
+    return type(module) in alike or type(module).__name__ in (
+        "BasicBlock",
+        "PreactBlock",
+        "Bottleneck",
+        "AfterNorm",
+    )  # ours and torchvision's
 
 
 def _conv(modules: list[nn.Conv2d]) -> nn.Conv2d:
@@ -83,9 +88,9 @@ def _share(stacked: nn.Module, modules: list[nn.Module], join: Callable[[list[Te
     """Give the stack the tensors of the modules, joined along the first axis, and each module a view of its own ones."""
     for name, _ in list(stacked.named_parameters()):
         joined = join([getattr(module, name).detach() for module in modules])
-        setattr(stacked, name, nn.Parameter(joined))
+        setattr(stacked, name, nn.Parameter(joined, requires_grad=getattr(modules[0], name).requires_grad))
         for module, view in zip(modules, joined.view(len(modules), *getattr(modules[0], name).shape), strict=True):
-            setattr(module, name, nn.Parameter(view))
+            setattr(module, name, nn.Parameter(view, requires_grad=getattr(stacked, name).requires_grad))
     for name, first in list(modules[0].named_buffers()):
         counts = first.dim() == 0  # the number of batches, which all networks have in common
         joined = first if counts else join([getattr(module, name) for module in modules])

@@ -1,10 +1,11 @@
 """What the card of a source says in the report: threat model, the family that its colour goes by, what the source is called, and whether
 it has learnt its own data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.norms.table import NORMS
 from stages.lib.report.binomial import wilson
 from stages.lib.report.wording import eps_text
 
@@ -24,6 +25,16 @@ def family_of(card: Card) -> str:
     if not threat:
         return "random" if card["kind"] == "random" else "natural"
     return OTHER_PERTURBATIONS.get(threat.get("perturbation"), threat["norm"])
+
+
+def natural_of(cards: Mapping[str, Card], natural: str) -> str | None:
+    """The source that others are compared with: the report's; where an experiment lacks it, its first natural one; None without any."""
+    return natural if natural in cards else next((name for name, card in cards.items() if family_of(card) == "natural"), None)
+
+
+def robust_of(cards: Mapping[str, Card]) -> list[str]:
+    """Sources that were trained adversarially with many steps."""
+    return [name for name, card in cards.items() if family_of(card) in NORMS]
 
 
 def threat_text(card: Card) -> str:

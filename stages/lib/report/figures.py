@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -100,6 +101,22 @@ def lines(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look], key: str
                 at, line["mean"], [line["mean"] - line["low"], line["high"] - line["mean"]], color=look.colour, capsize=4, fmt="none"
             )
         ax.fill_between(at, line["low"], line["high"], color=look.colour, alpha=0.16, linewidth=0)
+
+
+def dots(ax: Axes, rows: pd.DataFrame, x: str, places: Sequence[str], looks: dict[str, Look], key: str) -> None:
+    """A point with its interval for each series at each place, side by side."""
+    shown = [name for name in looks if name in set(rows[key])]
+    for i, name in enumerate(shown):
+        look, line = looks[name], rows[rows[key] == name]
+        at_x = np.array([list(places).index(place) for place in line[x]]) + 0.6 * ((i + 0.5) / len(shown) - 0.5)
+        [drawn] = ax.plot(at_x, line["mean"], **style(look) | {"linestyle": ""})
+        texts = [f"{row[x]}, {point_text(look, {k: v for k, v in row.items() if pd.notna(v)})}" for row in line.to_dict("records")]
+        drawn.set_gid(svg.points(texts))
+        if "low" in line:
+            ax.vlines(at_x, line["low"], line["high"], color=look.colour, linewidth=1.4)
+    ax.set_xticks(range(len(places)), places, rotation=30 if len(places) > 3 else 0, ha="right" if len(places) > 3 else "center")
+    ax.set_xlim(-0.5, len(places) - 0.5)
+    ax.grid(axis="x", visible=False)
 
 
 def point_text(look: Look, row: dict[str, Any]) -> str:

@@ -162,6 +162,7 @@ def samples_of(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         x, y = sets.load(name, split)
         if len(x.shape) == 1:  # files of images with several objects each, of which studies show some
             continue
+        y = y if y.ndim == 1 else y[:, 0]  # of a label of the shape and one of the texture, the former
         first = np.unique(y, return_index=True)[1][:SAMPLES]
         splits[split] = (reduced(np.asarray(x[first])), y[first])
     return splits

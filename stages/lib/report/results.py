@@ -1,5 +1,6 @@
 """The results of a configuration as one object, which tables, figures and claims of the report are made from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
 from stages.lib.report.cards import Card, Unlearnt, family_of, threat_of, unlearnt
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
-from stages.lib.store.tables import PER_IMAGE, WORST
+from stages.lib.store.tables import DIVERGED, PER_IMAGE, WORST
 
 MODEL = ["model", "source", "dataset", "blocks", "n_images"]  # a source, or what was fine-tuned from it: one model for each seed
 
@@ -155,3 +156,21 @@ def model_text(row: pd.Series) -> str:
     if row["model"] == "source":
         return f"on {row['dataset']}, its own data"
     return f"on {row['dataset']}: {images(row['n_images'])}, {block_text(row['blocks'])}"
+
+
+def of_models(runs: pd.DataFrame, models: Mapping[str, int]) -> pd.DataFrame:
+    """The runs of an experiment with the columns `source_model` and `diverged`, which is no measure of its own any more.
+
+    Args:
+        runs: a row for each run and measure, as `store.tables.EXPERIMENT_RUNS`.
+        models: how many a source has, of which its seeds, in their order, take one after the other.
+    """
+    run = [name for name in ("source", "target", "method", "setting", "seed") if name in runs]
+    flagged = runs["measure"] == DIVERGED
+    diverged = set(runs.loc[flagged, run].itertuples(index=False, name=None))
+    places = {seed: place for place, seed in enumerate(sorted(runs["seed"].unique()))}
+    rows = runs[~flagged]
+    return rows.assign(
+        diverged=[key in diverged for key in rows[run].itertuples(index=False, name=None)],
+        source_model=[places[seed] % models[source] for source, seed in zip(rows["source"], rows["seed"], strict=True)],
+    )

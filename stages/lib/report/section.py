@@ -1,7 +1,8 @@
 """What a study adds to the report: tables, drawings, claims, and a part of the page. The report itself knows no study."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,26 @@ class Section:
     claims: list[Claim] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)  # for reports/metrics.json
     plots: dict[str, pd.DataFrame] = field(default_factory=dict)  # for `dvc plots`, by the name of their CSV files
+
+
+def with_parts(own: Section, parts: Sequence[Section | None]) -> Section:
+    """A section with its parts behind what it has itself; its template includes theirs, which are in its folder or below, by `templates`.
+
+    Args:
+        parts: None where one has nothing to show.
+    """
+    shown = [part for part in parts if part is not None]
+    everything = [own, *shown]
+    templates = [str(part.template.relative_to(own.template.parent)) for part in shown]
+    return replace(
+        own,
+        anchors=_joined([section.anchors for section in everything]),
+        context=_joined([section.context for section in everything]) | {"templates": templates},
+        tables=_joined([section.tables for section in everything]),
+        drawings=list(chain.from_iterable(section.drawings for section in everything)),
+        claims=list(chain.from_iterable(section.claims for section in everything)),
+    )
+
+
+def _joined(mappings: list[dict]) -> dict:
+    return dict(chain.from_iterable(mapping.items() for mapping in mappings))

@@ -3,6 +3,8 @@
 from stages.lib.norms.table import norm_of
 
 ALL = 1_000_000_000  # `all`, where numbers of blocks or of images are put in order
+BLOCKS_IN_WORDS = {"all": "all blocks", "norms": "all batch norms", "last_norm": "the last batch norm"}
+BLOCKS_IN_ORDER = {"all": ALL, "norms": ALL / 2, "last_norm": 0.5}
 
 
 def images(n: int | str) -> str:
@@ -11,8 +13,8 @@ def images(n: int | str) -> str:
 
 
 def block_text(blocks: str) -> str:
-    """A number of blocks as it is written: `3 blocks`, `1 block`, `all blocks`."""
-    return "all blocks" if blocks == "all" else counted(int(blocks), "block")
+    """What is fine-tuned besides the head, as it is written: `3 blocks`, `1 block`, `all blocks`, `the last batch norm`."""
+    return BLOCKS_IN_WORDS[blocks] if blocks in BLOCKS_IN_WORDS else counted(int(blocks), "block")
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -36,9 +38,14 @@ def listed(names: list[str]) -> str:
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def block_order(blocks: str) -> int:
-    """A number of blocks as a number, by which it is sorted."""
-    return ALL if blocks == "all" else int(blocks)
+def block_order(blocks: str) -> float:
+    """What is fine-tuned besides the head as a number of blocks, by which it is sorted."""
+    return BLOCKS_IN_ORDER[blocks] if blocks in BLOCKS_IN_ORDER else int(blocks)
+
+
+def is_count(blocks: str) -> bool:
+    """Whether what is fine-tuned besides the head is a number of blocks, or all of them; not their batch norms alone."""
+    return blocks == "all" or blocks.isdecimal()
 
 
 def size_order(size: str) -> int:
@@ -49,7 +56,7 @@ def size_order(size: str) -> int:
 def nearest_blocks(configured: list[str], wanted: str) -> str | None:
     """The configured number of blocks that is nearest to the wanted one; of two the smaller; None where there is none."""
 
-    def distance(blocks: str) -> tuple[int, int]:
+    def distance(blocks: str) -> tuple[float, float]:
         return abs(block_order(blocks) - block_order(wanted)), block_order(blocks)
 
     return min(map(str, configured), key=distance, default=None)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib.runs import deciding
-from stages.lib.runs.jobs import Job, Split, Stored
+from stages.lib.runs.jobs import Blocks, Job, Split, Stored
 from stages.lib.store import cells, files, verified
 
 ABANDONED_S = 3600.0  # an unfinished file to which nothing was written for so long has lost its process
@@ -27,7 +27,7 @@ class Entry:
     """Activations of the training or test images of a target, or of some of them."""
 
     key: str
-    blocks: int  # number of blocks that are not frozen
+    blocks: Blocks  # what is not frozen
     split: Split
     rows: np.ndarray | None  # places of the images in the split, rising; None: all
 
@@ -45,7 +45,7 @@ class Entry:
         return n if self.rows is None else len(self.rows)
 
 
-def entry_of(job: Job, blocks: int, split: Split, n: int, needed: np.ndarray) -> Entry:
+def entry_of(job: Job, blocks: Blocks, split: Split, n: int, needed: np.ndarray) -> Entry:
     """The entry that holds some images of a target; it covers the whole split if a quarter or more of it is needed.
 
     Args:
@@ -61,7 +61,7 @@ def entry_of(job: Job, blocks: int, split: Split, n: int, needed: np.ndarray) ->
     return entry(made_from | made_by, blocks, split, n, needed)
 
 
-def entry(deciding_values: dict, blocks: int, split: Split, n: int, needed: np.ndarray) -> Entry:
+def entry(deciding_values: dict, blocks: Blocks, split: Split, n: int, needed: np.ndarray) -> Entry:
     """The entry, as for `entry_of`; deciding_values: all that decides the activations of one image beside the image and the blocks."""
     rows = np.unique(needed)
     whole = 4 * len(rows) >= n

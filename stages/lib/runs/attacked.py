@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stages.lib.datasets import subsets
 from stages.lib.datasets.sets import IMAGES, card_of
 from stages.lib.networks import sources
 from stages.lib.networks.pretrained import Pretrained
@@ -113,9 +112,9 @@ def networks_of(source: str) -> list[AttackedNetwork]:
     settings = files.read_json(kept / "settings.json")
     keep, resolution = KeptWeights(**settings["keep"]), settings["resolution"]
     for path in sorted(kept.glob("*/*.safetensors")):
-        blocks, subset = path.stem.split("_", 1)
+        blocks, *subset = path.stem.rsplit("_", 2)
         if keep.attacks(blocks):
-            networks.append(AttackedNetwork(pretrained, path.parent.name, blocks, *subsets.size_and_seed_of(subset), str(path), resolution))
+            networks.append(AttackedNetwork(pretrained, path.parent.name, blocks, *map(int, subset), str(path), resolution))
     return networks
 
 

@@ -15,7 +15,7 @@ from stages.lib.networks import pretrained
 from stages.lib.runs import activations, grid
 from stages.lib.runs.activations import Entry
 from stages.lib.runs.grid import Cell, Plan
-from stages.lib.runs.jobs import Batch, Blocks, Job, Request, Split
+from stages.lib.runs.jobs import WHOLE, Batch, Blocks, Job, Request, Split, reach
 from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells
 from stages.lib.workers import executors
@@ -71,7 +71,7 @@ def open_inputs(job: Job) -> None:
 def cost(batch: Batch) -> tuple[float, int]:
     """Rough cost of a batch, to begin with the most expensive one, so that no worker is left with it."""
     first = batch.requests[0].cell
-    return (math.inf if first.blocks == "all" else first.blocks, first.n_images * first.epochs * len(batch.requests))
+    return (reach(first.blocks), first.n_images * first.epochs * len(batch.requests))
 
 
 def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers, limit: int) -> list[Entry]:
@@ -79,7 +79,7 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     activations.sweep()
     job = plan.job
     n = {split: len(sets.load(job.target, split, job.images_sha256(split))[1]) for split in ("train", "test")}
-    wanted = [entry for b in sorted(blocks - {"all"}) for entry in entries_of(job, b, plan.cells, plan.drawn, n)]
+    wanted = [entry for b in sorted(blocks - {*WHOLE}, key=reach) for entry in entries_of(job, b, plan.cells, plan.drawn, n)]
     kept = [entry for entry in wanted if activations.is_kept(entry)]
     shapes = {}
     for (_, entry), shape, error in workers.run_all(_shape_of, [(job, entry) for entry in wanted if entry not in kept]):
@@ -100,7 +100,7 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     return kept
 
 
-def entries_of(job: Job, blocks: int, planned: list[Cell], drawn: dict[str, np.ndarray], n: dict[Split, int]) -> Iterator[Entry]:
+def entries_of(job: Job, blocks: Blocks, planned: list[Cell], drawn: dict[str, np.ndarray], n: dict[Split, int]) -> Iterator[Entry]:
     """Entries of activations for the cells of `blocks` blocks; n: images of each split.
 
     Which images an entry holds follows from all planned cells, not from those that are absent, so that it is the same after a kill.

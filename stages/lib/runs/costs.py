@@ -188,12 +188,12 @@ def _first(x: np.ndarray | Whole, n: int) -> np.ndarray | Whole:
 
 def _parts(kind: Kind, seed: int) -> tuple[Any, Any]:
     """The frozen and the trained part of a network of the kind."""
-    from stages.lib.networks import units as networks
     from stages.lib.networks.devices import best_device
+    from stages.lib.networks.layers import cuts
     from stages.lib.training import finetuning  # here, as torch takes seconds to import
 
     network = finetuning.start(kind.architecture, None, 10, "normal", seed).to(best_device(kind.mixed_precision))
-    return (None, network) if kind.blocks == "all" else networks.split(network, kind.blocks)
+    return cuts.cut(network, kind.blocks)
 
 
 def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, batch_size: int) -> None:

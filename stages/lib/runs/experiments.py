@@ -18,6 +18,8 @@ from stages.lib.store import cells, files, verified
 from stages.lib.store.journal import Journal
 from stages.lib.store.tables import CORRECT, EXPERIMENT_IMAGES, EXPERIMENT_RUNS, IMAGE
 
+UNSEEN = {"name", "stored_size", "label_is_texture", "metric"}  # what no run knows of the card of an image set
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -36,6 +38,8 @@ class Run:
     `CORRECT + measure` (bool [n]) and `IMAGE + measure` (int64 [n])."""
     part: Part | None = None  # of the target's classes
     number: int = 0  # of the source's models, counted from 0
+    also: str | None = None  # a further image set, that what comes of the training is tested on
+    others: tuple[Pretrained, ...] = ()  # models besides the source that the run reads, such as those that judge its images
 
     def __str__(self) -> str:
         return f"{self.source} on {self.target}, {self.method}, {self.setting:g}, seed {self.seed}"
@@ -46,19 +50,32 @@ class Run:
         source, target = card_of_source(self.source, self.number), card_of(self.target)
         return files.digest_of(self._made_by(source.architecture) | {
             "experiment": self.experiment, "source": source.sha256, "architecture": source.architecture, "method": self.method,
-            "setting": self.setting, "target": target.model_dump(exclude={"name", "stored_size", "label_is_texture", "metric"}),
+            "setting": self.setting, "target": target.model_dump(exclude=UNSEEN),
             "part": self.part and self.part.model_dump(), "seed": self.seed, "how": self.how, "measured": self.measured,
-        })  # fmt: skip
+        } | self._further())  # fmt: skip
+
+    def _further(self) -> dict[str, Any]:
+        """What else the run reads; nothing of it is in the keys of runs that read no more than their source and target."""
+        also = {"also": card_of(self.also).model_dump(exclude=UNSEEN)} if self.also else {}
+        return also | ({"others": [(other.name, other.sha256, other.architecture) for other in self.others]} if self.others else {})
 
     def _made_by(self, architecture: str) -> dict[str, str]:
-        """The hash of the code: the run's module, and those of the architecture, the norms and the attacks that it names."""
+        """The hash of the code: the run's module, and those of the architectures, the norms and the attacks that it names."""
         attacks = list(self.measured.get("attacks", {}).values())
         norms = [self.measured["norm"]] if "norm" in self.measured else []
         if "attack" in self.how:  # the attack that the run trains with
             attacks.append(self.how["attack"])
             norms.append(self.how["attack"]["norm"])
+        if "descent" in self.how:  # by which the run optimises images
+            norms.append(self.how["descent"]["norm"])
         chosen = [deciding.modules_of_attack(attack) for attack in attacks] + [deciding.modules_of_norm(norm) for norm in norms]
+        chosen += [deciding.modules_of_architecture(other.architecture) for other in self.others]
         return deciding.code_of(self.module, deciding.modules_of_architecture(architecture), *chosen)
+
+    @property
+    def image_sets(self) -> list[str]:
+        """The image sets that the run reads."""
+        return [self.target, *([self.also] if self.also else [])]
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -96,7 +113,8 @@ def compute(
     sources = {model: pretrained_of(card_of_source(*model)) for model in models}
     lacking = [run for run in runs if cells.load(experiment, run.key) is None]
     if lacking:
-        open_inputs([sources[run.source, run.number] for run in lacking], [run.target for run in lacking])
+        read = [source for run in lacking for source in (sources[run.source, run.number], *run.others)]
+        open_inputs(read, [name for run in lacking for name in run.image_sets])
     stored = prepare(lacking) if lacking and prepare is not None else {}
     hashes = {path: verified.sha256_of(path) for path in dict.fromkeys(stored.values())}
     of_runs = {run.key: (sources[run.source, run.number], stored.get(run.key)) for run in runs}

@@ -17,19 +17,16 @@ from operator import itemgetter
 import numpy as np
 
 from stages.lib.choice import module_of
-from stages.lib.datasets import sets, subsets
-from stages.lib.errors import RunError
+from stages.lib.datasets import sets, subsets, training_images
 from stages.lib.networks import sources
 from stages.lib.networks.families.table import FAMILIES
 from stages.lib.runs import deciding
-from stages.lib.runs.jobs import Blocks, Job
+from stages.lib.runs.jobs import WHOLE, Blocks, Job
 from stages.lib.settings import params
-from stages.lib.settings.fields import Moments, by_source
+from stages.lib.settings.fields import by_source
 from stages.lib.settings.sections import FinetuneSettings, KeptWeights
 from stages.lib.store import cells, files
 
-PIXELS = [0.0] * 3, [1.0] * 3  # mean and std of no normalisation
-IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and std per channel, in [0, 1]
 TOGETHER = 5  # runs that are trained together, where that is faster; more than 5 gain little
 
 
@@ -100,45 +97,26 @@ def key_of(job: Job, cell: Cell, subset: np.ndarray, held_out: np.ndarray | None
 def together(job: Job, blocks: Blocks) -> int:
     """How many runs that differ by seed alone are trained at once: TOGETHER, where the family of the architecture allows it, else 1."""
     most = module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS
-    few = most is not None and blocks != "all" and blocks <= most
+    few = most is not None and blocks not in WHOLE and (blocks == "last_norm" or blocks <= most)
     return TOGETHER if few and "train" in job.fixed_in_all_runs(blocks) else 1
 
 
 def job_of(card: sources.SourceCard, images: sets.DatasetCard, settings: FinetuneSettings) -> Job:
     """The settings and data that the runs of a source on a target have in common."""
     pretrained = card.kind != "random"
-    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm"})
+    training = settings.model_dump(include={"batch_size", "momentum", "weight_decay", "frozen_batchnorm", "drops"}, exclude_none=True)
     return Job(
         source=card.name, target=images.name, architecture=card.architecture, classes=images.classes,
         head_init=by_source(settings.head_init, card.name), training=training,
         image_size=images.image_size, resolution=settings.resolution,
-        augmentation=augmentation_of(settings, images),
-        mixed_precision=settings.mixed_precision, moments=moments_of(by_source(settings.normalisation, card.name, images.name), images),
+        augmentation=training_images.augmentation_of(settings, images),
+        mixed_precision=settings.mixed_precision,
+        moments=training_images.moments_of(by_source(settings.normalisation, card.name, images.name), images),
         source_sha256=card.sha256 if pretrained else None,
         weights=str(sources.paths(card.name, card.number)[0]) if pretrained else None, source_model=card.number,
         target_sha256=(images.splits["train"].sha256, images.splits["test"].sha256),
         rates=tuple(by_source(settings.lr, card.name, images.name)),
     )  # fmt: skip
-
-
-def augmentation_of(settings: FinetuneSettings, images: sets.DatasetCard) -> str:
-    """How images of a target are changed while training; colours alone are jittered where grey images are not to be augmented."""
-    is_left = settings.augmentation == "published" and images.channels == 1 and not settings.augment_grey
-    return "none" if is_left else settings.augmentation
-
-
-def moments_of(normalisation: str | Moments, images: sets.DatasetCard) -> tuple[list[float], list[float]] | None:
-    """Mean and std per channel that images of a target are normalised with; None: those that the source was trained with.
-
-    Raises:
-        RunError: where they are to be those that were published for the target, and there are none.
-    """
-    if normalisation == "published" and images.published_mean is None:
-        raise RunError(f"{params.DATA_CATALOG}: {images.name}.normalisation is missing, which finetune.normalisation: published asks for")
-    if isinstance(normalisation, Moments):
-        return normalisation.mean, normalisation.std
-    published, own = (images.published_mean, images.published_std), (images.mean, images.std)
-    return {"none": PIXELS, "source": None, "target": own, "imagenet": IMAGENET, "published": published}[normalisation]
 
 
 def schedule(settings: FinetuneSettings, n_train: int, n_images: int) -> tuple[int, int]:

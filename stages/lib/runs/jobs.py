@@ -1,5 +1,6 @@
 """Records of fine-tuning runs that are sent to workers; this module does not import torch."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,17 @@ from stages.lib.store import verified
 if TYPE_CHECKING:
     from stages.lib.runs.grid import Cell
 
-Blocks = int | Literal["all"]
+Blocks = int | Literal["all", "norms", "last_norm"]
+WHOLE = ("all", "norms")  # with these, images pass the whole network while it is trained: no part of it is frozen
+
+
+def reach(blocks: Blocks) -> float:
+    """How far from the head training reaches, in blocks: what is sorted by it costs more and more."""
+    if blocks in WHOLE:
+        return math.inf
+    return 0.5 if blocks == "last_norm" else blocks
+
+
 Split = Literal["train", "test"]
 
 
@@ -43,7 +54,7 @@ class Job:
 
     def fixed_within_a_run(self, blocks: Blocks) -> set[Split]:
         """Splits whose frozen activations stay the same from the first epoch of a run to its last."""
-        if blocks == "all" or self.training["frozen_batchnorm"] == "batch":
+        if blocks in WHOLE or self.training["frozen_batchnorm"] == "batch":
             return set()
         return {"train", "test"} if self.augmentation == "none" else {"test"}
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
+from stages.lib.information.weight_norm import NORM, weight_norm
 from stages.lib.networks import devices, units
 from stages.lib.progress import bar, log
 from stages.lib.runs import deciding, missing
@@ -166,7 +167,7 @@ def train(training: Training, journal: Journal | None = None, hidden: bool = Fal
         progress.update(len(history))
 
         def after_epoch(done: loop.Epoch, state: dict[str, Any]) -> None:
-            values = {"loss": done.loss, "train_accuracy": done.train_accuracy}
+            values = {"loss": done.loss, "train_accuracy": done.train_accuracy, NORM: weight_norm(state["network"])}
             history.append(values)
             files.write_checkpoint(checkpoint, state | {"history": history})
             if journal is not None:

@@ -49,6 +49,7 @@ Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64
 """A name that files and stages are called by; it has no dot, which DVC would read as a path into a section."""
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no slash: it stays in its folder
 Blocks = Annotated[int, Field(strict=True, ge=0)] | Literal["all"]
+TrainedPart = Blocks | Literal["norms", "last_norm"]  # `networks.layers.cuts` says what these train
 Size = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]  # images of a subset; all: the whole training set
 T = TypeVar("T")
 

@@ -9,7 +9,6 @@ from stages.lib.settings.attacks import Steps
 from stages.lib.settings.fields import (
     MOST_PIXELS,
     AnyNumber,
-    Blocks,
     BySize,
     BySource,
     Count,
@@ -24,6 +23,7 @@ from stages.lib.settings.fields import (
     Seed,
     Settings,
     Size,
+    TrainedPart,
     Whole,
     bounded,
     by_source,
@@ -107,10 +107,10 @@ class SourceSettings(Settings):
 class KeptWeights(Settings):
     """Which cells keep their weights: those whose robustness is evaluated, and those that are only there to be taken home."""
 
-    blocks: OneOrMore[Blocks]
+    blocks: OneOrMore[TrainedPart]
     n_images: OneOrMore[Count]
     n_seeds: Whole
-    unattacked: AnyNumber[Blocks] = Field(default_factory=list)  # further numbers of blocks, of which the first seed alone is kept
+    unattacked: AnyNumber[TrainedPart] = Field(default_factory=list)  # further numbers of blocks, of which the first seed alone is kept
 
     def seeds_of(self, blocks: int | str) -> int:
         """How many seeds of a number of blocks keep their weights."""
@@ -152,12 +152,19 @@ class FinetuneSettings(Settings):
     augment_grey: bool
     mixed_precision: Precision
     resolution: bounded(MOST_PIXELS) | None
+    drops: OneOrMore[Count] | None = None  # epochs after which the rate falls to a tenth; None: every third of the epochs
     keep: KeptWeights
+
+    @model_validator(mode="after")
+    def _drops_rise(self) -> "FinetuneSettings":
+        if self.drops and [*self.drops, min(self.epochs.values())] != sorted({*self.drops, min(self.epochs.values())}):
+            raise ValueError(f"`drops` that rise, each below the {min(self.epochs.values())} epochs")
+        return self
 
 
 class Headline(Settings):
     n_images: Count
-    blocks: Blocks
+    blocks: TrainedPart
 
 
 class ReportSettings(Settings):
@@ -191,7 +198,7 @@ class Params(Settings):
     models: OneOrMore[Name]
     sources: OneOrMore[Name]
     targets: OneOrMore[Name]
-    blocks: OneOrMore[Blocks]
+    blocks: OneOrMore[TrainedPart]
     experiments: Annotated[list[Name], AfterValidator(unique)]  # what papers compute beyond fine-tuning: sections of these names
     download: DownloadSettings
     upscale: UpscaleSettings

@@ -118,6 +118,6 @@ def imports(path: Path) -> tuple[str, ...]:
 
 
 @cache
-def torch_version() -> str:
-    """The version of torch from the list of installed packages: torch is not imported, yet this takes longer than the rest of a key."""
-    return version("torch")
+def version_of(library: str) -> str:
+    """The version of a library from the list of installed packages: it is not imported, yet this takes longer than the rest of a key."""
+    return version(library)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.lib.errors import RunError
 from stages.lib.store import cells, files
 
 NAME = "cells.json"  # among the results of a stage
@@ -30,6 +31,22 @@ def pack(folder: Path, results: Mapping[str, dict[str, Any]], with_weights: Coll
         kept = {name: value for name, value in result.items() if name not in left_out}
         packed[key] = {"result": kept, "digest": files.digest_of(kept)}
     files.write_json(folder / NAME, packed)
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """The results of the packed cells of a folder; none without such a file.
+
+    Raises:
+        RunError: names the file, when it is unreadable.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return []
+    packed = files.read_json(path)
+    try:
+        return [cell["result"] for cell in packed.values()]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: holds no packed cells ({error}); run `dvc repro` to make it again") from None
 
 
 def unpack(folder: Path, kind: str, log: Callable[[str], None]) -> int:

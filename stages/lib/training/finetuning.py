@@ -108,6 +108,7 @@ def finetune_together(
     weight_decay: float,
     view: View = AS_STORED,
     frozen_batchnorm: str = "source",
+    drops: Sequence[int] | None = None,
 ) -> Iterator[list[EvaluatedEpoch]]:
     """Train with SGD, momentum and a learning rate cut to a tenth every third of the epochs (Utrera et al. 2021, Tables 3, 4).
 
@@ -118,6 +119,7 @@ def finetune_together(
         inputs: images, or activations of the frozen part.
         frozen_batchnorm: `source` keeps the statistics of the frozen part; `adapted` estimates them on the subset before the first
             epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.
+        drops: epochs after which the rate falls to a tenth, in the place of every third.
 
     Yields:
         for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last. A run that diverges goes on to
@@ -129,7 +131,7 @@ def finetune_together(
     learner = Sgd((weight for weight in network.parameters() if weight.requires_grad), momentum, weight_decay)
     diverged = torch.zeros(len(runs), dtype=torch.bool, device=states[0].model.device)
     for epoch in range(epochs):
-        cuts = epoch // max(1, epochs // 3)
+        cuts = epoch // max(1, epochs // 3) if drops is None else sum(epoch >= drop for drop in drops)
         train_accuracy, train_loss = train_epoch(network, states, epoch, batch_size, learner, lr * 0.1**cuts)
         diverged |= ~torch.isfinite(train_loss)
         if epoch % eval_every == 0 or epoch + 1 == epochs:

@@ -122,7 +122,7 @@ def _shared(summary: pd.DataFrame) -> bool:
 
 
 def _blocks_title(blocks: str) -> str:
-    return {"0": "head only (0 blocks)", "1": "1 block", "all": "whole network"}.get(blocks, f"{blocks} blocks")
+    return {"0": "head only (0 blocks)", "all": "whole network"}.get(blocks, block_text(blocks))
 
 
 def _against_images(panels: list[pd.DataFrame], titles: list[str], looks: dict[str, Look], title: str, ylabel: str) -> Figure:

@@ -6,12 +6,11 @@ On an axis of radii each radius of the grid is one step, as it is dense near 0. 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.lib.report.figures import MUTED, drawing, facets, legend, lines, point_text, style, zero_line
+from stages.lib.report.figures import MUTED, dots, drawing, facets, legend, lines, point_text, style, zero_line
 from stages.lib.report.looks import OTHERS, Look, looks_in_order, looks_of_targets
 from stages.lib.report.results import at
 from stages.lib.report.section import Drawing
@@ -62,7 +61,7 @@ def best(table: pd.DataFrame, title: str) -> Figure:
         parts = [rows[["target", f"{series}_mean", f"{series}_low", f"{series}_high", "n"]].set_axis(
             ["target", "mean", "low", "high", "n"], axis=1).assign(series=series) for series in ("robust", "natural")]  # fmt: skip
         theirs = rows[["target", "published"]].rename(columns={"published": "mean"}).dropna().assign(series="published")
-        _dots(ax, pd.concat([*parts, theirs]), "target", targets, SERIES, "series")
+        dots(ax, pd.concat([*parts, theirs]), "target", targets, SERIES, "series")
         ax.set(title=name, ylabel=ACCURACY if i % 2 == 0 else "")
     legend(figure, SERIES, ["robust", "natural", *(["published"] if table["published"].notna().any() else [])])
     return figure
@@ -147,11 +146,11 @@ def textures(own: pd.DataFrame, table: pd.DataFrame, looks: dict[str, Look]) -> 
     modes, splits = list(dict.fromkeys(table["mode"])), {"test": "as they are", "test_decorrelated": "any texture"}
     title = "Figure 8: sources that are robust to texture, and to perturbations"
     figure, axes = facets(1 + len(modes), title, columns=1, sharey=False, height=2.6)
-    _dots(axes[0], own.assign(shown=own["split"].map(splits)), "shown", list(splits.values()), looks, "source")
+    dots(axes[0], own.assign(shown=own["split"].map(splits)), "shown", list(splits.values()), looks, "source")
     axes[0].set(title="(a) own test images", ylabel=ACCURACY)
     for letter, ax, mode in zip("bc", axes[1:], modes, strict=False):
         rows = at(table, mode=mode)
-        _dots(ax, rows, "target", list(dict.fromkeys(rows["target"])), looks, "source")
+        dots(ax, rows, "target", list(dict.fromkeys(rows["target"])), looks, "source")
         ax.set(title=f"({letter}) {MODE_NAMES[mode]} transfer", ylabel=ACCURACY)
     legend(figure, looks, table["source"], columns=5)
     return figure
@@ -165,22 +164,6 @@ def _in_common(table: pd.DataFrame, widths: Sequence[str]) -> bool:
 def _of_figure8(results: SalmanResults, name: str) -> str:
     """What a source is called beside others of its architecture."""
     return "any texture" if name in results.texture_robust else f"L2 {results.eps(name):g}" if results.eps(name) else "natural"
-
-
-def _dots(ax: Axes, rows: pd.DataFrame, x: str, places: Sequence[str], looks: dict[str, Look], key: str) -> None:
-    """A point with its interval for each series at each place, side by side."""
-    shown = [name for name in looks if name in set(rows[key])]
-    for i, name in enumerate(shown):
-        look, line = looks[name], rows[rows[key] == name]
-        at_x = np.array([list(places).index(place) for place in line[x]]) + 0.6 * ((i + 0.5) / len(shown) - 0.5)
-        [drawn] = ax.plot(at_x, line["mean"], **style(look) | {"linestyle": ""})
-        texts = [f"{row[x]}, {point_text(look, {k: v for k, v in row.items() if pd.notna(v)})}" for row in line.to_dict("records")]
-        drawn.set_gid(svg.points(texts))
-        if "low" in line:
-            ax.vlines(at_x, line["low"], line["high"], color=look.colour, linewidth=1.4)
-    ax.set_xticks(range(len(places)), places, rotation=30 if len(places) > 3 else 0, ha="right" if len(places) > 3 else "center")
-    ax.set_xlim(-0.5, len(places) - 0.5)
-    ax.grid(axis="x", visible=False)
 
 
 def _begins_row(ax: Axes) -> bool:

@@ -1,12 +1,15 @@
 """Shafahi et al., "Adversarially robust transfer learning" (ICLR 2020): does robustness come along?"""
 
-from stages.lib.networks.architectures import BLOCKS, pieces_of
-from stages.lib.settings.catalog import AnySource, Random
-from stages.lib.settings.params import PARAMS, unknown
+from contextlib import suppress
+
+from stages.lib.errors import RunError
+from stages.lib.networks.architectures import pieces_of
+from stages.lib.settings.catalog import AnySource
+from stages.lib.settings.params import PARAMS
 from stages.lib.settings.sections import Params
 from stages.studies.shafahi2020 import runs
 from stages.studies.shafahi2020.settings import HardenSettings, LearnWithoutForgettingSettings, RetrainSettings, TrainHeadsSettings
-from stages.studies.study import Experiment, Study, sections_on
+from stages.studies.study import Experiment, Study, name_problems, sections_on
 
 EXPERIMENTS = (
     Experiment(runs.RETRAIN, RetrainSettings, runs.retrain, f"{runs.FOLDER}.retrain"),
@@ -27,13 +30,7 @@ def problems(settings: Params, sources: dict[str, AnySource]) -> list[str]:
     mine = {experiment.name for experiment in EXPERIMENTS}
     sections = {name: section for name, section in sections_on(settings).items() if name in mine}
     for name, section in sections.items():
-        wrong += unknown(f"{name}.sources", section.sources, settings.models, "params.yaml: models")
-        wrong += unknown(f"{name}.targets", getattr(section, "targets", []), settings.datasets, "params.yaml: datasets")
-        wrong += [
-            f"{PARAMS}: {name}.sources: {source} is random and has no features to store; allowed: a source that is trained or fetched"
-            for source in section.sources
-            if isinstance(sources.get(source), Random)
-        ]
+        wrong += name_problems(name, section, settings, sources)
     first = next(iter(sections), None)
     wrong += [
         f"{PARAMS}: {name}.measured is not {first}.measured; allowed: the same, as their figures stand side by side"
@@ -51,9 +48,8 @@ def _retrain_problems(section: RetrainSettings, settings: Params, sources: dict[
         if getattr(sources.get(source), "dataset", None) not in [None, *settings.datasets]
     ]
     for source in section.sources:
-        architecture = sources[source].architecture if source in sources else None
-        if architecture in BLOCKS:
-            most = pieces_of(architecture)
+        with suppress(KeyError, RunError):  # of names that no catalog, or no family, has: `check` says them
+            most = pieces_of(architecture := sources[source].architecture)
             wrong += [
                 f"{PARAMS}: retrain.k: {k} is above the {most} pieces of {source} ({architecture}); allowed: 1 to {most}"
                 for k in section.k

@@ -14,7 +14,7 @@ from stages.lib.report import statistics
 from stages.lib.report.evidence import ABSENT, Evidence, over_seeds
 from stages.lib.report.results import at
 from stages.lib.report.statistics import MIN_N
-from stages.lib.report.wording import block_order, block_text, images, listed
+from stages.lib.report.wording import block_order, block_text, images, is_count, listed
 from stages.studies.utrera2021.results import UtreraResults
 
 EARLY = (11, 21)  # epochs after which the paper compares
@@ -85,7 +85,7 @@ def blocks(results: UtreraResults) -> Iterator[Evidence]:
     for source in [name for name in (results.exemplar, results.natural) if name]:
         for target in results.targets:
             ours = at(results.last, target=target, size=results.size, source=source)
-            numbers = sorted(ours["blocks"].unique(), key=block_order)
+            numbers = sorted(filter(is_count, ours["blocks"].unique()), key=block_order)
             if len(numbers) < 2:
                 yield Evidence(f"{target}, {results.labels[source]}: numbers of blocks", note=f"{ABSENT}: one number of blocks")
             for fewer, more in pairwise(numbers):

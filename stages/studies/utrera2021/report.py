@@ -7,10 +7,13 @@ from typing import Any
 from stages.lib.report.looks import Look
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import Results
-from stages.lib.report.section import Drawing, Section
+from stages.lib.report.section import Drawing, Section, with_parts
 from stages.studies.utrera2021 import authors, claims, figures, numbers, published, table7
+from stages.studies.utrera2021.features import report as features
+from stages.studies.utrera2021.influence import report as influence
 from stages.studies.utrera2021.published import Published
 from stages.studies.utrera2021.results import UtreraResults, as_in_paper
+from stages.studies.utrera2021.shape import report as shape
 from stages.studies.utrera2021.study import UTRERA
 
 TEMPLATE = Path(__file__).with_name("section.html.j2")
@@ -18,6 +21,7 @@ ANCHORS = {  # the navigation's text, and the figures of which one has to be dra
     "accuracy": ("Few or many images", {"figure2", "published"}), "epochs": ("Speed", {"figure3_10"}), "blocks": ("Blocks", {"figure4"}),
     "constraints": ("Constraints", {"figure5"}), "perturbations": ("Perturbations", {"figure8"}),
 }  # fmt: skip
+PARTS = (shape.part, influence.part, features.part)  # of Sections 5 and 6: each a `Section`, or None where it has nothing
 
 
 def section(
@@ -27,7 +31,7 @@ def section(
 
     Args:
         settings: the sections of params.yaml by name.
-        experiments: none of this paper.
+        experiments: what was computed, by name.
         cards: of the sources of the experiments.
         looks: of all sources.
     """
@@ -37,7 +41,7 @@ def section(
     drawings = list(_drawings(ours, of_figures, paper, looks))
     drawn = {drawing.name for drawing in drawings}
     shown = {anchor: text for anchor, (text, names) in ANCHORS.items() if names & drawn}
-    return Section(
+    own = Section(
         title=UTRERA.title,
         template=TEMPLATE,
         anchors=shown | {"table7": "Table 7"},
@@ -49,6 +53,7 @@ def section(
         drawings=drawings,
         claims=claims.claims_of(ours, paper),
     )  # fmt: skip
+    return with_parts(own, [part(ours, experiments, cards, looks) for part in PARTS])
 
 
 def _drawings(

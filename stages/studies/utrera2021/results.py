@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from stages.lib.norms.table import NORMS
 from stages.lib.report.results import Results, at
-from stages.lib.report.wording import block_order
+from stages.lib.report.wording import block_order, is_count
 from stages.studies.utrera2021.study import UtreraSettings
 
 
@@ -17,12 +17,13 @@ class UtreraResults(Results):
     epochs_at: list[str] = field(default_factory=list)  # sizes of the figures by epoch
     similar: list[str] = field(default_factory=list)  # targets that resemble the source data
     published: dict[str, str] = field(default_factory=dict)  # column of the paper's Table 7: the source that stands for it
+    degraded: dict[str, dict[str, str]] = field(default_factory=dict)  # of a target: the same images without detail, by what they lost
     lr: dict[str, float] = field(default_factory=dict)  # with which all runs of a source are fine-tuned; no source whose runs differ in it
 
     @property
     def block_pair(self) -> tuple[str, str] | None:
         """Numbers of blocks that Figures 4b and 11b subtract: 3 and 1; else the compared number and the next smaller one."""
-        numbers = sorted(at(self.last, source=self.natural)["blocks"].unique(), key=block_order)
+        numbers = sorted(filter(is_count, at(self.last, source=self.natural)["blocks"].unique()), key=block_order)
         if {"1", "3"} <= set(numbers):
             return "3", "1"
         place = numbers.index(self.blocks) if self.blocks in numbers else 0
@@ -65,6 +66,11 @@ def as_in_paper(results: Results, settings: UtreraSettings) -> UtreraResults:
         epochs_at=[str(n) for n in settings.epochs_at],
         similar=[name for name in settings.similar if name in results.targets],
         published={column: name for column, name in settings.published.items() if name in results.cards},
+        degraded={
+            target: {key: name for key, name in less.names.items() if name in results.targets}
+            for target, less in settings.degraded.items()
+            if target in results.targets
+        },
         lr={name: rates[0] for name, rates in results.last.groupby("source")["lr"].unique().items() if len(rates) == 1},
     )
     return compared if compared.exemplar else replace(compared, exemplar=next(iter(compared.robust), None))

@@ -91,3 +91,12 @@ def test_a_model_is_named_beside_its_source():
     row = pd.Series({"model": "finetuned", "dataset": "digits", "n_images": 1600, "blocks": "1"})
     assert module.model_text(row) == "on digits: 1,600 images, 1 block"
     assert module.model_text(row.replace("finetuned", "source")) == "on digits, its own data"
+
+
+def test_seeds_take_the_models_of_a_source_in_turn_and_a_run_that_diverged_is_marked_in_all_its_rows():
+    rows = [(source, seed, measure) for source in ("a", "b") for seed in (7, 9, 11) for measure in ("ap", "ap50")]
+    runs = pd.DataFrame([*rows, ("b", 9, "diverged")], columns=["source", "seed", "measure"]).assign(target="t", value=1.0)
+    found = module.of_models(runs, {"a": 1, "b": 2})
+    assert found["measure"].tolist() == ["ap", "ap50"] * 6
+    assert found["source_model"].tolist() == [0] * 6 + [0, 0, 1, 1, 0, 0]
+    assert [tuple(row) for row in found.loc[found["diverged"], ["source", "seed"]].to_numpy()] == [("b", 9)] * 2

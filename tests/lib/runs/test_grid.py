@@ -55,6 +55,27 @@ def test_the_key_changes_with_all_that_decides_the_result(job, change):
     assert grid.key_of(job, CELL, subset[::-1]) != grid.key_of(job, CELL, subset)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "key"),
+    [
+        (1, "18aa259e966a42837e5e61781e559211543a66c80e22e36c4b4a77820a5a6f89"),
+        ("all", "202d02d1e5d08681590a83c2ab2407bf45caa8894afbeb0043ca0a117e4b3f09"),
+    ],
+)
+def test_keys_of_runs_before_there_were_modes_stay(job, monkeypatch, blocks, key):
+    """But for the code, of which no constant is asked here: without it the hash is that of the release before."""
+    monkeypatch.setattr(grid.deciding, "code_of", lambda *modules: {})
+    known = replace(job, source_sha256="aa", target_sha256=("bb", "cc"))
+    assert grid.key_of(known, replace(CELL, blocks=blocks), SUBSETS["20_1"]) == key
+
+
+def test_the_last_batch_norm_is_trained_together_and_all_batch_norms_alone(job):
+    planned = grid.plan(job, ["last_norm", "norms"], MANY, three_epochs)
+    assert [cell.together for cell in planned] == [grid.TOGETHER] * 5 + [1] * 2 + [1] * 7
+    assert job.fixed_in_all_runs("last_norm") == {"train", "test"}
+    assert job.fixed_in_all_runs("norms") == set()
+
+
 def test_names_and_places_decide_nothing(job):
     subset = SUBSETS["20_1"]
     moved = replace(job, source="other", target="elsewhere", weights="/other/path", rates=(0.05, 0.1))

@@ -98,7 +98,7 @@ def test_natural_weights_are_those_that_torchvision_names_with_their_accuracy(na
 def test_every_fetched_file_is_of_a_known_architecture_and_of_its_own():
     fetched = [entry for entry in ENTRIES.values() if isinstance(entry, Fetched)]
     assert {entry.architecture for entry in fetched} <= set(BLOCKS)
-    assert len({entry.file.name for entry in fetched}) == len(fetched) == 67 + 3 + 9
+    assert len({entry.file.name for entry in fetched}) == len(fetched) == 67 + 3 + 9 + 6
     for entry in fetched:
         if entry.file.sha256 and len(entry.file.sha256) < 64:
             assert f"-{entry.file.sha256}." in entry.file.name

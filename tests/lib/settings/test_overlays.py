@@ -16,7 +16,12 @@ PROFILES = [
     "embedded-full",
     "embedded-salman",
     "embedded-shafahi",
+    "embedded-terzi",
+    "embedded-terzi-information",
     "embedded-utrera",
+    "embedded-why-features",
+    "embedded-why-influence",
+    "embedded-why-shape",
     "own-images",
     "paper",
     "paper-last-code",
@@ -27,6 +32,12 @@ PROFILES = [
     "salman-full",
     "shafahi-cifar100",
     "shafahi-imagenet",
+    "terzi-cifar10",
+    "terzi-cifar100",
+    "terzi-imagenet",
+    "utrera-why-features",
+    "utrera-why-influence",
+    "utrera-why-shape",
 ]
 
 

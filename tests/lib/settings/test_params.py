@@ -298,9 +298,9 @@ def test_an_unknown_key_of_a_catalog_entry_is_named_with_the_nearest(entry, key,
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (changed(TRAINED, "kind", "traind"), ["traind", "'kind'", "'trained', 'fetched', 'random'"]),
+        (changed(TRAINED, "kind", "traind"), ["traind", "'kind'", "'trained', 'fetched', 'timm', 'random'"]),
         (changed(TRAINED, "kind", MISSING), ["'kind'"]),
-        (changed(GLYPHS, "set", "glyph"), ["glyph", "'set'", "'glyphs', 'textures'"]),
+        (changed(GLYPHS, "set", "glyph"), ["glyph", "'set'", "'glyphs', 'glyphs_conflict', 'textures'"]),
         (changed(GLYPHS, "set", MISSING), ["'set'"]),
         (3, ["it is 3", "allowed"]),
         (None, ["it is None", "allowed"]),

@@ -8,15 +8,16 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import model_validator
 
+from stages.lib.datasets.reduced import Reading
 from stages.lib.datasets.sets import RAW, DatasetCard
 from stages.lib.datasets.whole import RATIO, shorter_side
 from stages.lib.errors import RunError
 from stages.lib.fetching.checksums import digests_of, is_known, problem_of
 from stages.lib.fetching.fetch import fetch
 from stages.lib.progress import bytes_bar
-from stages.lib.settings.catalog import File, Part
+from stages.lib.settings.catalog import File, Labels, Part
 from stages.lib.settings.fields import MOST_PIXELS, Count, Moments, Settings, bounded
-from stages.lib.settings.params import DATA_CATALOG
+from stages.lib.settings.params import DATA_CATALOG, PARAMS
 from stages.lib.settings.sections import DownloadSettings, UpscaleSettings
 
 
@@ -45,6 +46,8 @@ class Dataset(Settings, ABC):
     test: Count | None
     part: Part | None = None  # of its classes
     low_resolution: bounded(MOST_PIXELS) | None = None  # pixels a side to which its images are reduced first, and then up again
+    low_pass: bounded(MOST_PIXELS) | None = None  # of the frequencies of its images at the size that networks take (`reduced.low_passed`)
+    low_pass_reading: Reading = "square"  # which frequencies go
     normalisation: Moments | None = None  # that published code normalises the set with
     class_names: list[str] | None = None  # in the order of the labels
     gone: str | None = None  # why its files are no longer published, so that they are put there by hand
@@ -54,6 +57,12 @@ class Dataset(Settings, ABC):
     def _has_a_name_for_each_class(self) -> "Dataset":
         if self.class_names is not None and self.classes is not None and len(self.class_names) != self.classes:
             raise ValueError(f"{self.classes} names of classes, and class_names has {len(self.class_names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _loses_detail_in_one_way(self) -> "Dataset":
+        if None not in (self.low_resolution, self.low_pass):
+            raise ValueError("either `low_resolution` or `low_pass`")
         return self
 
     @abstractmethod
@@ -74,7 +83,8 @@ class Dataset(Settings, ABC):
 
     def read_size(self, name: str, settings: UpscaleSettings) -> int:
         """Pixels a side of the images that later stages read."""
-        return self.native_size(settings.image_size) if settings.store_of(name) == "native" else settings.image_size
+        is_native = settings.store_of(name) == "native" and self.low_pass is None
+        return self.native_size(settings.image_size) if is_native else settings.image_size
 
     def image_bytes(self, name: str, settings: UpscaleSettings) -> float:
         """Bytes of a stored image; of photographs that are stored whole, of one that is large enough and as wide as usual, 4 to 3."""
@@ -88,12 +98,19 @@ class Dataset(Settings, ABC):
         """Write the set to `data/images/<name>/` in a form of its own, and give its card; None where `read` gives all that there is."""
         return None
 
-    def size_problems(self, name: str, image_size: int) -> list[str]:
-        """A line where the low resolution takes no detail from images of that many pixels a side."""
-        if self.low_resolution is None or self.low_resolution < image_size:
-            return []
-        allowed = f"1 to {image_size - 1}, below upscale.image_size"
-        return [f"{DATA_CATALOG}: {name}.low_resolution is {self.low_resolution}; allowed: {allowed}"]
+    def size_problems(self, name: str, settings: UpscaleSettings) -> list[str]:
+        """A line where images of the size that networks take lose no detail, or all of it; and for frequencies of images of no one size."""
+        sides = {"low_resolution": self.low_resolution, "low_pass": self.low_pass}
+        allowed = f"1 to {settings.image_size - 1}, below upscale.image_size"
+        wrong = [
+            f"{DATA_CATALOG}: {name}.{key} is {side}; allowed: {allowed}"
+            for key, side in sides.items()
+            if side is not None and side >= settings.image_size
+        ]
+        if self.low_pass is not None and settings.store_of(name) == "whole":
+            allowed = "upscaled, whose images are squares of one size"
+            wrong.append(f"{PARAMS}: upscale.store: whole, and {DATA_CATALOG}: {name}.low_pass is {self.low_pass}; allowed: {allowed}")
+        return wrong
 
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str] | None:
         """The name of each class of the whole set, in the order of the labels, from a split that was read; None where none is known."""
@@ -115,9 +132,9 @@ class Dataset(Settings, ABC):
         return False
 
     @property
-    def has_objects(self) -> bool:
-        """Whether an image has several objects with boxes, and no label of its own."""
-        return False
+    def labels(self) -> Labels:
+        """What an image has: one label, several objects with boxes, or two labels, of its shape and of its texture."""
+        return "one"
 
 
 def bring_files(name: str, listed: Sequence[File], settings: DownloadSettings, gone: str | None = None) -> list[str]:

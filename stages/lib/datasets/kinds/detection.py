@@ -16,7 +16,7 @@ from stages.lib.datasets.objects.scenes import Scene
 from stages.lib.datasets.sets import IMAGES, RAW, DatasetCard, SplitCard
 from stages.lib.errors import RunError
 from stages.lib.fetching import archives
-from stages.lib.settings.catalog import File
+from stages.lib.settings.catalog import File, Labels
 from stages.lib.settings.fields import Count, OneOrMore
 from stages.lib.settings.params import DATA_CATALOG
 from stages.lib.settings.sections import DownloadSettings
@@ -54,8 +54,8 @@ class WithObjects(Dataset):
         return image_size
 
     @property
-    def has_objects(self) -> bool:
-        return True
+    def labels(self) -> Labels:
+        return "objects"
 
 
 class Detection(WithObjects):

@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.lib.datasets.kinds.procedural import Glyphs, Procedural, Textures
+from stages.lib.datasets.kinds.procedural import Glyphs, GlyphsConflict, Procedural, Textures, dial_split
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
@@ -36,33 +36,49 @@ def draw(settings: Procedural, split: str, progress: Callable[[range], Iterable[
         progress: wraps the range of image numbers, to show how far it is.
 
     Returns:
-        x: uint8 [n, size, size, 3] and y: int64 [n], the classes in turn.
+        x: uint8 [n, size, size, 3] and y: int64 [n], the classes in turn; of letters with textures of others int64 [n, 2].
     """
-    n, draw_one = settings.sizes()[split], {"glyphs": _glyph, "textures": _texture}[settings.set]
+    n, draw_one = settings.sizes()[split], {"glyphs": _glyph, "glyphs_conflict": _conflict, "textures": _texture}[settings.set]
     x = np.empty((n, settings.size, settings.size, 3), np.uint8)
     y = np.arange(n, dtype=np.int64) % settings.classes
+    if settings.set == "glyphs_conflict":  # each letter takes the textures of the others in turn
+        y = np.stack([y, (y + 1 + np.arange(n) // settings.classes % (settings.classes - 1)) % settings.classes], 1)
+    stream = STREAMS["train" if split.startswith("train_dial_") else split]
     for i in progress(range(n)):
-        rng = np.random.default_rng([settings.seed, STREAMS[split], i])
-        image = draw_one(settings, rng, int(y[i]), split)
+        image = draw_one(settings, np.random.default_rng([settings.seed, stream, i]), y[i], split)
         x[i] = np.round(255 * np.clip(image, 0, 1))
     return x, y
 
 
-def _glyph(settings: Glyphs, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
+def _glyph(settings: Glyphs, rng: np.random.Generator, label: np.int64, split: str) -> np.ndarray:  # [size, size, 3]
+    correlation = {dial_split(value): value for value in settings.dial}.get(split, settings.texture_correlation)
+
+    def texture() -> int:
+        agrees = not split.endswith("_decorrelated") and rng.random() < correlation
+        return int(label) if agrees else int(rng.integers(settings.classes))
+
+    return _letter(settings, rng, label, texture)
+
+
+def _conflict(settings: GlyphsConflict, rng: np.random.Generator, labels: np.ndarray, split: str) -> np.ndarray:  # [size, size, 3]
+    return _letter(settings, rng, labels[0], lambda: int(labels[1]))
+
+
+def _letter(settings: Glyphs, rng: np.random.Generator, label: np.int64, texture_of: Callable[[], int]) -> np.ndarray:  # [size, size, 3]
+    """A letter on a ground; its texture is asked for once it is drawn, as both come from one stream."""
     size = settings.size
     colour, ground = two_colours(rng, settings.min_contrast)
-    mask = warp(rasterised(FONTS[rng.integers(len(FONTS))], settings.alphabet[label]), rng, size)[..., None]
+    fonts = settings.fonts or FONTS
+    mask = warp(rasterised(fonts[rng.integers(len(fonts))], settings.alphabet[label]), rng, size)[..., None]
     image = mask * colour + (1 - mask) * (ground + settings.clutter * clutter(rng, size))
-    agrees = not split.endswith("_decorrelated") and rng.random() < settings.texture_correlation
-    texture = label if agrees else int(rng.integers(settings.classes))
-    return image + settings.texture_amplitude * grating(size, texture, settings.classes, rng)[..., None]
+    return image + settings.texture_amplitude * grating(size, texture_of(), settings.classes, rng)[..., None]
 
 
-def _texture(settings: Textures, rng: np.random.Generator, label: int, split: str) -> np.ndarray:  # [size, size, 3]
+def _texture(settings: Textures, rng: np.random.Generator, label: np.int64, split: str) -> np.ndarray:  # [size, size, 3]
     size = settings.size
     ground = rng.random(3)
     image = ground + settings.clutter * clutter(rng, size)
-    return image + settings.texture_amplitude * grating(size, label, settings.classes, rng)[..., None]
+    return image + settings.texture_amplitude * grating(size, int(label), settings.classes, rng)[..., None]
 
 
 def grating(size: int, texture: int, classes: int, rng: np.random.Generator) -> np.ndarray:  # [size, size] in [-1, 1]

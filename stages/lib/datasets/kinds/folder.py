@@ -1,4 +1,4 @@
-"""Images in sub-folders that are named after their classes: on this machine, or in archives (tar, zip).
+"""Images in sub-folders that are named after their classes, or whose own names say two classes: on this machine, or in archives (tar, zip).
 
 A folder on this machine stays where it is: `download` lists its images with their hashes in a manifest, so that what it holds
 has a version.
@@ -16,13 +16,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
-from stages.lib.datasets.kinds.listing import Listed, again, find, is_hidden
+from stages.lib.datasets.kinds.listing import Listed, again, categories_of, find, find_pairs, is_hidden
 from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
 from stages.lib.fetching import archives
 from stages.lib.progress import bar
-from stages.lib.settings.catalog import File
+from stages.lib.settings.catalog import File, Labels
 from stages.lib.settings.fields import Count, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
 from stages.lib.store import cells, files
@@ -49,25 +49,28 @@ class Folder(Dataset):
     train: Count | None = None
     test: Count | None = None
     crop: Annotated[Real, Field(gt=0, le=1)] = 1.0  # side of the central square that is kept over the shorter side; ImageNet: 0.875
+    pairs: bool = False  # whether the name of a file says the categories of its shape and of its texture (`listing.find_pairs`)
     optional: bool = False  # a folder that is not there is no error, and has no images
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> "Folder":
         if (self.path is None) == (not self.files):
             raise ValueError("either `path`, or `files` with the archives that hold it")
+        if self.pairs and (self.part is not None or self.test_fraction is not None):
+            raise ValueError("neither `part` nor `test_fraction` where there are `pairs`, as an image has two classes and is a test image")
         return self
 
     def bring(self, name: str, settings: DownloadSettings) -> list[str]:
         if self.path is None:
             return bring_files(name, self.files, settings, self.gone)
-        paths = sorted(path for listed in find(name, self.root, self).values() for path in listed.paths)
+        paths = sorted(path for listed in self.listed(name, self.root).values() for path in listed.paths)
         with bar(title=f"{name}: manifest", total=len(paths), unit="image") as progress:
             files.write_bytes(RAW / name / MANIFEST, manifest(self.root, paths, progress.update))
         return [MANIFEST]
 
     def read(self, name: str, image_size: int) -> Iterator[Split]:
         if self.path is not None:
-            sha256, listed = read_manifest(RAW / name), find(name, self.root, self)
+            sha256, listed = read_manifest(RAW / name), self.listed(name, self.root)
             compare(name, self.root, listed, sha256)
             yield from pictures(self.root, listed, self, image_size, sha256=sha256)
         else:
@@ -75,18 +78,28 @@ class Folder(Dataset):
             with archives.extracted(archived, within=cells.folder("extracted")) as folder:
                 root, shown = root_within(folder, self), ", ".join(map(str, archived))
                 try:
-                    listed = find(name, root, self)
+                    listed = self.listed(name, root)
                 except RunError as error:  # which names the folder that is about to go
                     raise RunError(str(error).replace(str(folder), shown)) from None
                 yield from pictures(root, listed, self, image_size, shown=f"{shown}/{root.relative_to(folder)}".removesuffix("/."))
 
+    def listed(self, name: str, root: Path) -> dict[str, Listed]:
+        """The images of each split; where names say pairs, of the test split alone, with two labels each: [n, 2]."""
+        return (find_pairs if self.pairs else find)(name, root, self)
+
     def names_of_classes(self, split: str, x: Pictures, y: np.ndarray) -> list[str]:
-        """The names of their folders."""
+        """The names of their folders; where names say pairs, those categories."""
+        if self.pairs:
+            return self.class_names or sorted({category for path in x.paths for category in categories_of(path)})
         above = 0 if self.test_fraction is not None else len(Path(self.splits[split]).parts)
         return [Path(x.paths[first]).parts[above] for first in np.unique(y, return_index=True)[1]]
 
     def native_size(self, image_size: int) -> int:
         return image_size  # as images differ in size, they are decoded to the one that is asked for
+
+    @property
+    def labels(self) -> Labels:
+        return "two" if self.pairs else "one"
 
     @property
     def root(self) -> Path:
@@ -107,7 +120,9 @@ Entry = Folder
 
 
 def root_within(folder: Path, entry: Folder) -> Path:
-    """The folder in which the splits are, of all that an archive held: often one folder further down."""
+    """The folder in which the splits are, of all that an archive held: often one folder further down; of pairs, all of it."""
+    if entry.pairs:
+        return folder
     while not any((folder / split).is_dir() for split in entry.splits.values()):
         inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
         if len(inside) != 1 or not inside[0].is_dir():

@@ -26,6 +26,10 @@ FILES = {  # of each reader: its files, and the folder in which torchvision's cl
     "Food101": {"food-101.tar.gz": "."},
     "OxfordIIITPet": {"images.tar.gz": PETS, "annotations.tar.gz": PETS},
     "SUN397": {"SUN397.tar.gz": ".", "Partitions.zip": "partitions"},
+    "CUB200": {"CUB_200_2011.tgz": "."},
+    "StanfordDogs": {"images.tar": ".", "lists.tar": "lists"},
+    "Indoor67": {"indoorCVPR_09.tar": ".", "TrainImages.txt": ".", "TestImages.txt": "."},
+    "CINIC10ImageNet": {"CINIC-10.tar.gz": "."},
 }
 
 
@@ -41,7 +45,7 @@ def lay_out(reader: str, raw: Path, folder: Path) -> None:
     for name, place in FILES[reader].items():
         inside = folder / place
         inside.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".mat"):
+        if name.endswith((".mat", ".txt")):
             (inside / name).symlink_to((raw / name).resolve())
         else:
             archives.extract(raw / name, inside)
@@ -159,6 +163,58 @@ def _sun397(folder: Path, *, partition: int, **_: Any) -> Lists:
     return Lists([name[3:] for name in names], splits)
 
 
+def _cub200(folder: Path, **_: Any) -> Lists:
+    """CUB-200-2011: lists by the number of the image, of its path, its class and its split."""
+    root = folder / "CUB_200_2011"
+    names, paths, labels, is_train = (
+        dict(line.split(maxsplit=1) for line in (root / f"{list_}.txt").read_text().splitlines())
+        for list_ in ("classes", "images", "image_class_labels", "train_test_split")
+    )
+    splits = {}
+    for split, flag in (("train", "1"), ("test", "0")):
+        numbers = [number for number in paths if is_train[number] == flag]
+        files = [str(root / "images" / paths[number].strip()) for number in numbers]
+        splits[split] = _listed(folder, files, [int(labels[number]) - 1 for number in numbers])
+    return Lists([name.strip().partition(".")[2] for name in names.values()], splits)
+
+
+def _dogs(folder: Path, **_: Any) -> Lists:
+    """Stanford Dogs: the lists of both splits, with classes that are called after a synset and a breed."""
+    from scipy.io import loadmat  # here, as it takes half a second to import
+
+    splits, names = {}, {}
+    for split in ("train", "test"):
+        listed = loadmat(folder / f"lists/{split}_list.mat", squeeze_me=True)
+        files, labels = [str(file) for file in listed["file_list"]], [int(label) - 1 for label in listed["labels"]]
+        names |= {label: file.partition("/")[0].partition("-")[2] for file, label in zip(files, labels, strict=True)}
+        splits[split] = _listed(folder, [f"{folder}/Images/{file}" for file in files], labels)
+    return Lists([names[label] for label in sorted(names)], splits)
+
+
+def _indoor67(folder: Path, **_: Any) -> Lists:
+    """MIT Indoor-67: 80 training and 20 test images of each class; a path may hold blanks."""
+    files = {split: (folder / f"{word}Images.txt").read_text().splitlines() for split, word in (("train", "Train"), ("test", "Test"))}
+    files = {split: [file.strip() for file in listed if file.strip()] for split, listed in files.items()}
+    names = sorted({file.partition("/")[0] for listed in files.values() for file in listed})
+    label_of = {name: label for label, name in enumerate(names)}
+    return Lists(names, {
+        split: _listed(folder, [f"{folder}/Images/{file}" for file in listed], [label_of[file.partition("/")[0]] for file in listed])
+        for split, listed in files.items()
+    })  # fmt: skip
+
+
+def _cinic10_imagenet(folder: Path, **_: Any) -> Lists:
+    """CINIC-10 without the images of CIFAR-10: CINIC-ImageNet (Terzi et al. 2021, Appendix E, Table 5)."""
+    names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    splits = {}
+    for split in ("train", "test"):
+        of_class = [sorted(map(str, (folder / split / name).glob("[!.]*.png"))) for name in names]
+        of_class = [[path for path in paths if not Path(path).name.startswith("cifar10-")] for paths in of_class]
+        labels = [label for label, paths in enumerate(of_class) for _ in paths]
+        splits[split] = _listed(folder, [path for paths in of_class for path in paths], labels)
+    return Lists(names, splits)
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text().split()
 
@@ -173,4 +229,8 @@ READERS: dict[str, Callable[..., Lists]] = {
     "Food101": partial(_split, reader="Food101", train=["train"]),
     "OxfordIIITPet": partial(_split, reader="OxfordIIITPet", train=["trainval"]),
     "SUN397": _sun397,
+    "CUB200": _cub200,
+    "StanfordDogs": _dogs,
+    "Indoor67": _indoor67,
+    "CINIC10ImageNet": _cinic10_imagenet,
 }

@@ -25,8 +25,20 @@ class Photographs(Dataset):
 
     kind: Literal["photographs"]
     reader: Literal[
-        "FGVCAircraft", "Caltech101", "Caltech256", "StanfordCars", "DTD", "Flowers102", "Food101", "OxfordIIITPet", "SUN397"
-    ]  # the class of torchvision.datasets
+        "FGVCAircraft",
+        "Caltech101",
+        "Caltech256",
+        "StanfordCars",
+        "DTD",
+        "Flowers102",
+        "Food101",
+        "OxfordIIITPet",
+        "SUN397",
+        "CUB200",
+        "StanfordDogs",
+        "Indoor67",
+        "CINIC10ImageNet",
+    ]  # the class of torchvision.datasets; of the last four it has none
     channels: Literal[1, 3] = 3
     classes: Annotated[Count, Field(ge=2)]
     train: Count

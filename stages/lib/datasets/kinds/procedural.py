@@ -1,4 +1,7 @@
-"""Sets that are drawn from a seed: `glyphs` (letters) and `textures` (`drawing` says how). The settings are all that there is to bring."""
+"""Sets that are drawn from a seed: `glyphs` (letters), `textures`, and letters with the textures of others (`drawing` says how).
+
+The settings are all that there is to bring.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -9,14 +12,16 @@ from pydantic import Field, model_validator
 from stages.lib.datasets.kinds.base import Dataset, Images, Split
 from stages.lib.datasets.sets import RAW, read, save
 from stages.lib.progress import bar
-from stages.lib.settings.fields import Count, Fraction, Real, Seed
+from stages.lib.settings.catalog import Labels
+from stages.lib.settings.fields import Count, Fraction, OneOrMore, Real, Seed
 from stages.lib.settings.sections import DownloadSettings
 
+Font = Literal["cmb10", "cmr10", "cmss10", "cmti10", "cmtt10", "STIXGeneral", "STIXGeneralBol", "STIXGeneralBolIta", "STIXGeneralItalic"]
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which are digits in some of the fonts
 
 
 class Procedural(Dataset):
-    """The settings of both sets, and how a set is drawn, read and counted."""
+    """The settings of all of them, and how a set is drawn, read and counted."""
 
     kind: Literal["procedural"]
     set: str
@@ -58,7 +63,9 @@ class Glyphs(Procedural):
     min_contrast: Annotated[Real, Field(ge=0, le=0.5)]  # least difference in brightness between letter and ground
     texture_correlation: Fraction  # of the images whose texture is that of their class
     alphabet: Annotated[str, Field(pattern=f"^[{LETTERS}]+$")] = LETTERS  # the letter of each class
+    fonts: OneOrMore[Font] | None = None  # of matplotlib; None: the DejaVu fonts
     train_decorrelated: bool = False  # whether there is a split of the training images with textures that are independent of the label
+    dial: list[Fraction] = Field(default_factory=list)  # further values of `texture_correlation`, of each the same training letters
 
     @model_validator(mode="after")
     def _has_a_letter_for_each_class(self) -> "Glyphs":
@@ -69,11 +76,37 @@ class Glyphs(Procedural):
     def sizes(self) -> dict[str, int]:
         """Images of each split; those of `test_decorrelated` and `train_decorrelated` have a texture that is independent of the label."""
         more = {"train_decorrelated": self.train} if self.train_decorrelated else {}
-        return super().sizes() | {"test_decorrelated": self.test} | more
+        return super().sizes() | {"test_decorrelated": self.test} | more | {dial_split(value): self.train for value in self.dial}
 
     def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str]:
         """The letters."""
         return list(self.alphabet[: self.classes])
+
+
+def dial_split(correlation: float) -> str:
+    """The split of the training letters with that correlation of texture and label: `train_dial_0_5`."""
+    return f"train_dial_{f'{correlation:g}'.replace('.', '_')}"
+
+
+class GlyphsConflict(Glyphs):
+    """Letters with the texture of another, each pair as often as any other; an image has two labels, of shape and of texture: [n, 2]."""
+
+    set: Literal["glyphs_conflict"]
+    train: None = None
+    texture_correlation: Fraction = 0.0
+    dial: list[Fraction] = Field(default_factory=list, max_length=0)
+    train_decorrelated: Literal[False] = False
+
+    def sizes(self) -> dict[str, int]:
+        """Images of the one split."""
+        return {"test": self.test}
+
+    def names_of_classes(self, split: str, x: Images, y: np.ndarray) -> list[str]:
+        return list(self.alphabet[: self.classes])
+
+    @property
+    def labels(self) -> Labels:
+        return "two"
 
 
 class Textures(Procedural):
@@ -86,4 +119,4 @@ class Textures(Procedural):
         return True
 
 
-Entry = Annotated[Glyphs | Textures, Field(discriminator="set")]
+Entry = Annotated[Glyphs | GlyphsConflict | Textures, Field(discriminator="set")]

@@ -20,6 +20,8 @@ FAMILIES = {
     "madry_wide_resnet32_2": "stages.lib.networks.families.madry_wide_resnet32",
     "madry_wide_resnet32_4": "stages.lib.networks.families.madry_wide_resnet32",
     "madry_wide_resnet32_10": "stages.lib.networks.families.madry_wide_resnet32",
+    "cifar_resnet18": "stages.lib.networks.families.cifar_resnet",
+    "cifar_resnet50": "stages.lib.networks.families.cifar_resnet",
     "resnet18": "stages.lib.networks.families.resnet",
     "resnet34": "stages.lib.networks.families.resnet",
     "resnet50": "stages.lib.networks.families.resnet",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
@@ -69,7 +69,8 @@ def environment_of(results: Results, looks: dict[str, Look], svgs: dict[str, str
 
 
 def _filled(environment: Environment, template: Path, section: Section, macros: Any) -> Markup:
-    return Markup(environment.from_string(template.read_text()).render(section.context, macros=macros))
+    beside = environment.overlay(loader=FileSystemLoader(template.parent))  # so that it may include templates of its folder
+    return Markup(beside.from_string(template.read_text()).render(section.context, macros=macros))
 
 
 def as_yaml(settings: dict[str, Any]) -> str:

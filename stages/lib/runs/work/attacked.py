@@ -9,6 +9,7 @@ from torch import nn
 from stages.lib.datasets import sampling
 from stages.lib.datasets.sets import card_of, load, only
 from stages.lib.networks import units
+from stages.lib.networks.layers import cuts
 from stages.lib.networks.pretrained import Pretrained  # for type checkers, and for the key: its methods run here
 from stages.lib.store import files, verified
 from stages.lib.training import finetuning
@@ -24,7 +25,7 @@ def network_of(attacked: "AttackedNetwork") -> nn.Sequential:
         return source.network()
     weights = source.tensors() if source.classes is not None else None
     network = finetuning.start(source.architecture, weights, card_of(attacked.dataset).classes, "default", seed=attacked.seed)
-    trained = network if attacked.blocks == "all" else units.split(network, int(attacked.blocks))[1]
+    _, trained = cuts.cut(network, attacked.blocks)
     path = Path(attacked.weights)
     verified.check(path, attacked.contents["weights"], "the key", f"run `dvc repro finetune@{source.name}` to make it again")
     kept = files.read_tensors(path)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
+from stages.lib.networks.layers import cuts
 from stages.lib.runs.jobs import Batch
 from stages.lib.runs.work import frozen as frozen_parts
 from stages.lib.training import finetuning
@@ -24,7 +24,7 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
     for request, rows, held in zip(batch.requests, chosen, held_out, strict=True):
         seed = request.cell.seed
         network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(device)
-        frozen, trained = (None, network) if first.blocks == "all" else units.split(network, first.blocks)
+        frozen, trained = cuts.cut(network, first.blocks)
         networks.append(network)
         runs.append(finetuning.FineTuning(trained, rows, seed, frozen, held))
     schedule = {"epochs": first.epochs, "eval_every": first.eval_every, "lr": first.lr}

@@ -7,9 +7,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from stages.lib.datasets import sets
-from stages.lib.networks import inference, pretrained, units
+from stages.lib.networks import inference, pretrained
 from stages.lib.networks.devices import best_device
-from stages.lib.runs.jobs import Job, Split
+from stages.lib.networks.layers import cuts
+from stages.lib.runs.jobs import Blocks, Job, Split
 from stages.lib.store import files
 from stages.lib.training import finetuning
 
@@ -32,17 +33,17 @@ def view_of(job: Job) -> inference.View:
     return inference.View(job.image_size, job.resolution, mixed_precision=job.mixed_precision)
 
 
-def part_of(job: Job, blocks: int) -> nn.Sequential:
+def part_of(job: Job, blocks: Blocks) -> nn.Sequential:
     """The frozen part, on its device."""
     network = finetuning.start(job.architecture, weights_of(job), job.classes, job.head_init, seed=0, moments=job.moments)
-    return units.split(network, blocks)[0].to(best_device(job.mixed_precision))
+    return cuts.cut(network, blocks)[0].to(best_device(job.mixed_precision))
 
 
-def shape_of_one(job: Job, blocks: int, split: Split) -> tuple[int, ...]:
+def shape_of_one(job: Job, blocks: Blocks, split: Split) -> tuple[int, ...]:
     """The shape of the activation of one image."""
     return inference.activation_shape(part_of(job, blocks), images_of(job, split)[0], view_of(job))
 
 
-def activations(job: Job, blocks: int, split: Split, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+def activations(job: Job, blocks: Blocks, split: Split, rows: np.ndarray | None) -> Iterator[np.ndarray]:
     """Float32 [batch, ..., C], batch by batch; rows: places of the images in the split, or None for all."""
     return inference.frozen_activations(part_of(job, blocks), images_of(job, split)[0], view_of(job), rows)

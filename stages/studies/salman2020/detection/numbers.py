@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.networks.sources import count
-from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of
+from stages.lib.report.cards import Card, natural_of, robust_of
 from stages.lib.report.reading import ExperimentResults
-from stages.lib.report.results import at
-from stages.lib.store.tables import DIVERGED
+from stages.lib.report.results import at, of_models
 from stages.studies.salman2020 import choosing
 from stages.studies.salman2020.detection.runs import DETECT
 
@@ -43,7 +41,7 @@ class Detections:
     @property
     def robust(self) -> list[str]:
         """Sources that were trained adversarially with many steps."""
-        return [name for name, card in self.cards.items() if family_of(card) in NORMS]
+        return robust_of(self.cards)
 
     @property
     def panels(self) -> list[tuple[str, str, str]]:
@@ -71,16 +69,10 @@ def of_runs(
     runs: pd.DataFrame, cards: dict[str, Card], natural: str, models: dict[str, int], tasks: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> Detections:
     """The numbers of runs as their stage leaves them; models: how many a source has, of which the seeds take one after the other."""
-    keys = ["source", "target", "method", "seed"]
-    diverged = set(runs.loc[runs["measure"] == DIVERGED, keys].itertuples(index=False, name=None))
-    rows = runs[runs["measure"].isin(MEASURES)]
-    rows = rows.assign(
-        diverged=[key in diverged for key in rows[keys].itertuples(index=False, name=None)],
-        source_model=[seed % models[source] for source, seed in zip(rows["source"], rows["seed"], strict=True)],
-    )
+    rows = of_models(runs, models)
+    rows = rows[rows["measure"].isin(MEASURES)]
     means = statistics.summarise(rows, [*BY, "source"], "value")
-    if natural not in cards:
-        natural = next((name for name, card in cards.items() if family_of(card) == "natural"), None)
+    natural = natural_of(cards, natural)
     gains = statistics.summarise(over(rows, list(cards), natural), [*BY, "source"], "difference", statistics.DIFFERENCE)
     return Detections(rows, means, gains, natural, cards, tasks, arrays)
 

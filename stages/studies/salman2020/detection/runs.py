@@ -3,8 +3,8 @@
 import numpy as np
 
 from stages.lib.networks import sources
-from stages.lib.networks.architectures import BLOCKS
 from stages.lib.networks.families.table import FAMILIES
+from stages.lib.networks.names import known
 from stages.lib.runs.experiments import Run
 from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.params import PARAMS, unknown
@@ -50,8 +50,8 @@ def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
     named = list(dict.fromkeys([*section.sources, *(source for task in section.tasks.values() for source in section.sources_of(task))]))
     wrong = unknown(f"{DETECT}.sources", named, settings.models, "params.yaml: models")
     for source in named:
-        architecture = of_catalog[source].architecture if source in of_catalog else None
-        if architecture in BLOCKS and not has_stages(architecture):
+        architecture = known(of_catalog[source].architecture) if source in of_catalog else None
+        if architecture in FAMILIES and not has_stages(architecture):
             allowed = ", ".join(filter(has_stages, FAMILIES))
             why = "whose blocks stand in no stages for a pyramid"
             wrong.append(f"{PARAMS}: {DETECT}.sources: {source} is a {architecture}, {why}; allowed: {allowed}")

@@ -63,7 +63,7 @@ def types_of_entries() -> list[type]:
 
 
 def test_every_kind_offers_the_same_in_a_file_of_the_name_of_its_word():
-    assert len(types_of_entries()) == 8
+    assert len(types_of_entries()) == 9
     for kind in types_of_entries():
         assert issubclass(kind, Dataset)
         assert not kind.__abstractmethods__

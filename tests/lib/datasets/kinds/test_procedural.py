@@ -5,7 +5,7 @@ import pytest
 
 from stages.lib.datasets import sets
 from stages.lib.datasets.kinds import drawing
-from stages.lib.datasets.kinds.procedural import LETTERS, Glyphs, Textures
+from stages.lib.datasets.kinds.procedural import LETTERS, Glyphs, GlyphsConflict, Textures, dial_split
 
 GLYPHS = Glyphs(
     kind="procedural", set="glyphs", classes=24, channels=3, size=32, train=48, test=48, seed=1, clutter=0.2, min_contrast=0.35,
@@ -181,3 +181,34 @@ def test_letters_with_any_texture_are_the_training_letters_with_textures_that_fo
     agree = {split: np.mean(np.equal(*textures_alone(both, split))) for split in ("train", "train_decorrelated")}
     assert agree["train"] > 0.9
     assert agree["train_decorrelated"] < 0.25  # 1 in 12 by chance: 0.25 of 120 images in fewer than one of a million draws
+
+
+def test_along_the_dial_the_letters_are_the_same_and_more_and_more_textures_agree():
+    both = but(GLYPHS, dial=[0.0, 0.5, 1.0], texture_correlation=0.0, train=120, classes=12, min_contrast=0.5)
+    assert [dial_split(value) for value in both.dial] == ["train_dial_0", "train_dial_0_5", "train_dial_1"]
+    assert {dial_split(value) for value in both.dial} <= both.sizes().keys()
+    plain = but(both, texture_amplitude=0.0)
+    assert np.array_equal(drawing.draw(plain, "train_dial_0")[0], drawing.draw(plain, "train_dial_1")[0])
+    none, half, every = (np.equal(*textures_alone(both, dial_split(value))) for value in both.dial)
+    assert every.mean() > 0.95, "the oracle reads textures"
+    assert none.mean() < 0.25
+    assert 0.4 < half.mean() < 0.7  # 0.5, and a twelfth of the others
+    assert np.array_equal(drawing.draw(both, "train")[0], drawing.draw(both, "train_dial_0")[0])
+
+
+def test_letters_with_the_texture_of_others_have_both_labels_each_pair_as_often():
+    settings = GlyphsConflict(
+        kind="procedural", set="glyphs_conflict", classes=12, channels=3, size=32, train=None, test=264, seed=1, clutter=0.2, min_contrast=0.5,
+        texture_amplitude=0.1,
+    )  # fmt: skip
+    x, y = drawing.draw(settings, "test")
+    pairs, counts = np.unique(y, axis=0, return_counts=True)
+    assert (x.shape, y.dtype, len(pairs), set(counts)) == ((264, 32, 32, 3), np.int64, 12 * 11, {2})
+    assert (y[:, 0] != y[:, 1]).all()
+    without, _ = drawing.draw(but(settings, texture_amplitude=0.0), "test")
+    seen = np.array([texture_of(a.astype(float) - b, 12) for a, b in zip(x, without, strict=True)])
+    assert np.mean(seen == y[:, 1]) > 0.95
+    letters, shapes = drawing.draw(but(GLYPHS, classes=12, test=264, min_contrast=0.5, texture_amplitude=0.0), "test")
+    assert np.array_equal(shapes, y[:, 0])
+    assert np.array_equal(letters, without), "the letters of the test images"
+    assert settings.labels == "two"
