@@ -11,14 +11,14 @@ from pathlib import Path
 from stages.lib.errors import RunError
 from stages.lib.store import files
 from stages.recommending.answer import console
-from stages.recommending.clock import Clock
+from stages.recommending.clock import Clock, since_start_s
 from stages.recommending.images import census
 from stages.recommending.recommendation import Asked, recommend
 from stages.recommending.workspace import FOLDER
 
 
 def main(asked: Asked) -> None:
-    root, clock = files.state_folder(), Clock(asked.minutes)
+    root, clock = files.state_folder(), Clock(asked.minutes, since_start_s())
     answer = recommend(asked, root, clock)
     out = root / FOLDER / asked.place()
     files.write_json(out / "answer.json", answer.as_json())

@@ -13,13 +13,15 @@ from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY
 from stages.lib.report.wording import counted
+from stages.lib.workers import executors
 from stages.recommending import handover, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
 from stages.recommending.computing import candidates as gathering
 from stages.recommending.computing import features
+from stages.recommending.computing.racing import Racing
 from stages.recommending.computing.trials import Trials
-from stages.recommending.deciding import halving
+from stages.recommending.deciding import halving, pruning
 from stages.recommending.deciding.arms import Arm
 from stages.recommending.images import census, draws
 from stages.recommending.images.draws import Draws
@@ -27,7 +29,7 @@ from stages.recommending.images.draws import Draws
 DEFAULT_LABELS = 100
 RESERVED, LEAST_RESERVED_S = 0.2, 20.0  # of the time, for the final figure, the model and the page
 SCORING = 0.3  # of the time, for features
-OVERHEAD_S = 6.0  # of a round, beside its runs
+SCORED = 5  # draws by which features are scored
 
 
 @dataclass(frozen=True)
@@ -98,38 +100,17 @@ def decide(trials: Trials, gathered: gathering.Gathered, planned: Draws, clock: 
     ordered = sorted(gathered.candidates, key=lambda one: -one.own_accuracy)
     best = gathering.favourite(gathered.candidates)
     seconds = min(SCORING * clock.total_s, clock.left_before(reserved))
-    scored = features.score(trials, ordered, draws.seeds(halving.ROUNDS[0]), planned, clock, seconds) if seconds else {}
-    kept, out = halving.prune(scored, planned.share, best.name)
+    scored = features.score(trials, ordered, draws.seeds(SCORED), planned, clock, seconds) if seconds else {}
+    kept, out = pruning.prune(scored, planned.share, best.name)
     if trials.eps is not None:
         kept, out = kept + list(out), {}
     gathered.left_out |= out
     kept += [one.name for one in ordered if one.name not in scored and one.name not in kept]
-    arms = [Arm(name, str(b)) for b in (0, 1, 3, "all") for name in kept if b in trials.candidates[name].blocks]
+    arms = [Arm(name, str(b)) for name in kept for b in trials.candidates[name].blocks]
     first = Arm(best.name, str(best.blocks[min(1, len(best.blocks) - 1)]))
-
-    def run(going: list[Arm], done: int, last: int) -> bool:
-        title = f"fine-tuning, draws {done + 1} to {last}"
-        left = clock.left_before(reserved)
-        return trials.run(title, going, draws.seeds(last - done, done), planned, clock, left) if left else False
-
-    def scores(of: list[Arm], last: int) -> np.ndarray:
-        return trials.scores(of, draws.seeds(last), planned)
-
-    def affordable(ranked: list[Arm], done: int, last: int) -> list[Arm]:
-        left, able = (clock.left_before(reserved) - OVERHEAD_S) * (trials.grid.workers or workers()), []
-        for arm in ranked:
-            known = trials.found(arm, draws.seeds(1)[0], planned)
-            left -= (known.seconds if known else 0.0) * (last - done)
-            able += [arm] if left >= 0 else []
-        return able
-
-    return halving.race(arms, first, planned.share, run=run, scores=scores, affordable=affordable), scored
-
-
-def workers() -> int:
-    from stages.lib.workers import pool
-
-    return pool.workers()
+    known = {name: float(np.mean(scored[name].best)) for name in kept if name in scored and np.isfinite(scored[name].best).all()}
+    with executors.workers(trials.grid, trials.preload) as workers:
+        return halving.race(arms, first, planned.share, Racing(trials, planned, clock, reserved, workers), known), scored
 
 
 def answered(
@@ -137,7 +118,7 @@ def answered(
     scored: dict[str, features.Scored], clock: Clock, taken: census.Census, division: workspace.Division,
 ) -> Answer:  # fmt: skip
     """The ranking, the figures of the best on images that no decision saw, and its model."""
-    if not course.standing or course.n_draws < halving.ROUNDS[0]:
+    if not course.standing:
         raise RunError(
             f"the {asked.minutes:g} minutes did not suffice for a first round of fine-tuning; what was finished is kept: run again to go on"
         )
