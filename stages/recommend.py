@@ -10,9 +10,9 @@ from pathlib import Path
 
 from stages.lib.errors import RunError
 from stages.lib.store import files
-from stages.recommending import census
 from stages.recommending.answer import console
 from stages.recommending.clock import Clock
+from stages.recommending.images import census
 from stages.recommending.recommendation import Asked, recommend
 from stages.recommending.workspace import FOLDER
 

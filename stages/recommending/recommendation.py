@@ -13,12 +13,15 @@ from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY
 from stages.lib.report.wording import counted
-from stages.recommending import candidates as gathering
-from stages.recommending import census, draws, features, halving, handover, workspace
+from stages.recommending import handover, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
-from stages.recommending.draws import Draws
-from stages.recommending.trials import Arm, Trials
+from stages.recommending.computing import candidates as gathering
+from stages.recommending.computing import features
+from stages.recommending.computing.trials import Arm, Trials
+from stages.recommending.deciding import halving
+from stages.recommending.images import census, draws
+from stages.recommending.images.draws import Draws
 
 DEFAULT_LABELS = 100
 RESERVED, LEAST_RESERVED_S = 0.2, 20.0  # of the time, for the final figure, the model and the page

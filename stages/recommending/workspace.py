@@ -26,7 +26,7 @@ from stages.lib.networks import sources
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
-from stages.recommending.census import Census
+from stages.recommending.images.census import Census
 
 FOLDER = Path("recommend")
 FINAL = 0.3  # of the images, that no decision sees

@@ -15,10 +15,10 @@ from stages.lib.runs.grid import Cell, Plan
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.settings.sections import GridSettings, Params
 from stages.lib.store import cells
-from stages.recommending import attacks
-from stages.recommending.candidates import Candidate
 from stages.recommending.clock import Clock, TimeUp
-from stages.recommending.draws import Draws
+from stages.recommending.computing import attacks
+from stages.recommending.computing.candidates import Candidate
+from stages.recommending.images.draws import Draws
 from stages.recommending.workspace import POOL
 
 

@@ -10,14 +10,14 @@ from stages.lib.progress import bar
 from stages.lib.runs import computing
 from stages.lib.store import cells, code, files
 from stages.lib.workers import executors
-from stages.recommending import proxies
-from stages.recommending.candidates import Candidate
 from stages.recommending.clock import Clock, TimeUp
-from stages.recommending.draws import Draws
-from stages.recommending.trials import Arm, Trials
+from stages.recommending.computing.candidates import Candidate
+from stages.recommending.computing.trials import Arm, Trials
+from stages.recommending.deciding import proxies
+from stages.recommending.images.draws import Draws
 
 KIND = "recommend_proxies"
-WORK = {"proxies": "stages.recommending.proxies"}  # the code that scores: a table of choices (`choice.py`)
+WORK = {"proxies": "stages.recommending.deciding.proxies"}  # the code that scores: a table of choices (`choice.py`)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from scipy import optimize, stats
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import KNeighborsClassifier
 
-from stages.recommending import proxies
+from stages.recommending.deciding import proxies
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from stages.lib.errors import RunError
-from stages.recommending import census, draws, workspace
+from stages.recommending import workspace
+from stages.recommending.images import census, draws
 
 
 def folder_of(root, classes=("a", "b"), n=8):
