@@ -18,8 +18,9 @@ from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
 from stages.recommending.computing import candidates as gathering
 from stages.recommending.computing import features
-from stages.recommending.computing.trials import Arm, Trials
+from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding import halving
+from stages.recommending.deciding.arms import Arm
 from stages.recommending.images import census, draws
 from stages.recommending.images.draws import Draws
 

@@ -1,8 +1,8 @@
 """Features of the user's images under each frozen source, computed once in the pipeline's store of activations, and their scores."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,28 +12,13 @@ from stages.lib.store import cells, code, files
 from stages.lib.workers import executors
 from stages.recommending.clock import Clock, TimeUp
 from stages.recommending.computing.candidates import Candidate
-from stages.recommending.computing.trials import Arm, Trials
+from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding import proxies
+from stages.recommending.deciding.arms import Arm, Scored
 from stages.recommending.images.draws import Draws
 
 KIND = "recommend_proxies"
 WORK = {"proxies": "stages.recommending.deciding.proxies"}  # the code that scores: a table of choices (`choice.py`)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A source by its frozen features."""
-
-    linear: list[float]  # accuracy in percent of a linear head, a value for each draw
-    neighbours: list[float]  # of the nearest neighbours
-    log_me: float
-    h_score: float
-    seconds: float  # that the features took; 0 where the store held them
-
-    @property
-    def best(self) -> np.ndarray:
-        """The better of the two heads, by its mean: percent for each draw."""
-        return np.array(max(self.linear, self.neighbours, key=np.mean))
 
 
 def score(
@@ -64,7 +49,8 @@ def _score(trials: Trials, candidate: Candidate, seeds: list[int], draws: Draws,
     taken = time.monotonic() - started
     stored = next((entry.stored for entry in kept if entry.split == "train"), None)
     if stored is None:
-        return Scored([np.nan] * len(seeds), [np.nan] * len(seeds), np.nan, np.nan, taken)
+        nothing = [np.nan] * len(seeds)
+        return Scored(nothing, nothing, nothing, np.nan, np.nan, taken)
     key = files.digest_of(
         [stored.sha256, plan.job.target_sha256, [cell.key for cell in plan.cells], draws.n_labels, code.digest(WORK["proxies"])]
     )
@@ -75,15 +61,22 @@ def _score(trials: Trials, candidate: Candidate, seeds: list[int], draws: Draws,
     return Scored(**known)
 
 
-def _computed(features: np.ndarray, places, draws: Draws, seeds: list[int]) -> dict:
-    linear, neighbours = [], []
+def _computed(features: np.ndarray, places: Callable[[np.ndarray], np.ndarray], draws: Draws, seeds: list[int]) -> dict[str, Any]:
+    """All scores; features: [rows, ...], and `places`: the rows of some images."""
+    linear, neighbours, nearest = [], [], []
     for seed in seeds:
         learnt, tested = draws.draw(seed)
         x, test = proxies.standardised(features[places(learnt)], features[places(tested)])
         y, truth = draws.y[learnt], draws.y[tested]
-        linear.append(100 * float(np.mean(proxies.linear(x, y, test) == truth)))
-        neighbours.append(100 * float(np.mean(proxies.neighbours(x, y, test) == truth)))
+        linear.append(_percent(proxies.linear(x, y, test) == truth))
+        neighbours.append(_percent(proxies.neighbours(x, y, test) == truth))
+        nearest.append(_percent(proxies.neighbours(x, y, test, 1) == truth))
     learnt, _ = draws.draw(seeds[0])
     [x] = proxies.standardised(features[places(learnt)])
     y = draws.y[learnt]
-    return {"linear": linear, "neighbours": neighbours, "log_me": proxies.log_me(x, y), "h_score": proxies.h_score(x, y)}
+    of_one = {"log_me": proxies.log_me(x, y), "h_score": proxies.h_score(x, y)}
+    return {"linear": linear, "neighbours": neighbours, "nearest": nearest} | of_one
+
+
+def _percent(right: np.ndarray) -> float:
+    return 100 * float(np.mean(right))

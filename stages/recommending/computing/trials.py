@@ -18,19 +18,9 @@ from stages.lib.store import cells
 from stages.recommending.clock import Clock, TimeUp
 from stages.recommending.computing import attacks
 from stages.recommending.computing.candidates import Candidate
+from stages.recommending.deciding.arms import Arm
 from stages.recommending.images.draws import Draws
 from stages.recommending.workspace import POOL
-
-
-@dataclass(frozen=True, order=True)
-class Arm:
-    """What is compared: a source, and how many of its blocks are fine-tuned besides the head."""
-
-    source: str
-    blocks: str
-
-    def __str__(self) -> str:
-        return f"{self.source}, blocks {self.blocks}"
 
 
 @dataclass(frozen=True)

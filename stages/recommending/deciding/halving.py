@@ -12,8 +12,7 @@ import numpy as np
 
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import LEVEL, MIN_N
-from stages.recommending.computing.features import Scored
-from stages.recommending.computing.trials import Arm
+from stages.recommending.deciding.arms import Arm, Scored
 
 ROUNDS = (5, 10, 20, 40)  # draws that an arm has had after each round
 ERROR = (1 - LEVEL) / len(ROUNDS)  # of each look, so that the best is dropped in any of them in 5 of 100 cases at most

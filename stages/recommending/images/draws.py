@@ -9,8 +9,11 @@ from stages.lib.errors import RunError
 from stages.lib.report.intervals import resampled
 
 FIRST_SEED = 30_000_000  # apart from the seeds of params.yaml
-SHARE, MOST_TESTED, LEAST_TESTED = 0.25, 500, 20  # of the images that decide, how many each run is tested on
-PER_CLASS = 2  # of these at least so many for each class
+MOST_TESTED, LEAST_TESTED = (
+    500,
+    20,
+)  # images that a run is tested on, of those that decide: all that it does not learn from, but no more than half
+LEAST_SHARE, PER_CLASS = 0.2, 2  # of the images that decide, and for each class, at least so many are left for that
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,12 @@ def plan(y: np.ndarray, n_labels: int | None, default: int) -> Draws:
         RunError: where that many cannot be learnt from.
     """
     classes = int(y.max()) + 1
-    n_tested = min(max(round(SHARE * len(y)), LEAST_TESTED, PER_CLASS * classes), MOST_TESTED, len(y) // 2)
-    most = len(y) - n_tested
+    least = min(max(round(LEAST_SHARE * len(y)), LEAST_TESTED, PER_CLASS * classes), len(y) // 2)
+    most = len(y) - least
     n = min(default, most) if n_labels is None else n_labels
     if not classes <= n <= most:
         raise RunError(
             f"--labels is {n}; allowed: {classes} (the classes) to {most}: of the {len(y)} images that are not kept for the final figure, "
-            f"{n_tested} at a time are decided by"
+            f"at least {least} at a time are decided by"
         )
-    return Draws(y, n, n_tested)
+    return Draws(y, n, min(len(y) - n, len(y) // 2, MOST_TESTED))

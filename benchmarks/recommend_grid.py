@@ -1,0 +1,110 @@
+"""The full grid behind `benchmarks.recommend`: every source, number of blocks and draw on every target, computed once and kept as cells.
+
+Run it with `python -m benchmarks.recommend_grid`, in a clone whose embedded sources are trained; what is done is not computed again. A
+target stands for a folder of 300 images: 210 of its training images are what decisions see, and others, up to 1000, are what choices
+are judged by.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.lib.datasets import sampling, sets
+from stages.lib.progress import bar, log
+from stages.lib.runs import computing, grid
+from stages.lib.store import files
+from stages.recommending.clock import Clock
+from stages.recommending.computing import candidates as gathering
+from stages.recommending.computing import features
+from stages.recommending.computing.trials import Trials
+from stages.recommending.deciding.arms import Arm, Scored
+from stages.recommending.images import draws
+from stages.recommending.images.draws import Draws
+from stages.recommending.workspace import Workspace
+
+TARGETS = ("digits", "textures", "letters_font", "letters_similar", "digits_low", "textures_low")
+SIZE, DECIDING, MOST_JUDGED, LABELS, DRAWS = 32, 210, 1000, 50, 10
+SEED = 7  # of the division of a target
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All results on one target, [arms, draws]."""
+
+    arms: list[Arm]
+    decided: np.ndarray  # accuracy in percent on the images that decide
+    judged: np.ndarray  # on those that judge
+    seconds: np.ndarray  # [arms], of a run on one core: the lower quartile over draws of its architecture, as others use the machine, too
+    scored: dict[str, Scored]
+    own_accuracy: dict[str, float]
+    share: float  # of two draws
+
+
+def main() -> None:
+    root = Path.cwd()
+    with Workspace(root, "benchmark") as work:
+        for target in TARGETS:
+            grid_of(work, target, compute=True)
+
+
+def grid_of(work: Workspace, target: str, compute: bool = False) -> Grid:
+    """The grid on a target; without `compute`, from the store alone."""
+    work.catalogs([])
+    work.write(SIZE)
+    if not work.has_images(target):
+        work.stage("download", target)
+        work.stage("upscale", target)
+    divide(target)
+    at_hand = [name for name in gathering.wanted(work, []) if work.link_source(name)]
+    gathered = gathering.gather(work, at_hand, lambda: 0.0)
+    trials = Trials(gathered.candidates, {SIZE: f"{target}_deciding"}, {SIZE: work.settings(SIZE)}, work.settings(SIZE).grid)
+    _, y = sets.load(f"{target}_deciding", "train")
+    planned = draws.plan(y, LABELS, LABELS)
+    scored = features.score(trials, gathered.candidates, draws.seeds(5), planned, Clock(60), 3600.0)
+    arms = [Arm(one.name, str(b)) for one in gathered.candidates for b in one.blocks]
+    seeds, plans = draws.seeds(DRAWS), []
+    for one in gathered.candidates:
+        plans.append(trials.plan(one.name, [arm for arm in arms if arm.source == one.name], seeds, planned))
+    if compute:
+        run(target, trials, plans)
+    found = [[trials.found(arm, seed, planned) for seed in seeds] for arm in arms]
+    decided, judged, seconds = (
+        np.array([[getattr(one, name) for one in row] for row in found]) for name in ("decided", "final", "seconds")
+    )
+    kinds = [(trials.candidates[arm.source].card.architecture, arm.blocks) for arm in arms]
+    of_kind = {kind: float(np.quantile(seconds[[other == kind for other in kinds]], 0.25)) for kind in set(kinds)}
+    own = {one.name: one.own_accuracy for one in gathered.candidates}
+    return Grid(arms, decided, judged, np.array([of_kind[kind] for kind in kinds]), scored, own, planned.share)
+
+
+def run(target: str, trials: Trials, plans: list[grid.Plan]) -> None:
+    work = [(plan, absent) for plan in plans if (absent := grid.missing(plan.cells, set()))]
+    with bar(title=target, total=sum(len(absent) for _, absent in work), unit="run") as progress:
+        for cell, error in computing.compute(work, trials.grid) if work else ():
+            progress.update()
+            if error is not None:
+                log(f"{cell}: {error}")
+                raise error
+
+
+def divide(target: str) -> None:
+    """Make the set <target>_deciding: its training images are those that decide, its test images those that judge."""
+    name = f"{target}_deciding"
+    if (sets.IMAGES / name / "card.json").is_file():
+        return
+    card, parts = sets.card_of(target), [sets.load(target, split) for split in ("train", "test")]
+    x, y = (np.concatenate(of_both) for of_both in zip(*parts, strict=True))
+    deciding = sampling.stratified(y, DECIDING, SEED)
+    rest = np.setdiff1d(np.arange(len(y)), deciding)
+    judging = rest[sampling.stratified(y[rest], MOST_JUDGED, SEED)]
+    splits = {}
+    for split, places in (("train", deciding), ("test", judging)):
+        paths = sets.array_paths(sets.IMAGES / name, split)
+        hashes = [files.save_array(path, array[places]) for path, array in zip(paths, (x, y), strict=True)]
+        splits[split] = sets.SplitCard(n=len(places), sha256=sets.digest_of(hashes))
+    files.write_json(sets.IMAGES / name / "card.json", card.model_copy(update={"name": name, "splits": splits}).model_dump())
+
+
+if __name__ == "__main__":
+    main()
