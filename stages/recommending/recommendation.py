@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
+from stages.lib.norms.table import norm_of
 from stages.lib.progress import log
 from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
@@ -16,8 +17,8 @@ from stages.lib.report.wording import counted
 from stages.recommending import handover, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
+from stages.recommending.computing import attacks, beside, features
 from stages.recommending.computing import candidates as gathering
-from stages.recommending.computing import features
 from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding import halving
 from stages.recommending.deciding.arms import Arm
@@ -28,6 +29,8 @@ DEFAULT_LABELS = 100
 RESERVED, LEAST_RESERVED_S = 0.2, 20.0  # of the time, for the final figure, the model and the page
 SCORING = 0.3  # of the time, for features
 OVERHEAD_S = 6.0  # of a round, beside its runs
+FOR_PAGE_S = 8.0  # the last of all
+BESIDE = 0.3  # of what is left once the model is there, for accuracy under attack
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def answered(
         folder=str(asked.folder), aim=asked.aim, n_labels=planned.n_labels, classes=taken.classes,
         minutes=asked.minutes, seconds=clock.spent_s,
         counts={"used": len(taken.y), "found": taken.n_found, "deciding": len(planned.y), "tested": planned.n_tested, "final": n_final},
-        ranking=rows, tied=[named(arm) for arm in tied], cheapest=cheapest.name, undecided=[named(arm) for arm in course.aside],
+        ranking=rows, tied=[str(arm) for arm in tied], cheapest=cheapest.name, undecided=[str(arm) for arm in course.aside],
         favourite=gathering.favourite(gathered.candidates).name, share=planned.share,
         final={"mean": mean, "low": low, "high": high, "n": n_final}, rounds=course.rounds, left_out=gathered.left_out, notes=taken.notes,
         proxies=[
@@ -162,25 +165,47 @@ def answered(
              "h_score": one.h_score} for name, one in scored.items()
         ],
     )  # fmt: skip
-    hand_over(answer, work, trials, winner, planned, clock)
+    hand_over(answer, work, trials, winner, planned, clock, asked.eps_255 / 255, [taken.paths[place] for place in division.final])
+    measure_beside(answer, trials, tied, planned, clock, asked.eps_255 / 255)
     answer.seconds = clock.spent_s
     return answer
 
 
-def hand_over(answer: Answer, work: workspace.Workspace, trials: Trials, winner: Arm, planned: Draws, clock: Clock) -> None:
-    """Train the best on all images that decide, where the time suffices, and make it a model to take home."""
+def measure_beside(answer: Answer, trials: Trials, tied: list[Arm], planned: Draws, clock: Clock, eps: float) -> None:
+    """Add to the answer what decided nothing: accuracy under attack, or without one where that decided; and other numbers of labels."""
+    accuracy, attacked = "accuracy", f"accuracy under attack, {norm_of(attacks.NORM).eps_text(eps)}"
+    shown = tied[: beside.CURVES]
+    answer.measures = dict(zip(("mean", "beside"), (accuracy, attacked) if trials.eps is None else (attacked, accuracy), strict=True))
+    if trials.eps is None:
+        found = beside.under_attack(trials, shown, planned, eps, clock, lambda: BESIDE * clock.left_before(FOR_PAGE_S))
+        for row in answer.ranking:
+            row.beside = found.get(Arm(row.source, row.blocks), {})
+    else:
+        n = int(answer.final["n"])
+        for row in (row for row in answer.ranking if row.final is not None):
+            row.beside = dict(zip(("mean", "low", "high", "n"), (row.final, *wilson(row.final, n), n), strict=True))
+    n_draws = answer.winner.n
+    answer.curve, answer.gains = beside.curves(trials, shown, planned, n_draws, clock, lambda: clock.left_before(FOR_PAGE_S))
+
+
+def hand_over(
+    answer: Answer, work: workspace.Workspace, trials: Trials, winner: Arm, planned: Draws, clock: Clock, eps: float, final: list[str]
+) -> None:
+    """Train the best on all images that decide, where the time suffices, and make it a model to take home.
+
+    Args:
+        final: paths of the images that no decision saw.
+    """
     everything, [seed] = Draws(planned.y, len(planned.y), 0), draws.seeds(1)
-    left = clock.left_before(8.0)
+    left = clock.left_before(FOR_PAGE_S)
     if not left or not trials.run("the model", [winner], [seed], everything, clock, left, weights=True, whole=True):
         log("recommend: no time for the model; run again to go on")
         return
     cell, size = trials.cell(winner, seed, everything, whole=True), trials.candidates[winner.source].size
     answer.model = handover.take(work, cell, size, cell.epochs, everything.draw(seed)[0])
-    answer.confusion = handover.confusion(work.out / "model", cell.target).tolist()
-
-
-def named(arm: Arm) -> str:
-    return Ranked(arm.source, arm.blocks, 0, None, None, None, None, None, None, 0.0, "").name
+    counts, answer.wrong, answer.examples = handover.mistakes(work.out / "model", cell.target, final)
+    answer.confusion = counts.tolist()
+    answer.model["under_attack"] = beside.of_cell(trials, cell, eps, clock, clock.left_before(FOR_PAGE_S)) or {}
 
 
 def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, winner: Arm, tied: list[Arm]) -> Ranked:
@@ -200,4 +225,5 @@ def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, win
         float(np.mean([one.final for _, one in done])) if done else None,
         float(np.mean([one.seconds for _, one in done])) if done else None,
         path.stat().st_size / 1e6 if path.is_file() else 0.0, status, course.dropped.get(arm, "") or course.aside.get(arm, ""),
+        handover.parameters(path) if path.is_file() else 0,
     )  # fmt: skip
