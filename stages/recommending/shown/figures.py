@@ -3,6 +3,8 @@
 A choice that may be the best and has a curve has a colour and a marker, the same on the whole page; all others are grey.
 """
 
+from collections import Counter
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +19,7 @@ from stages.lib.report.wording import counted, number
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.computing.beside import CURVES
 
-SIZE = (5.4, 3.7)  # inches; at 330 pixels a side of a phone its letters have 10 pixels
+SIZE = (4.7, 3.3)  # inches; at 330 pixels a side of a phone its letters have 10 pixels
 FONTS = {"font.size": 11.0, "axes.labelsize": 11.0, "xtick.labelsize": 10.5, "ytick.labelsize": 10.5, "legend.fontsize": 10.5}
 LEAST_SPAN = 8.0  # percentage points of an axis
 SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
@@ -35,15 +37,18 @@ def curve(answer: Answer) -> Figure:
     marked, sizes = looks(answer), sorted({point["n_labels"] for point in answer.curve})
     for name, look in reversed(marked.items()):  # the winner on top
         points = [point for point in answer.curve if point["name"] == name]
+        if len(points) < 2:
+            continue
         at, means = [point["n_labels"] for point in points], [point["mean"] for point in points]
-        if points and all(point["low"] is not None for point in points):
+        if all(point["low"] is not None for point in points):
             ax.fill_between(at, *([point[end] for point in points] for end in ("low", "high")), color=look.colour, alpha=0.13, linewidth=0)
         [line] = ax.plot(at, means, **figures.style(look))
         line.set_gid(svg.points([f"{name}, {counted(point['n_labels'], 'label')}: {_interval(point)}" for point in points]))
     figures.size_axis(ax, [str(size) for size in sizes], slanted=False)
     ax.set(xlabel="labels", ylabel=f"{answer.measures['mean']}, %")
     _at_least(ax)
-    _legend(figure, [Line2D([], [], label=name, **figures.style(look)) for name, look in marked.items()])
+    lines = Counter(point["name"] for point in answer.curve)
+    _legend(figure, [Line2D([], [], label=name, **figures.style(look)) for name, look in marked.items() if lines[name] > 1])
     return figure
 
 

@@ -43,7 +43,7 @@ def render(answer: Answer, small: dict[str, str]) -> str:
     Args:
         small: the picture of each image that is shown, as the address of an <img>.
     """
-    marked = drawn.looks(answer)
+    marked, compared = drawn.looks(answer), [row for row in answer.ranking if row.mean is not None]
     svgs = {}
     if len({point["n_labels"] for point in answer.curve}) > 1:
         svgs["curve"] = figures.encode(drawn.curve(answer), "svg").decode()
@@ -55,9 +55,10 @@ def render(answer: Answer, small: dict[str, str]) -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         style=Markup(report.STYLE.read_text() + STYLE.read_text()), answer=answer, letters=letters, figures=inlined, pictures=small,
         colours={name: report.COLOURS.get(look.colour, look.colour) for name, look in marked.items()}, rows=ROWS, how_sure=HOW_SURE,
-        name=Path(answer.folder).name, axis=axis_of([_reach(row) for row in answer.ranking if row.mean is not None]),
-        beside=axis_of([row.beside for row in answer.ranking if row.beside]), pairs=pairs_of(answer.confusion, answer.classes),
-        most=MOST_CLASSES, shown=PICTURES, compared=[row for row in answer.ranking if row.mean is not None],
+        name=Path(answer.folder).name, axes=[axes_of(compared[:ROWS]), axes_of(compared[ROWS:])], pairs=pairs_of(answer.confusion, answer.classes),
+        most=MOST_CLASSES, shown=PICTURES, compared=compared,
+        behind=sum(row.status == "behind" for row in answer.ranking),
+        favourite=next((row.name for row in answer.ranking if row.source == answer.favourite), None),
     )  # fmt: skip
 
 
@@ -88,6 +89,11 @@ def axis_of(intervals: Sequence[dict[str, Any]]) -> Axis | None:
         if (high - low) / step <= TICKS:
             break
     return Axis(max(low, 0), high if low >= 0 else high - low, step)
+
+
+def axes_of(rows: Sequence[Ranked]) -> tuple[Axis | None, Axis | None]:
+    """The axis of what decides, and that of what stands beside it."""
+    return axis_of([_reach(row) for row in rows]), axis_of([row.beside for row in rows if row.beside])
 
 
 def _reach(row: Ranked) -> dict[str, Any]:
