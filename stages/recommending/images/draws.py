@@ -9,11 +9,8 @@ from stages.lib.errors import RunError
 from stages.lib.report.intervals import resampled
 
 FIRST_SEED = 30_000_000  # apart from the seeds of params.yaml
-MOST_TESTED, LEAST_TESTED = (
-    500,
-    20,
-)  # images that a run is tested on, of those that decide: all that it does not learn from, but no more than half
-LEAST_SHARE, PER_CLASS = 0.2, 2  # of the images that decide, and for each class, at least so many are left for that
+SHARE, MOST_TESTED = 1 / 3, 500  # of the images that decide, how many a run is tested on; fewer where more are to be learnt from ...
+LEAST_SHARE, LEAST_TESTED, PER_CLASS = 0.2, 20, 2  # ... but at least so many, of these for each class
 
 
 @dataclass(frozen=True)
@@ -71,4 +68,4 @@ def plan(y: np.ndarray, n_labels: int | None, default: int) -> Draws:
             f"--labels is {n}; allowed: {classes} (the classes) to {most}: of the {len(y)} images that are not kept for the final figure, "
             f"at least {least} at a time are decided by"
         )
-    return Draws(y, n, min(len(y) - n, len(y) // 2, MOST_TESTED))
+    return Draws(y, n, min(len(y) - n, max(least, round(SHARE * len(y))), MOST_TESTED))
