@@ -43,17 +43,22 @@ def take(workspace: Workspace, cell: Cell, size: int, epochs: int, learnt: np.nd
     keep = {"blocks": [cell.blocks], "n_images": [cell.n_images], "n_seeds": 1, "unattacked": []}
     workspace.write(size, finetune={"eval_every": epochs, "epochs": epochs, "keep": keep}, targets=[cell.target], blocks=[cell.blocks])
     workspace.stage("finetune", cell.source)
-    card, weights = kept.tuned_model(kept.Kept(cell.source, cell.target, str(cell.blocks), cell.n_images, cell.seed))
-    out = workspace.out / MODEL
+    found = packed(workspace.out / MODEL, kept.Kept(cell.source, cell.target, str(cell.blocks), cell.n_images, cell.seed))
+    return {"folder": str((workspace.out / MODEL).relative_to(workspace.root))} | found
+
+
+def packed(out: Path, chosen: kept.Kept) -> dict[str, Any]:
+    """Make a fine-tuned model that was kept a folder that is all it takes to use it; returns what the page says of it."""
+    card, weights = kept.tuned_model(chosen)
     shutil.rmtree(out, ignore_errors=True)
     kept.save(out, card, weights)
     alone.complete(out, card.architecture)
-    files.save_array(out / staged.SAMPLE, staged.sample_of(cell.target, card))
+    files.save_array(out / staged.SAMPLE, staged.sample_of(chosen.target, card))
     low, high = wilson(card.test_accuracy, card.n_test)
     return {
-        "folder": str(out.relative_to(workspace.root)), "n_images": cell.n_images, "accuracy": card.test_accuracy, "low": low, "high": high,
+        "title": card.title, "cell": card.cell, "n_images": card.n_images, "accuracy": card.test_accuracy, "low": low, "high": high,
         "n": card.n_test, "megabytes": (out / cards.WEIGHTS).stat().st_size / 1e6, "parameters": parameters(out / cards.WEIGHTS),
-        "title": card.title, "cell": card.cell, "image_size": card.image_size, "channels": card.channels,
+        "image_size": card.image_size, "channels": card.channels,
     }  # fmt: skip
 
 

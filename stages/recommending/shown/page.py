@@ -54,11 +54,10 @@ def render(answer: Answer, small: dict[str, str]) -> str:
     environment.filters |= {"signed": signed, "number": number, "counted": counted, "listed": listed, "blocks": block_text, "si": si}
     return environment.from_string(TEMPLATE.read_text()).render(
         style=Markup(report.STYLE.read_text() + STYLE.read_text()), answer=answer, letters=letters, figures=inlined, pictures=small,
-        colours={name: report.COLOURS.get(look.colour, look.colour) for name, look in marked.items()}, rows=ROWS, how_sure=HOW_SURE,
-        name=Path(answer.folder).name, axes=[axes_of(compared[:ROWS]), axes_of(compared[ROWS:])], pairs=pairs_of(answer.confusion, answer.classes),
-        most=MOST_CLASSES, shown=PICTURES, compared=compared,
-        behind=sum(row.status == "behind" for row in answer.ranking),
-        favourite=next((row.name for row in answer.ranking if row.source == answer.favourite), None),
+        colours={name: report.COLOURS.get(look.colour, look.colour) for name, look in marked.items()}, name=Path(answer.folder).name,
+        compared=compared, rows=ROWS, axes=[axes_of(compared[:ROWS]), axes_of(compared[ROWS:])], how_sure=HOW_SURE,
+        behind=sum(row.status == "behind" for row in answer.ranking), pairs=pairs_of(answer.confusion, answer.classes),
+        favourite=next((row.name for row in answer.ranking if row.source == answer.favourite), None), most=MOST_CLASSES, shown=PICTURES,
     )  # fmt: skip
 
 
