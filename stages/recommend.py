@@ -1,7 +1,8 @@
 """Which pre-trained source is best for a folder of labelled images: `python -m stages.recommend FOLDER`, one folder for each class within.
 
 Says first what it will compute, and answers within the minutes that it is given, by whatever has been finished; run again, it goes on.
-Writes recommend/<name>/: answer.json, answer.txt, and model/, to take home. Nothing else of the project changes.
+Writes recommend/<name>/: index.html, answer.json, answer.txt, and model/, to take home. Nothing else of the project changes, but for the
+tracking store where --register asks for it.
 """
 
 import argparse
@@ -10,20 +11,26 @@ from pathlib import Path
 
 from stages.lib.errors import RunError
 from stages.lib.store import files
-from stages.recommending.answer import console
+from stages.recommending import handover
 from stages.recommending.clock import Clock, since_start_s
 from stages.recommending.images import census
 from stages.recommending.recommendation import Asked, recommend
+from stages.recommending.shown import page
+from stages.recommending.shown.console import console
 from stages.recommending.workspace import FOLDER
 
 
-def main(asked: Asked) -> None:
+def main(asked: Asked, register: str) -> None:
     root, clock = files.state_folder(), Clock(asked.minutes, since_start_s())
     answer = recommend(asked, root, clock)
     out = root / FOLDER / asked.place()
     files.write_json(out / "answer.json", answer.as_json())
     files.write_bytes(out / "answer.txt", console(answer).encode())
+    page.write(out / page.NAME, answer)
     print(console(answer), end="")
+    print(f"recommend: {(out / page.NAME).relative_to(root)}")
+    if register:
+        print(f"recommend: registered as {handover.register(out, answer, register)}")
 
 
 def positive(text: str) -> float:
@@ -45,7 +52,10 @@ if __name__ == "__main__":
     )
     parser.add_argument("--most", type=int, default=census.MOST, help="images that are used of a larger folder")
     parser.add_argument("--name", default="", help="of the folder below recommend/; that of the images")
+    parser.add_argument("--register", default="", metavar="NAME", help="log the model in the tracking store, and register it there")
+    given = vars(parser.parse_args())
+    register = given.pop("register")
     try:
-        main(Asked(**vars(parser.parse_args())))
+        main(Asked(**given), register)
     except RunError as error:
         sys.exit(f"error: {error}")

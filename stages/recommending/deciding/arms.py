@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.lib.report.wording import block_text
+
 
 @dataclass(frozen=True, order=True)
 class Arm:
@@ -13,7 +15,8 @@ class Arm:
     blocks: str
 
     def __str__(self) -> str:
-        return f"{self.source}, blocks {self.blocks}"
+        """As it is written: `natural (3 blocks)`, `natural (head alone)`."""
+        return f"{self.source} ({'head alone' if self.blocks == '0' else block_text(self.blocks)})"
 
 
 @dataclass(frozen=True)
