@@ -5,6 +5,7 @@ target stands for a folder of 300 images: 210 of its training images are what de
 are judged by.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from stages.lib.datasets import sampling, sets
 from stages.lib.progress import bar, log
 from stages.lib.runs import computing, grid
+from stages.lib.runs.jobs import Blocks
 from stages.lib.store import files
 from stages.recommending.clock import Clock
 from stages.recommending.computing import candidates as gathering
@@ -20,11 +22,11 @@ from stages.recommending.computing import features
 from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding.arms import Arm, Scored
 from stages.recommending.images import draws
-from stages.recommending.images.draws import Draws
 from stages.recommending.workspace import Workspace
 
 TARGETS = ("digits", "textures", "letters_font", "letters_similar", "digits_low", "textures_low")
 SIZE, DECIDING, MOST_JUDGED, LABELS, DRAWS = 32, 210, 1000, 50, 10
+BLOCKS: tuple[Blocks, ...] = (0, 1, 3)
 SEED = 7  # of the division of a target
 
 
@@ -37,18 +39,26 @@ class Grid:
     judged: np.ndarray  # on those that judge
     seconds: np.ndarray  # [arms], of a run on one core: the lower quartile over draws of its architecture, as others use the machine, too
     scored: dict[str, Scored]
+    kinds: list[tuple[str, str]]  # of each arm, architecture and blocks: what decides its seconds
+    feature_s: dict[str, float]  # by source
     own_accuracy: dict[str, float]
     share: float  # of two draws
+
+    @property
+    def cost(self) -> float:
+        """Seconds of all runs on one core."""
+        return float(self.seconds.sum()) * self.decided.shape[1]
 
 
 def main() -> None:
     root = Path.cwd()
     with Workspace(root, "benchmark") as work:
-        for target in TARGETS:
-            grid_of(work, target, compute=True)
+        for blocks in BLOCKS:
+            for target in TARGETS:
+                grid_of(work, target, (blocks,), compute=True)
 
 
-def grid_of(work: Workspace, target: str, compute: bool = False) -> Grid:
+def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks] = BLOCKS, compute: bool = False) -> Grid:
     """The grid on a target; without `compute`, from the store alone."""
     work.catalogs([])
     work.write(SIZE)
@@ -62,12 +72,12 @@ def grid_of(work: Workspace, target: str, compute: bool = False) -> Grid:
     _, y = sets.load(f"{target}_deciding", "train")
     planned = draws.plan(y, LABELS, LABELS)
     scored = features.score(trials, gathered.candidates, draws.seeds(5), planned, Clock(60), 3600.0)
-    arms = [Arm(one.name, str(b)) for one in gathered.candidates for b in one.blocks]
+    arms = [Arm(one.name, str(b)) for one in gathered.candidates for b in blocks if b in one.blocks]
     seeds, plans = draws.seeds(DRAWS), []
     for one in gathered.candidates:
-        plans.append(trials.plan(one.name, [arm for arm in arms if arm.source == one.name], seeds, planned))
+        plans.append(trials.plan(one.name, {arm: seeds for arm in arms if arm.source == one.name}, planned))
     if compute:
-        run(target, trials, plans)
+        run(f"{target}, {blocks}", trials, plans)
     found = [[trials.found(arm, seed, planned) for seed in seeds] for arm in arms]
     decided, judged, seconds = (
         np.array([[getattr(one, name) for one in row] for row in found]) for name in ("decided", "final", "seconds")
@@ -75,7 +85,12 @@ def grid_of(work: Workspace, target: str, compute: bool = False) -> Grid:
     kinds = [(trials.candidates[arm.source].card.architecture, arm.blocks) for arm in arms]
     of_kind = {kind: float(np.quantile(seconds[[other == kind for other in kinds]], 0.25)) for kind in set(kinds)}
     own = {one.name: one.own_accuracy for one in gathered.candidates}
-    return Grid(arms, decided, judged, np.array([of_kind[kind] for kind in kinds]), scored, own, planned.share)
+    architectures = {one.name: one.card.architecture for one in gathered.candidates}
+    took = {a: [one.seconds for name, one in scored.items() if architectures[name] == a] for a in set(architectures.values())}
+    feature_s = {name: float(np.quantile(took[architectures[name]], 0.25)) for name in scored}
+    return Grid(
+        arms, decided, judged, np.array([of_kind[kind] for kind in kinds]), scored, kinds, feature_s, own, planned.share
+    )  # fmt: skip
 
 
 def run(target: str, trials: Trials, plans: list[grid.Plan]) -> None:

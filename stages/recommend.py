@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.lib.errors import RunError
 from stages.lib.store import files
 from stages.recommending import handover
-from stages.recommending.clock import Clock
+from stages.recommending.clock import Clock, since_start_s
 from stages.recommending.images import census
 from stages.recommending.recommendation import Asked, recommend
 from stages.recommending.shown import page
@@ -21,7 +21,7 @@ from stages.recommending.workspace import FOLDER
 
 
 def main(asked: Asked, register: str) -> None:
-    root, clock = files.state_folder(), Clock(asked.minutes)
+    root, clock = files.state_folder(), Clock(asked.minutes, since_start_s())
     answer = recommend(asked, root, clock)
     out = root / FOLDER / asked.place()
     files.write_json(out / "answer.json", answer.as_json())

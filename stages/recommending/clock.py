@@ -1,11 +1,15 @@
 """The time that a recommendation may take: what is left of it, and an end to whatever still runs when a part of it is over."""
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
+
+AGAIN_S = 5.0  # after which the end is called out again, should the first call have been lost in code that Python does not let raise
 
 
 class TimeUp(Exception):  # noqa: N818  no error: the end of a part
@@ -17,10 +21,11 @@ class Clock:
 
     Args:
         minutes: that all of it may take.
+        spent_s: what was spent before.
     """
 
-    def __init__(self, minutes: float):
-        self._started, self.total_s = time.monotonic(), 60 * minutes
+    def __init__(self, minutes: float, spent_s: float = 0.0):
+        self._started, self.total_s = time.monotonic() - spent_s, 60 * minutes
 
     @property
     def spent_s(self) -> float:
@@ -46,9 +51,17 @@ class Clock:
             raise TimeUp
 
         before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def since_start_s() -> float:
+    """Seconds since this process was started, its imports included; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    return 0.0

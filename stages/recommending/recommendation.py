@@ -14,13 +14,16 @@ from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY
 from stages.lib.report.wording import counted
+from stages.lib.runs import computing
+from stages.lib.workers import executors
 from stages.recommending import handover, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
 from stages.recommending.computing import attacks, beside, features
 from stages.recommending.computing import candidates as gathering
+from stages.recommending.computing.racing import Racing
 from stages.recommending.computing.trials import Trials
-from stages.recommending.deciding import halving
+from stages.recommending.deciding import halving, pruning
 from stages.recommending.deciding.arms import Arm
 from stages.recommending.images import census, draws
 from stages.recommending.images.draws import Draws
@@ -28,7 +31,7 @@ from stages.recommending.images.draws import Draws
 DEFAULT_LABELS = 100
 RESERVED, LEAST_RESERVED_S = 0.2, 20.0  # of the time, for the final figure, the model and the page
 SCORING = 0.3  # of the time, for features
-OVERHEAD_S = 6.0  # of a round, beside its runs
+SCORED = 5  # draws by which features are scored
 FOR_PAGE_S = 8.0  # the last of all
 BESIDE = 0.3  # of what is left once the model is there, for accuracy under attack
 
@@ -101,38 +104,17 @@ def decide(trials: Trials, gathered: gathering.Gathered, planned: Draws, clock: 
     ordered = sorted(gathered.candidates, key=lambda one: -one.own_accuracy)
     best = gathering.favourite(gathered.candidates)
     seconds = min(SCORING * clock.total_s, clock.left_before(reserved))
-    scored = features.score(trials, ordered, draws.seeds(halving.ROUNDS[0]), planned, clock, seconds) if seconds else {}
-    kept, out = halving.prune(scored, planned.share, best.name)
+    scored = features.score(trials, ordered, draws.seeds(SCORED), planned, clock, seconds) if seconds else {}
+    kept, out = pruning.prune(scored, planned.share, best.name)
     if trials.eps is not None:
         kept, out = kept + list(out), {}
     gathered.left_out |= out
     kept += [one.name for one in ordered if one.name not in scored and one.name not in kept]
-    arms = [Arm(name, str(b)) for b in (0, 1, 3, "all") for name in kept if b in trials.candidates[name].blocks]
+    arms = [Arm(name, str(b)) for name in kept for b in trials.candidates[name].blocks]
     first = Arm(best.name, str(best.blocks[min(1, len(best.blocks) - 1)]))
-
-    def run(going: list[Arm], done: int, last: int) -> bool:
-        title = f"fine-tuning, draws {done + 1} to {last}"
-        left = clock.left_before(reserved)
-        return trials.run(title, going, draws.seeds(last - done, done), planned, clock, left) if left else False
-
-    def scores(of: list[Arm], last: int) -> np.ndarray:
-        return trials.scores(of, draws.seeds(last), planned)
-
-    def affordable(ranked: list[Arm], done: int, last: int) -> list[Arm]:
-        left, able = (clock.left_before(reserved) - OVERHEAD_S) * (trials.grid.workers or workers()), []
-        for arm in ranked:
-            known = trials.found(arm, draws.seeds(1)[0], planned)
-            left -= (known.seconds if known else 0.0) * (last - done)
-            able += [arm] if left >= 0 else []
-        return able
-
-    return halving.race(arms, first, planned.share, run=run, scores=scores, affordable=affordable), scored
-
-
-def workers() -> int:
-    from stages.lib.workers import pool
-
-    return pool.workers()
+    known = {name: float(np.mean(scored[name].best)) for name in kept if name in scored and np.isfinite(scored[name].best).all()}
+    with executors.workers(trials.grid, trials.preload) as workers:
+        return halving.race(arms, first, planned.share, Racing(trials, planned, clock, reserved, workers), known), scored
 
 
 def answered(
@@ -140,7 +122,7 @@ def answered(
     scored: dict[str, features.Scored], clock: Clock, taken: census.Census, division: workspace.Division,
 ) -> Answer:  # fmt: skip
     """The ranking, the figures of the best on images that no decision saw, and its model."""
-    if not course.standing or course.n_draws < halving.ROUNDS[0]:
+    if not course.standing:
         raise RunError(
             f"the {asked.minutes:g} minutes did not suffice for a first round of fine-tuning; what was finished is kept: run again to go on"
         )
@@ -165,47 +147,49 @@ def answered(
              "h_score": one.h_score} for name, one in scored.items()
         ],
     )  # fmt: skip
-    hand_over(answer, work, trials, winner, planned, clock, asked.eps_255 / 255, [taken.paths[place] for place in division.final])
-    measure_beside(answer, trials, tied, planned, clock, asked.eps_255 / 255)
+    eps = asked.eps_255 / 255
+    with executors.workers(trials.grid, [*computing.PRELOAD, *attacks.WORK.values()]) as workers:
+        hand_over(answer, work, trials, winner, planned, workers, clock, eps, [taken.paths[place] for place in division.final])
+        measure_beside(answer, trials, tied[: beside.CURVES], planned, workers, clock, eps)
     answer.seconds = clock.spent_s
     return answer
 
 
-def measure_beside(answer: Answer, trials: Trials, tied: list[Arm], planned: Draws, clock: Clock, eps: float) -> None:
+def hand_over(
+    answer: Answer, work: workspace.Workspace, trials: Trials, winner: Arm, planned: Draws, workers: executors.Workers, clock: Clock,
+    eps: float, final: list[str],
+) -> None:  # fmt: skip
+    """Train the best on all images that decide, where the time suffices, and make it a model to take home.
+
+    Args:
+        final: paths of the images that no decision saw.
+    """
+    everything, [seed], left = Draws(planned.y, len(planned.y), 0), draws.seeds(1), clock.left_before(FOR_PAGE_S)
+    if not left or not trials.run_each("the model", {winner: [seed]}, everything, clock, left, workers, weights=True, whole=True):
+        log("recommend: no time for the model; run again to go on")
+        return
+    cell, size = trials.cell(winner, seed, everything, whole=True), trials.candidates[winner.source].size
+    answer.model = handover.take(work, cell, size, cell.epochs, everything.draw(seed)[0])
+    counts, answer.wrong, answer.examples = handover.mistakes(work.out / handover.MODEL, cell.target, final)
+    answer.confusion = counts.tolist()
+    answer.model["under_attack"] = beside.of_cell(trials, cell, eps, workers, clock, clock.left_before(FOR_PAGE_S)) or {}
+
+
+def measure_beside(
+    answer: Answer, trials: Trials, shown: list[Arm], planned: Draws, workers: executors.Workers, clock: Clock, eps: float
+) -> None:  # fmt: skip
     """Add to the answer what decided nothing: accuracy under attack, or without one where that decided; and other numbers of labels."""
     accuracy, attacked = "accuracy", f"accuracy under attack, {norm_of(attacks.NORM).eps_text(eps)}"
-    shown = tied[: beside.CURVES]
     answer.measures = dict(zip(("mean", "beside"), (accuracy, attacked) if trials.eps is None else (attacked, accuracy), strict=True))
     if trials.eps is None:
-        found = beside.under_attack(trials, shown, planned, eps, clock, lambda: BESIDE * clock.left_before(FOR_PAGE_S))
+        found = beside.under_attack(trials, shown, planned, eps, workers, clock, BESIDE * clock.left_before(FOR_PAGE_S))
         for row in answer.ranking:
             row.beside = found.get(Arm(row.source, row.blocks), {})
     else:
         n = int(answer.final["n"])
         for row in (row for row in answer.ranking if row.final is not None):
             row.beside = dict(zip(("mean", "low", "high", "n"), (row.final, *wilson(row.final, n), n), strict=True))
-    n_draws = answer.winner.n
-    answer.curve, answer.gains = beside.curves(trials, shown, planned, n_draws, clock, lambda: clock.left_before(FOR_PAGE_S))
-
-
-def hand_over(
-    answer: Answer, work: workspace.Workspace, trials: Trials, winner: Arm, planned: Draws, clock: Clock, eps: float, final: list[str]
-) -> None:
-    """Train the best on all images that decide, where the time suffices, and make it a model to take home.
-
-    Args:
-        final: paths of the images that no decision saw.
-    """
-    everything, [seed] = Draws(planned.y, len(planned.y), 0), draws.seeds(1)
-    left = clock.left_before(FOR_PAGE_S)
-    if not left or not trials.run("the model", [winner], [seed], everything, clock, left, weights=True, whole=True):
-        log("recommend: no time for the model; run again to go on")
-        return
-    cell, size = trials.cell(winner, seed, everything, whole=True), trials.candidates[winner.source].size
-    answer.model = handover.take(work, cell, size, cell.epochs, everything.draw(seed)[0])
-    counts, answer.wrong, answer.examples = handover.mistakes(work.out / "model", cell.target, final)
-    answer.confusion = counts.tolist()
-    answer.model["under_attack"] = beside.of_cell(trials, cell, eps, clock, clock.left_before(FOR_PAGE_S)) or {}
+    answer.curve, answer.gains = beside.curves(trials, shown, planned, answer.winner.n, workers, clock, clock.left_before(FOR_PAGE_S))
 
 
 def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, winner: Arm, tied: list[Arm]) -> Ranked:

@@ -1,5 +1,6 @@
 """Fine-tuned models under attack, through the pipeline's own evaluations: those that decide, and those that are shown beside the answer."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -8,11 +9,12 @@ import numpy as np
 
 from stages.lib.networks import sources
 from stages.lib.networks.sources import SourceCard
-from stages.lib.runs import missing
+from stages.lib.progress import bar, log
 from stages.lib.runs.attacked import WORK, AttackedNetwork, Evaluation
 from stages.lib.runs.grid import Cell
 from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells
+from stages.lib.workers import executors
 from stages.recommending.clock import Clock, TimeUp
 
 ATTACK = {"kind": "apgd_pgd", "steps": 20, "targets": 3, "restarts": 1}
@@ -27,6 +29,7 @@ class Attacked:
     radii: list[float]
     standing: np.ndarray  # bool [radii, images]
     tested: np.ndarray  # int64 [images], their places in the test split
+    seconds: float  # that it took; 0 where that is not known
 
 
 def evaluation(card: SourceCard, cell: Cell, dataset: str, radii: Iterable[float], most: int) -> Evaluation:
@@ -38,11 +41,19 @@ def evaluation(card: SourceCard, cell: Cell, dataset: str, radii: Iterable[float
 
 def run(title: str, asked: list[Evaluation], grid: GridSettings, clock: Clock, seconds: float) -> bool:
     """Compute the attacks that the store lacks; returns whether all were done in time."""
+    with executors.workers(grid, list(WORK.values())) as workers:
+        return run_on(workers, title, asked, clock, seconds)
+
+
+def run_on(workers: executors.Workers, title: str, asked: list[Evaluation], clock: Clock, seconds: float) -> bool:
+    """The same, by workers that others use before and after; one that fails is warned of."""
+    absent = [one for one in {one.key: one for one in asked}.values() if cells.load("robustness", one.key, log) is None]
     try:
-        with clock.at_most(seconds):
-            missing.compute(
-                title, "robustness", {one.key: one for one in asked}, _attack, settings=grid, preload=list(WORK.values()), unit="attack"
-            )
+        with clock.at_most(seconds), bar(title=title, total=len(absent), unit="attack", hidden=not absent) as progress:
+            for one, _, error in workers.run_all(_attack, absent):
+                progress.update()
+                if error is not None:
+                    log(f"warning: recommend: {one}: {error}")
     except TimeUp:
         return False
     return True
@@ -54,7 +65,7 @@ def found(asked: Evaluation) -> Attacked | None:
     if done is None:
         return None
     arrays = cells.arrays("robustness", asked.key)
-    return Attacked(list(done["radii"]), arrays["standing"].astype(bool), arrays["tested"])
+    return Attacked(list(done["radii"]), arrays["standing"].astype(bool), arrays["tested"], float(done.get("seconds", 0.0)))
 
 
 def accuracy(attacked: Attacked, eps: float, places: np.ndarray) -> float | None:
@@ -65,4 +76,6 @@ def accuracy(attacked: Attacked, eps: float, places: np.ndarray) -> float | None
 
 def _attack(asked: Evaluation) -> None:
     """In a worker: compute an attack and keep the result."""
-    cells.save("robustness", asked.key, *import_module(asked.module).compute(asked))
+    started = time.monotonic()
+    result, arrays = import_module(asked.module).compute(asked)
+    cells.save("robustness", asked.key, result | {"seconds": time.monotonic() - started}, arrays)

@@ -1,6 +1,6 @@
 """What is measured beside the answer, in the time that is left: accuracy under attack, and accuracy by the number of labels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY, DIFFERENCE, MIN_N
 from stages.lib.runs.grid import Cell
+from stages.lib.workers import executors
 from stages.recommending.clock import Clock
 from stages.recommending.computing import attacks
 from stages.recommending.computing.trials import Trials
@@ -23,31 +24,36 @@ PARTS = (4, 2)  # of the labels that were asked for
 FEWEST_MORE = 1.2  # times as many labels are worth a point of the curve
 
 
-def under_attack(trials: Trials, arms: list[Arm], draws: Draws, eps: float, clock: Clock, left: Callable[[], float]) -> dict[Arm, dict]:
+def under_attack(
+    trials: Trials, arms: list[Arm], draws: Draws, eps: float, workers: executors.Workers, clock: Clock, seconds: float
+) -> dict[Arm, dict[str, float]]:  # fmt: skip
     """Accuracy in percent under attack on the images that no decision saw, of one run of each of some arms, as far as the time goes.
 
     Args:
         arms: the first ones come first.
-        left: seconds that may still be spent.
+        workers: processes that have loaded what trains and what attacks.
     """
-    [seed], found = seeds(1), {}
+    [seed], found, until = seeds(1), {}, clock.spent_s + seconds
     for arm in arms:
-        title = f"under attack: {arm}"
-        if not left() or not trials.run(title, [arm], [seed], draws, clock, left(), weights=True):
+        left = until - clock.spent_s
+        if left <= 0 or not trials.run_each(f"{arm}, for an attack", {arm: [seed]}, draws, clock, left, workers, weights=True):
             break
-        if (one := of_cell(trials, trials.cell(arm, seed, draws), eps, clock, left())) is None:
+        if (one := of_cell(trials, trials.cell(arm, seed, draws), eps, workers, clock, until - clock.spent_s)) is None:
             break
         found[arm] = one
     return found
 
 
-def of_cell(trials: Trials, cell: Cell, eps: float, clock: Clock, seconds: float) -> dict[str, float] | None:
+def of_cell(
+    trials: Trials, cell: Cell, eps: float, workers: executors.Workers, clock: Clock, seconds: float
+) -> dict[str, float] | None:  # fmt: skip
     """Accuracy under attack of a run that has kept its weights, on the images that no decision saw; None where the time is over."""
-    card = trials.candidates[cell.source].card
-    asked = attacks.evaluation(card, cell, cell.target, [eps], min(attacks.MOST_DECIDING, sets.card_of(cell.target).splits["test"].n))
-    if not seconds or not attacks.run(f"under attack: {cell.source}", [asked], trials.grid, clock, seconds):
+    card, most = trials.candidates[cell.source].card, min(attacks.MOST_DECIDING, sets.card_of(cell.target).splits["test"].n)
+    asked = attacks.evaluation(card, cell, cell.target, [eps], most)
+    if seconds <= 0 or not attacks.run_on(workers, f"under attack: {cell.source}", [asked], clock, seconds):
         return None
-    attacked = attacks.found(asked)
+    if (attacked := attacks.found(asked)) is None:
+        return None
     mean, n = attacks.accuracy(attacked, eps, attacked.tested), len(attacked.tested)
     low, high = wilson(mean, n)
     return {"mean": mean, "low": low, "high": high, "n": n}
@@ -61,8 +67,8 @@ def sizes(draws: Draws) -> list[int]:
 
 
 def curves(
-    trials: Trials, arms: list[Arm], draws: Draws, n_draws: int, clock: Clock, left: Callable[[], float]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    trials: Trials, arms: list[Arm], draws: Draws, n_draws: int, workers: executors.Workers, clock: Clock, seconds: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
     """Accuracy on the images that decide by the number of labels, of some arms, as far as the time goes.
 
     Args:
@@ -72,10 +78,10 @@ def curves(
     Returns:
         The points of the curves; and what the first arm gains from each number of labels to the next, paired by draw.
     """
-    least = seeds(min(MIN_N, n_draws))
+    least, until = seeds(min(MIN_N, n_draws)), clock.spent_s + seconds
     for arm, n in ((arm, n) for arm in arms for n in sizes(draws)):
-        title = f"{arm}, {n} labels"
-        if not left() or not trials.run(title, [arm], least, replace(draws, n_labels=n), clock, left()):
+        left = until - clock.spent_s
+        if left <= 0 or not trials.run_each(f"{arm}, {n} labels", {arm: least}, replace(draws, n_labels=n), clock, left, workers):
             break
     points, gains = [], []
     for arm in arms:

@@ -42,7 +42,7 @@ def score(
 
 
 def _score(trials: Trials, candidate: Candidate, seeds: list[int], draws: Draws, workers: executors.Workers) -> Scored:
-    plan = trials.plan(candidate.name, [Arm(candidate.name, "0")], seeds, draws)
+    plan = trials.plan(candidate.name, {Arm(candidate.name, "0"): seeds}, draws)
     computing.open_inputs(plan.job)
     started = time.monotonic()
     kept = computing.keep_activations(plan, {0}, workers, int(trials.grid.cache_gib * computing.GIB))

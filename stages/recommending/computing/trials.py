@@ -1,6 +1,5 @@
 """Fine-tuning runs that decide, as cells of the pipeline's store: computed by its executors until their time is over, and looked up."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +14,17 @@ from stages.lib.runs.grid import Cell, Plan
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.settings.sections import GridSettings, Params
 from stages.lib.store import cells
+from stages.lib.workers import executors
 from stages.recommending.clock import Clock, TimeUp
 from stages.recommending.computing import attacks
 from stages.recommending.computing.candidates import Candidate
 from stages.recommending.deciding.arms import Arm
 from stages.recommending.images.draws import Draws
 from stages.recommending.workspace import POOL
+
+
+def blocks_of(arm: Arm) -> Blocks:
+    return arm.blocks if arm.blocks == "all" else int(arm.blocks)
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,9 @@ class Trials:
     """
 
     def __init__(
-        self,
-        candidates: list[Candidate],
-        targets: dict[int, str],
-        settings: dict[int, Params],
-        grid_settings: GridSettings,
+        self, candidates: list[Candidate], targets: dict[int, str], settings: dict[int, Params], grid_settings: GridSettings,
         eps: float | None = None,
-    ):
+    ):  # fmt: skip
         self.candidates = {one.name: one for one in candidates}
         self.targets, self.settings, self.grid = targets, settings, grid_settings
         self.eps = eps
@@ -61,67 +61,82 @@ class Trials:
         candidate = self.candidates[source]
         return grid.job_of(candidate.card, sets.card_of(self.targets[candidate.size]), self.settings[candidate.size].finetune)
 
-    def plan(self, source: str, arms: Iterable[Arm], seeds: list[int], draws: Draws, weights: bool = False, whole: bool = False) -> Plan:
-        """The runs of some arms of one source.
+    def plan(self, source: str, wanted: dict[Arm, list[int]], draws: Draws, weights: bool = False, whole: bool = False) -> Plan:
+        """The runs of some arms of one source, each on the draws of some seeds.
 
         Args:
             weights: whether these are kept.
             whole: whether each run learns from all that it draws, and is tested on the final images alone.
         """
         job, drawn, held, planned = self.job(source), {}, {}, []
-        for seed in seeds:
+        for seed in sorted({seed for seeds in wanted.values() for seed in seeds}):
             learnt, tested = draws.draw(seed)
             drawn[draws.name(seed)] = learnt if whole else np.concatenate([learnt, tested])
             held[draws.name(seed)] = tested
         held_out = 0 if whole else draws.n_tested
         epochs, _ = grid.schedule(self.settings[self.candidates[source].size].finetune, len(draws.y), draws.n_labels)
-        for arm in arms:
-            blocks: Blocks = arm.blocks if arm.blocks == "all" else int(arm.blocks)
-            size = grid.together(job, blocks)
+        for arm, seeds in wanted.items():
+            size = self.together(arm)
             for i, seed in enumerate(seeds):
                 company = size if i < len(seeds) // size * size else 1
                 cell = Cell(
-                    source, job.target, blocks, draws.n_labels + draws.n_tested, seed, epochs, epochs, 0, job.rates[0], held_out, company
-                )
+                    source, job.target, blocks_of(arm), draws.n_labels + draws.n_tested, seed, epochs, epochs, 0, job.rates[0], held_out,
+                    company,
+                )  # fmt: skip
                 cell = replace(cell, key=grid.key_of(job, cell, *grid.rows_of(cell, drawn, held)))
                 planned.append(cell)
                 self._cells[arm, seed, draws.n_labels, held_out] = cell
         return Plan(job, planned, drawn, planned if weights else [], held)
 
+    @property
+    def preload(self) -> list[str]:
+        """Modules that workers need for the runs that decide."""
+        return [*computing.PRELOAD, *(attacks.WORK.values() if self.eps is not None else ())]
+
+    def together(self, arm: Arm) -> int:
+        """How many runs of an arm are computed at once."""
+        return grid.together(self.job(arm.source), blocks_of(arm))
+
     def run(
-        self,
-        title: str,
-        arms: list[Arm],
-        seeds: list[int],
-        draws: Draws,
-        clock: Clock,
-        seconds: float,
-        weights: bool = False,
+        self, title: str, arms: list[Arm], seeds: list[int], draws: Draws, clock: Clock, seconds: float, weights: bool = False,
         whole: bool = False,
-    ) -> bool:
-        """Compute what the store lacks, the arms in their order, source by source; returns whether all of it was done in time."""
+    ) -> bool:  # fmt: skip
+        """Compute what the store lacks, all arms on the same draws; returns whether all of it was done in time."""
+        with executors.workers(self.grid, self.preload) as workers:
+            return self.run_each(title, dict.fromkeys(arms, seeds), draws, clock, seconds, workers, weights, whole)
+
+    def run_each(
+        self, title: str, wanted: dict[Arm, list[int]], draws: Draws, clock: Clock, seconds: float, workers: executors.Workers,
+        weights: bool = False, whole: bool = False,
+    ) -> bool:  # fmt: skip
+        """Compute what the store lacks, source by source in the order of the arms; returns whether all of it was done in time."""
         work, started, weights = [], clock.spent_s, weights or self._attacks(whole)
-        for source in dict.fromkeys(arm.source for arm in arms):
-            plan = self.plan(source, [arm for arm in arms if arm.source == source], seeds, draws, weights, whole)
+        for source in dict.fromkeys(arm.source for arm in wanted):
+            of_source = {arm: seeds for arm, seeds in wanted.items() if arm.source == source}
+            plan = self.plan(source, of_source, draws, weights, whole)
             absent = grid.missing(plan.cells, {cell.key for cell in plan.with_weights}, log)
             if absent:
                 work.append((plan, absent))
         total = sum(len(absent) for _, absent in work)
-        failed: dict[str, str] = {}
+        failed: dict[str, Exception] = {}
         try:
             with clock.at_most(seconds), bar(title=title, total=total, unit="run", hidden=not total) as progress:
-                for cell, error in computing.compute(work, self.grid) if total else ():
-                    progress.update()
-                    if error is not None:
-                        failed[cell.source] = str(error)
+                for plan, absent in work:
+                    for cell, error in computing.compute_plan(plan, absent, workers, self.grid):
+                        progress.update()
+                        if error is not None:
+                            failed[f"{cell.source}, blocks {cell.blocks}"] = error
         except TimeUp:
             return False
-        for source, error in failed.items():
-            log(f"warning: recommend: runs of {source} failed: {error}")
-        if failed or not self._attacks(whole):
-            return not failed
-        asked = [self.attack(arm, seed, draws) for arm in arms for seed in seeds]
-        return attacks.run(f"{title}: under attack", asked, self.grid, clock, seconds - (clock.spent_s - started))
+        for what, error in failed.items():
+            log(f"warning: recommend: {what}: runs failed: {error}")
+        if not self._attacks(whole):
+            return True
+        asked = [self.attack(arm, seed, draws) for arm, seeds in wanted.items() for seed in seeds if self._is_kept(arm, seed, draws)]
+        return attacks.run_on(workers, f"{title}: under attack", asked, clock, seconds - (clock.spent_s - started))
+
+    def _is_kept(self, arm: Arm, seed: int, draws: Draws) -> bool:
+        return "weights_sha256" in (cells.load("finetune", self.cell(arm, seed, draws).key) or {})
 
     def _attacks(self, whole: bool) -> bool:
         """Whether runs decide by their accuracy under attack; those that learn from all images decide nothing."""
@@ -141,11 +156,13 @@ class Trials:
             return None
         row: dict[str, Any] = result["rows"][-1]
         decided = row["validation_accuracy"]
+        seconds = float(result.get("seconds", 0.0))
         if self._attacks(whole):
             if "weights_sha256" not in result or (attacked := attacks.found(self.attack(arm, seed, draws))) is None:
                 return None
             decided = attacks.accuracy(attacked, self.eps, draws.draw(seed)[1])
-        return Trial(decided, row["test_accuracy"], float(result.get("seconds", 0.0)), cell.key, bool(row["diverged"]))
+            seconds += attacked.seconds
+        return Trial(decided, row["test_accuracy"], seconds, cell.key, bool(row["diverged"]))
 
     def cell(self, arm: Arm, seed: int, draws: Draws, whole: bool = False) -> Cell:
         """A run that was planned; raises RunError for one that was not."""

@@ -1,103 +1,152 @@
-"""Which sources and numbers of blocks go on: proxies prune sources, then rounds of fine-tuning on paired draws drop what is behind.
+"""Which sources and numbers of blocks go on: rounds of fine-tuning on paired draws, each with a part of the time that is left.
 
-Successive halving (Jamieson & Talwalkar 2016) drops the worse half after each round. Here a round drops what can be told from the leader,
-and nothing else: what cannot stays in, and so does the favourite of a static list. Where the time does not suffice for the next round of
-all, the arms of the lowest means are set aside, which is said: they are not beaten.
+Successive halving (Jamieson & Talwalkar 2016; Karnin et al. 2013) gives each round as much time and drops the worse half after it. Here a
+round takes the arms of the highest estimates, as many as its part of the time allows; an arm that is left over is not beaten, and a later
+round may take it. An arm is dropped where it can be told from the leader. The favourite of a static list takes part in every round.
+
+Arms differ in cost by a factor of a hundred. Costs are learnt from the runs that were done: a pilot comes first, one arm of each
+kind, fewer blocks before more. A kind that the pilot has no time for takes no part.
 """
 
-from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import LEVEL, MIN_N
-from stages.recommending.deciding.arms import Arm, Scored
+from stages.lib.report.wording import counted
+from stages.recommending.deciding import estimates
+from stages.recommending.deciding.arms import Arm
 
-ROUNDS = (5, 10, 20, 40)  # draws that an arm has had after each round
-ERROR = (1 - LEVEL) / len(ROUNDS)  # of each look, so that the best is dropped in any of them in 5 of 100 cases at most
-LEAST_SOURCES = 4  # that are fine-tuned, whatever the proxies say
-KEPT = 0.5  # of the sources, by the proxies
+ROUNDS = (1, 2, 5, 10, 20, 40)  # draws of each arm that takes part, or more where these cost nothing
+PILOT = 0.4  # of the time, at most
+PARTS = (0.35, 0.25, 0.3, 0.4, 0.5, 1.0)  # of the time that is left, for each round
+ERROR = (1 - LEVEL) / sum(last >= MIN_N for last in ROUNDS)  # of each look, so that all of them drop the best in 5 of 100 cases at most
+
+
+class Runs(Protocol):
+    """What computes runs, and how long that takes."""
+
+    def left_s(self) -> float:
+        """Seconds of one core that may still be spent."""
+
+    def seconds(self, arm: Arm) -> float | None:
+        """Seconds of a run of the arm on one core, as runs of its kind took them; None before the first of its kind."""
+
+    def kind(self, arm: Arm) -> Hashable:
+        """What decides the cost of a run of the arm."""
+
+    def together(self, arm: Arm) -> int:
+        """Runs of the arm that are computed at once; fewer cost no less."""
+
+    def run(self, wanted: dict[Arm, tuple[int, int]], part: float = 1.0) -> bool:
+        """Compute, of each arm, the draws from a number to another; False where this part of the time that is left was over before."""
+
+    def scores(self, arms: list[Arm], last: int) -> np.ndarray:
+        """Accuracies in percent on the images that decide, [arms, last]; NaN where a run is not done."""
 
 
 @dataclass
 class Course:
     """What happened: the arms that are left, and why others went, in words."""
 
-    standing: list[Arm]
+    standing: list[Arm] = field(default_factory=list)  # the best first
+    n_draws: int = 0  # that all of these have
     dropped: dict[Arm, str] = field(default_factory=dict)
     aside: dict[Arm, str] = field(default_factory=dict)  # not beaten
-    n_draws: int = 0  # that all standing arms have
     rounds: list[str] = field(default_factory=list)  # a line for each round
-    decided: bool = False  # whether one arm is left, or all rounds were done
 
 
-def prune(scored: dict[str, Scored], share: float, always: str) -> tuple[list[str], dict[str, str]]:
-    """The sources that are fine-tuned, the best first, and why the others are not.
-
-    A source goes where the better of its two heads can be told from that of the best source, and it is in the worse half.
-
-    Args:
-        always: the source that stays in any case.
-    """
-    ranked = sorted((name for name in scored if np.isfinite(scored[name].best).all()), key=lambda name: -float(np.mean(scored[name].best)))
-    if not ranked:
-        return list(scored), {}
-    found = dict(zip(ranked, resampled.compare(np.stack([scored[name].best for name in ranked]), share), strict=True))
-    most = max(LEAST_SOURCES, round(KEPT * len(ranked)))
-    kept = [name for i, name in enumerate(ranked) if i < most or found[name].may_be_best or name == always]
-    out = {
-        name: f"with frozen features {found[name].behind:.1f} points behind {ranked[0]} (at least {found[name].low:.1f})"
-        for name in ranked
-        if name not in kept
-    }
-    return kept + [name for name in scored if name not in found], out
-
-
-def race(
-    arms: list[Arm], favourite: Arm, share: float, *, run: Callable[[list[Arm], int, int], bool],
-    scores: Callable[[list[Arm], int], np.ndarray], affordable: Callable[[list[Arm], int, int], list[Arm]],
-) -> Course:  # fmt: skip
+def race(arms: list[Arm], favourite: Arm, share: float, runs: Runs, features: dict[str, float]) -> Course:
     """Rounds of fine-tuning until one arm is left, all rounds are done, or the time is over.
 
     Args:
-        arms: those that are compared, the most promising first.
-        favourite: the arm that is never dropped.
+        arms: those that are compared, the most promising source first.
+        favourite: the arm that takes part in every round.
         share: what two draws share.
-        run: computes the draws from a number to another of some arms; False where the time was over before.
-        scores: [arms, draws] of the first draws, NaN where a run is not done.
-        affordable: which of some arms, ranked, can go from a number of draws to another in the time that is left.
+        features: the accuracy in percent of each source by its features, where that is known.
     """
-    course = Course(list(arms))
-    for number, (first, last) in enumerate(zip((0, *ROUNDS), ROUNDS, strict=False), 1):
-        ranked = course.standing if not first else _ranked(course.standing, scores(course.standing, first))
-        able = affordable(ranked, first, last)
-        must = {ranked[0], favourite} if first else {ranked[0]}
-        going = [arm for arm in ranked if arm in able or arm in must]
-        if first and len([arm for arm in going if arm != favourite or arm == ranked[0]]) < 2 and len(ranked) > 2:
+    course, done = Course(), dict.fromkeys(arms, 0)
+    pilot(arms, favourite, runs, done)
+    for number, (last, part) in enumerate(zip(ROUNDS, PARTS, strict=True), 1):
+        left = [arm for arm in arms if arm not in course.dropped]
+        if len(left) == 1 and course.n_draws:
+            break
+        going = affordable(_ranked(left, runs, done, features), favourite, last, part, runs, done)
+        if len(going) < 2 and course.n_draws:
             course.rounds.append(f"round {number}: no time to tell apart what is left")
             break
-        course.aside |= {arm: f"no time for more than {first} draws" if first else "no time" for arm in ranked if arm not in going}
-        in_time = run(going, first, last)
-        values = scores(going, last)
-        whole = [arm for arm, row in zip(going, values, strict=True) if np.isfinite(row).all()]
-        if not in_time and len(whole) < len(going):
-            course.rounds.append(f"round {number}: the time was over with {len(whole)} of {len(going)} done")
-            if not first:
-                course.aside |= {arm: "no time" for arm in going if arm not in whole}
-                course.standing, course.n_draws = whole, last if whole else 0
-            else:
-                course.standing = going
+        in_time = _compute(runs, done, going)
+        whole = [arm for arm in going if done[arm] >= last]
+        if whole and (in_time or not course.n_draws or len(whole) > 1):
+            course.standing, course.n_draws = whole, last
+        gone = drop(course, runs.scores(course.standing, last), share, favourite) if course.n_draws == last >= MIN_N else []
+        over = "" if in_time else "; then the time was over"
+        course.rounds.append(
+            f"round {number}: {counted(len(whole), 'choice')} with {counted(last, 'draw')} each, {len(gone)} dropped{over}"
+        )
+        if not in_time:
             break
-        course.standing, course.n_draws = going, last
-        gone = drop(course, values[:, :last], share, favourite)
-        course.rounds.append(f"round {number}: {len(going)} with {last} draws each, {len(gone)} dropped")
-        if len(course.standing) == 1 or (len(course.standing) == 2 and last == ROUNDS[-1]):
-            course.decided = True
-            break
-    else:
-        course.decided = True
+    course.standing = _ranked(course.standing, runs, dict.fromkeys(course.standing, course.n_draws), features)
+    for arm in arms:
+        if arm not in course.dropped and arm not in course.standing:
+            course.aside[arm] = f"no time for more than {counted(done[arm], 'draw')}" if done[arm] else "no time"
     return course
+
+
+def pilot(arms: list[Arm], favourite: Arm, runs: Runs, done: dict[Arm, int]) -> None:
+    """Run the first arm of each kind, and the favourite; in the order of their numbers of blocks, until the pilot's time is over."""
+    chosen = {favourite: None} | dict.fromkeys({runs.kind(arm): arm for arm in reversed(arms)}.values())
+    before = runs.left_s()
+    for blocks in dict.fromkeys(arm.blocks for arm in sorted(chosen, key=lambda arm: (arm.blocks == "all", arm.blocks))):
+        left = PILOT * before - (before - runs.left_s())
+        goals = {arm: runs.together(arm) for arm in chosen if arm.blocks == blocks}
+        if left <= 0 or not _compute(runs, done, goals, left / runs.left_s()):
+            break
+
+
+def affordable(order: list[Arm], favourite: Arm, last: int, part: float, runs: Runs, done: dict[Arm, int]) -> dict[Arm, int]:
+    """The arms that take part in a round, with the number of draws that each has after it.
+
+    Args:
+        order: the arms, the best first.
+        last: draws that each is to have at least.
+        part: of the time that is left, for this round; the leader and the favourite may take all of it.
+    """
+    left = runs.left_s()
+    allowed, going = part * left, {}
+    for arm in sorted(order, key=lambda arm: arm not in (order[0], favourite)):
+        goal = max(last, done[arm], runs.together(arm))
+        seconds = runs.seconds(arm)
+        if seconds is None:
+            continue
+        cost = seconds * (goal - done[arm])
+        if cost <= (left if arm in (order[0], favourite) else allowed):
+            going[arm] = goal
+            allowed, left = allowed - cost, left - cost
+    return {arm: going[arm] for arm in order if arm in going}
+
+
+def _compute(runs: Runs, done: dict[Arm, int], goals: dict[Arm, int], part: float = 1.0) -> bool:
+    """Run each arm up to its number of draws, and note in `done` what came of it; returns whether all was done in time."""
+    wanted = {arm: (done[arm], goal) for arm, goal in goals.items() if goal > done[arm]}
+    in_time = runs.run(wanted, part) if wanted else True
+    for arm, (_, goal) in wanted.items():
+        missing = np.flatnonzero(np.isnan(runs.scores([arm], goal)[0]))
+        done[arm] = int(missing[0]) if len(missing) else goal
+    return in_time
+
+
+def _ranked(arms: list[Arm], runs: Runs, done: dict[Arm, int], features: dict[str, float]) -> list[Arm]:
+    """The arms by their estimates, the highest first."""
+    most = max(done.values(), default=0)
+    values = runs.scores(arms, most) if most else np.empty((len(arms), 0))
+    for arm, row in zip(arms, values, strict=True):
+        row[done[arm] :] = np.nan
+    found = estimates.of(arms, values, features)
+    return [arms[i] for i in np.argsort(-found, kind="stable")]
 
 
 def drop(course: Course, values: np.ndarray, share: float, favourite: Arm) -> list[Arm]:
@@ -112,16 +161,10 @@ def drop(course: Course, values: np.ndarray, share: float, favourite: Arm) -> li
     return gone
 
 
-def _ranked(arms: list[Arm], values: np.ndarray) -> list[Arm]:
-    """The arms by their means, the highest first."""
-    order = np.argsort(-np.nan_to_num(values.mean(1), nan=-1.0), kind="stable")
-    return [arms[i] for i in order]
-
-
 def tied(standing: list[Arm], values: np.ndarray, share: float) -> list[Arm]:
-    """The arms that may be the best, the leader first. values: [standing, draws], at least one."""
+    """The arms that may be the best, the leader first. values: [standing, draws], at least one; of fewer than MIN_N none is told apart."""
+    order = np.argsort(-values.mean(1), kind="stable")
     if values.shape[1] < MIN_N:
-        return _ranked(standing, values)
+        return [standing[i] for i in order]
     found = resampled.compare(values, share, ERROR)
-    may = {arm for arm, one in zip(standing, found, strict=True) if one.may_be_best}
-    return [arm for arm in _ranked(standing, values) if arm in may]
+    return [standing[i] for i in order if found[i].may_be_best]
