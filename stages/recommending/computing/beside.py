@@ -13,6 +13,7 @@ from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY, DIFFERENCE, MIN_N
 from stages.lib.runs.grid import Cell
 from stages.lib.workers import executors
+from stages.recommending.answer import plain
 from stages.recommending.clock import Clock
 from stages.recommending.computing import attacks
 from stages.recommending.computing.trials import Trials
@@ -76,7 +77,8 @@ def curves(
         n_draws: that all arms have on the labels asked for.
 
     Returns:
-        The points of the curves; and what the first arm gains from each number of labels to the next, paired by draw.
+        The points of the curves; and what the first arm gains from each number of labels to the next, paired by draw. Without an interval
+        `low` and `high` are None.
     """
     least, until = seeds(min(MIN_N, n_draws)), clock.spent_s + seconds
     for arm, n in ((arm, n) for arm in arms for n in sizes(draws)):
@@ -92,7 +94,7 @@ def curves(
         if arm == arms[0]:
             numbers = list(of_arm)
             gains = [_gain(of_arm, first, last, draws) for first, last in pairwise(numbers)]
-    return points, gains
+    return plain(points), plain(gains)
 
 
 def _measured(trials: Trials, arm: Arm, draws: Draws, least: list[int], n_draws: int) -> Iterator[tuple[int, np.ndarray]]:
