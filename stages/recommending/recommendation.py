@@ -130,7 +130,7 @@ def answered(
     tied = halving.tied(course.standing, trials.scores(course.standing, seeds, planned), planned.share)
     winner = tied[0]
     rows = [ranked(arm, trials, planned, course, winner, tied) for arm in (*course.standing, *course.dropped, *course.aside)]
-    rows.sort(key=lambda row: (row.status != "winner", row.status == "aside", -(row.mean if row.mean is not None else -1.0)))
+    rows.sort(key=lambda row: (row.status != "winner", -(row.mean if row.mean is not None else -1.0)))
     finals = [trials.found(winner, seed, planned).final for seed in seeds]
     mean, n_final = float(np.mean(finals)), len(division.final)
     low, high = wilson(mean, n_final)

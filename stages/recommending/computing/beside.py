@@ -1,16 +1,16 @@
 """What is measured beside the answer, in the time that is left: accuracy under attack, and accuracy by the number of labels."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from stages.lib.datasets import sets
+from stages.lib.datasets import sampling, sets
 from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
-from stages.lib.report.statistics import ACCURACY, DIFFERENCE, MIN_N
+from stages.lib.report.statistics import ACCURACY, DIFFERENCE
 from stages.lib.runs.grid import Cell
 from stages.lib.workers import executors
 from stages.recommending.answer import plain
@@ -18,11 +18,33 @@ from stages.recommending.clock import Clock
 from stages.recommending.computing import attacks
 from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding.arms import Arm
-from stages.recommending.images.draws import Draws, seeds
+from stages.recommending.images.draws import Draws, drawn, seeds
 
+COUNTS = (5, 10, 20)  # draws of each point of a curve, more of them where the time suffices
 CURVES = 4  # choices whose accuracy by the number of labels is shown: the winner, and the first that cannot be told from it
 PARTS = (4, 2)  # of the labels that were asked for
 FEWEST_MORE = 1.2  # times as many labels are worth a point of the curve
+
+
+@dataclass(frozen=True)
+class Nested(Draws):
+    """Draws of another number of labels than was asked for, tested on the same images: what is learnt from is a part of the draw that was
+    asked for, or that and more, so that differences between numbers of labels are paired."""
+
+    asked: Draws
+
+    def draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        learnt, tested = self.asked.draw(seed)
+        if self.n_labels <= len(learnt):
+            return learnt[drawn(self.y[learnt], self.n_labels, seed)], tested
+        rest = np.setdiff1d(np.arange(len(self.y)), np.concatenate([learnt, tested]))
+        more = rest[sampling.stratified(self.y[rest], self.n_labels - len(learnt), seed)]
+        return np.sort(np.concatenate([learnt, more])), tested
+
+
+def nested(asked: Draws, n: int) -> Draws:
+    """The draws of n labels beside those that were asked for."""
+    return asked if n == asked.n_labels else Nested(asked.y, n, asked.n_tested, asked)
 
 
 def under_attack(
@@ -80,14 +102,14 @@ def curves(
         The points of the curves; and what the first arm gains from each number of labels to the next, paired by draw. Without an interval
         `low` and `high` are None.
     """
-    least, until = seeds(min(MIN_N, n_draws)), clock.spent_s + seconds
-    for arm, n in ((arm, n) for arm in arms for n in sizes(draws)):
+    until = clock.spent_s + seconds
+    for count, arm, n in ((min(count, n_draws), arm, n) for count in COUNTS for arm in arms for n in sizes(draws)):
         left = until - clock.spent_s
-        if left <= 0 or not trials.run_each(f"{arm}, {n} labels", {arm: least}, replace(draws, n_labels=n), clock, left, workers):
+        if left <= 0 or not trials.run_each(f"{arm}, {n} labels", {arm: seeds(count)}, nested(draws, n), clock, left, workers):
             break
     points, gains = [], []
     for arm in arms:
-        of_arm = dict(_measured(trials, arm, draws, least, n_draws))
+        of_arm = dict(_measured(trials, arm, draws, n_draws))
         for n, values in of_arm.items():
             mean, low, high = resampled.interval(values, draws.share, ACCURACY)
             points.append({"name": str(arm), "n_labels": n, "mean": mean, "low": low, "high": high, "n": len(values)})
@@ -97,12 +119,14 @@ def curves(
     return plain(points), plain(gains)
 
 
-def _measured(trials: Trials, arm: Arm, draws: Draws, least: list[int], n_draws: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Numbers of labels, rising, and the accuracies of the draws, where all of these are done."""
+def _measured(trials: Trials, arm: Arm, draws: Draws, n_draws: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Numbers of labels, rising, and the accuracies of as many first draws as are all done."""
     for n in sorted({*sizes(draws), draws.n_labels}):
-        [values] = trials.scores([arm], seeds(n_draws) if n == draws.n_labels else least, replace(draws, n_labels=n))
-        if np.isfinite(values).all() and len(values):
-            yield n, values
+        for count in (n_draws,) if n == draws.n_labels else sorted({min(count, n_draws) for count in COUNTS}, reverse=True):
+            [values] = trials.scores([arm], seeds(count), nested(draws, n))
+            if len(values) and np.isfinite(values).all():
+                yield n, values
+                break
 
 
 def _gain(of_arm: dict[int, np.ndarray], first: int, last: int, draws: Draws) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def render(answer: Answer, small: dict[str, str]) -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         style=Markup(report.STYLE.read_text() + STYLE.read_text()), answer=answer, letters=letters, figures=inlined, pictures=small,
         colours={name: report.COLOURS.get(look.colour, look.colour) for name, look in marked.items()}, name=Path(answer.folder).name,
+        place=Path(answer.model.get("folder", "")).parent.name,
         compared=compared, rows=ROWS, axes=[axes_of(compared[:ROWS]), axes_of(compared[ROWS:])], how_sure=HOW_SURE,
         behind=sum(row.status == "behind" for row in answer.ranking), pairs=pairs_of(answer.confusion, answer.classes),
         favourite=next((row.name for row in answer.ranking if row.source == answer.favourite), None), most=MOST_CLASSES, shown=PICTURES,
