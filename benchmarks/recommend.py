@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import recommend_grid
 from benchmarks.recommend_grid import Grid
 from stages.lib.report import statistics
+from stages.recommending.clock import Clock
 from stages.recommending.deciding import halving, pruning
 from stages.recommending.deciding.arms import Arm
 from stages.recommending.workspace import Workspace
@@ -45,6 +46,9 @@ class Replay:
 
     def seconds(self, arm: Arm) -> float | None:
         return float(self.grid.seconds[self.rows[arm]]) if self.kind(arm) in self.met else None
+
+    def guess(self, arm: Arm) -> float:
+        return 0.0
 
     def together(self, arm: Arm) -> int:
         return 1 if arm.blocks == "all" else TOGETHER
@@ -135,7 +139,7 @@ METHODS: dict[str, Callable[[Grid], tuple[Arm, float]]] = {
 
 def main() -> None:
     recommend_grid.main()
-    with Workspace(Path.cwd(), "benchmark") as work:
+    with Workspace(Path.cwd(), "benchmark", Clock(recommend_grid.MINUTES)) as work:
         grids = {target: recommend_grid.grid_of(work, target) for target in recommend_grid.TARGETS}
     print(f"| method | regret, points | {' | '.join(grids)} | cost, % of the grid |")
     print("|---|---|" + "---|" * len(grids) + "---|")

@@ -16,6 +16,7 @@ from stages.lib.progress import bar, log
 from stages.lib.runs import computing, grid
 from stages.lib.runs.jobs import Blocks
 from stages.lib.store import files
+from stages.lib.workers import executors
 from stages.recommending.clock import Clock
 from stages.recommending.computing import candidates as gathering
 from stages.recommending.computing import features
@@ -27,6 +28,7 @@ from stages.recommending.workspace import Workspace
 TARGETS = ("digits", "textures", "letters_font", "letters_similar", "digits_low", "textures_low")
 SIZE, DECIDING, MOST_JUDGED, LABELS, DRAWS = 32, 210, 1000, 50, 10
 BLOCKS: tuple[Blocks, ...] = (0, 1, 3)
+MINUTES = 240  # at most
 SEED = 7  # of the division of a target
 
 
@@ -52,7 +54,7 @@ class Grid:
 
 def main() -> None:
     root = Path.cwd()
-    with Workspace(root, "benchmark") as work:
+    with Workspace(root, "benchmark", Clock(MINUTES)) as work:
         for blocks in BLOCKS:
             for target in TARGETS:
                 grid_of(work, target, (blocks,), compute=True)
@@ -71,7 +73,8 @@ def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks] = BLOCKS, com
     trials = Trials(gathered.candidates, {SIZE: f"{target}_deciding"}, {SIZE: work.settings(SIZE)}, work.settings(SIZE).grid)
     _, y = sets.load(f"{target}_deciding", "train")
     planned = draws.plan(y, LABELS, LABELS)
-    scored = features.score(trials, gathered.candidates, draws.seeds(5), planned, Clock(60), 3600.0)
+    with executors.workers(trials.grid, computing.PRELOAD) as workers:
+        scored = features.score(trials, gathered.candidates, draws.seeds(5), planned, work.clock, work.clock.left_s, workers)
     arms = [Arm(one.name, str(b)) for one in gathered.candidates for b in blocks if b in one.blocks]
     seeds, plans = draws.seeds(DRAWS), []
     for one in gathered.candidates:

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from stages.lib.workers.executors import Workers
+
 AGAIN_S = 5.0  # after which the end is called out again, should the first call have been lost in code that Python does not let raise
 
 
@@ -26,6 +28,7 @@ class Clock:
 
     def __init__(self, minutes: float, spent_s: float = 0.0):
         self._started, self.total_s = time.monotonic() - spent_s, 60 * minutes
+        self.start_s = 0.0  # that a process that computes takes to begin on this machine, as busy as it is; `begin` measures it
 
     @property
     def spent_s(self) -> float:
@@ -38,6 +41,12 @@ class Clock:
     def left_before(self, reserved_s: float) -> float:
         """Seconds that are left when so many are kept for what follows; not below 0."""
         return max(0.0, self.left_s - reserved_s)
+
+    def begin(self, workers: Workers) -> None:
+        """Have processes begin, and note how long that takes."""
+        started = self.spent_s
+        list(workers.run_all(str, range(workers.processes)))
+        self.start_s = self.spent_s - started
 
     @contextmanager
     def at_most(self, seconds: float) -> Iterator[None]:

@@ -8,32 +8,30 @@ import numpy as np
 
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
-from stages.lib.norms.table import norm_of
 from stages.lib.progress import log
 from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY
 from stages.lib.report.wording import counted
-from stages.lib.runs import computing
 from stages.lib.workers import executors
-from stages.recommending import handover, workspace
+from stages.recommending import after, handover, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
-from stages.recommending.computing import attacks, beside, features
 from stages.recommending.computing import candidates as gathering
+from stages.recommending.computing import features
 from stages.recommending.computing.racing import Racing
 from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding import halving, pruning
-from stages.recommending.deciding.arms import Arm
+from stages.recommending.deciding.arms import Arm, Scored
 from stages.recommending.images import census, draws
 from stages.recommending.images.draws import Draws
 
 DEFAULT_LABELS = 100
-RESERVED, LEAST_RESERVED_S = 0.2, 20.0  # of the time, for the final figure, the model and the page
-SCORING = 0.3  # of the time, for features
+RESERVED, LEAST_RESERVED_S, MOST_RESERVED_S = 0.2, 20.0, 120.0  # of the time, for the final figure, the model and the page
+STARTS, MOST_STARTS = 3, 0.5  # ... and for so many processes to begin, as long as this machine takes for one; at most that part of the time
+SCORING = 0.4  # of the time that is left, for features
 SCORED = 5  # draws by which features are scored
-FOR_PAGE_S = 8.0  # the last of all
-BESIDE = 0.3  # of what is left once the model is there, for accuracy under attack
+BRINGING = 0.5  # of the time, that is kept from bringing sources
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,12 @@ def recommend(asked: Asked, root: Path, clock: Clock) -> Answer:
     taken = census.take(asked.folder.resolve(), asked.most)
     division = workspace.divide(taken)
     planned = draws.plan(taken.y[division.pool], asked.labels, DEFAULT_LABELS)
-    reserved = max(LEAST_RESERVED_S, RESERVED * clock.total_s)
-    with workspace.Workspace(root, asked.place()) as work:
+    with workspace.Workspace(root, asked.place(), clock) as work:
         work.catalogs([])
         names = gathering.wanted(work, asked.sources)
         tell(asked, taken, division, planned, names, root)
         work.view(taken, division)
-        gathered = gathering.gather(work, names, lambda: clock.left_before(reserved + 0.5 * clock.total_s))
+        gathered = gathering.gather(work, names, lambda: clock.left_before(reserved_s(clock) + BRINGING * clock.total_s))
         targets = {size: f"{asked.place()}_{size}" for size in sorted({one.size for one in gathered.candidates})}
         robust = asked.aim == "robustness"
         pools = {size: f"{name}_{workspace.POOL}" for size, name in targets.items()} if robust else {}
@@ -79,7 +76,7 @@ def recommend(asked: Asked, root: Path, clock: Clock) -> Answer:
                 work.images(name, size, taken.digest)
         settings = {size: work.settings(size) for size in targets}
         trials = Trials(gathered.candidates, targets, settings, next(iter(settings.values())).grid, asked.eps_255 / 255 if robust else None)
-        course, scored = decide(trials, gathered, planned, clock, reserved)
+        course, scored = decide(trials, gathered, planned, clock)
         return answered(asked, work, trials, gathered, planned, course, scored, clock, taken, division)
 
 
@@ -99,27 +96,34 @@ def tell(asked: Asked, taken: census.Census, division: workspace.Division, plann
     )
 
 
-def decide(trials: Trials, gathered: gathering.Gathered, planned: Draws, clock: Clock, reserved: float) -> tuple[halving.Course, dict]:
+def decide(trials: Trials, gathered: gathering.Gathered, planned: Draws, clock: Clock) -> tuple[halving.Course, dict[str, Scored]]:
     """Prune by features, then let what is left race; for robustness nothing is pruned, as features say nothing of it."""
     ordered = sorted(gathered.candidates, key=lambda one: -one.own_accuracy)
     best = gathering.favourite(gathered.candidates)
-    seconds = min(SCORING * clock.total_s, clock.left_before(reserved))
-    scored = features.score(trials, ordered, draws.seeds(SCORED), planned, clock, seconds) if seconds else {}
-    kept, out = pruning.prune(scored, planned.share, best.name)
-    if trials.eps is not None:
-        kept, out = kept + list(out), {}
-    gathered.left_out |= out
-    kept += [one.name for one in ordered if one.name not in scored and one.name not in kept]
-    arms = [Arm(name, str(b)) for name in kept for b in trials.candidates[name].blocks]
-    first = Arm(best.name, str(best.blocks[min(1, len(best.blocks) - 1)]))
-    known = {name: float(np.mean(scored[name].best)) for name in kept if name in scored and np.isfinite(scored[name].best).all()}
     with executors.workers(trials.grid, trials.preload) as workers:
-        return halving.race(arms, first, planned.share, Racing(trials, planned, clock, reserved, workers), known), scored
+        clock.begin(workers)
+        reserved = reserved_s(clock)
+        scored = features.score(trials, ordered, draws.seeds(SCORED), planned, clock, SCORING * clock.left_before(reserved), workers)
+        kept, out = pruning.prune(scored, planned.share, best.name)
+        if trials.eps is not None:
+            kept, out = kept + list(out), {}
+        gathered.left_out |= out
+        kept += [one.name for one in ordered if one.name not in scored and one.name not in kept]
+        arms = [Arm(name, str(b)) for name in kept for b in trials.candidates[name].blocks]
+        first = Arm(best.name, str(best.blocks[min(1, len(best.blocks) - 1)]))
+        known = {name: float(np.mean(scored[name].best)) for name in kept if name in scored and np.isfinite(scored[name].best).all()}
+        return halving.race(arms, first, planned.share, Racing(trials, planned, clock, reserved, workers, scored), known), scored
+
+
+def reserved_s(clock: Clock) -> float:
+    """Seconds that are kept for what follows the decision."""
+    usual = min(max(LEAST_RESERVED_S, RESERVED * clock.total_s), MOST_RESERVED_S)
+    return min(max(usual, STARTS * clock.start_s), MOST_STARTS * clock.total_s)
 
 
 def answered(
     asked: Asked, work: workspace.Workspace, trials: Trials, gathered: gathering.Gathered, planned: Draws, course: halving.Course,
-    scored: dict[str, features.Scored], clock: Clock, taken: census.Census, division: workspace.Division,
+    scored: dict[str, Scored], clock: Clock, taken: census.Census, division: workspace.Division,
 ) -> Answer:  # fmt: skip
     """The ranking, the figures of the best on images that no decision saw, and its model."""
     if not course.standing:
@@ -147,49 +151,10 @@ def answered(
              "h_score": one.h_score} for name, one in scored.items()
         ],
     )  # fmt: skip
-    eps = asked.eps_255 / 255
-    with executors.workers(trials.grid, [*computing.PRELOAD, *attacks.WORK.values()]) as workers:
-        hand_over(answer, work, trials, winner, planned, workers, clock, eps, [taken.paths[place] for place in division.final])
-        measure_beside(answer, trials, tied[: beside.CURVES], planned, workers, clock, eps)
+    final = [taken.paths[place] for place in division.final]
+    after.complete(answer, work, trials, tied, planned, clock, asked.eps_255 / 255, final)
     answer.seconds = clock.spent_s
     return answer
-
-
-def hand_over(
-    answer: Answer, work: workspace.Workspace, trials: Trials, winner: Arm, planned: Draws, workers: executors.Workers, clock: Clock,
-    eps: float, final: list[str],
-) -> None:  # fmt: skip
-    """Train the best on all images that decide, where the time suffices, and make it a model to take home.
-
-    Args:
-        final: paths of the images that no decision saw.
-    """
-    everything, [seed], left = Draws(planned.y, len(planned.y), 0), draws.seeds(1), clock.left_before(FOR_PAGE_S)
-    if not left or not trials.run_each("the model", {winner: [seed]}, everything, clock, left, workers, weights=True, whole=True):
-        log("recommend: no time for the model; run again to go on")
-        return
-    cell, size = trials.cell(winner, seed, everything, whole=True), trials.candidates[winner.source].size
-    answer.model = handover.take(work, cell, size, cell.epochs, everything.draw(seed)[0])
-    counts, answer.wrong, answer.examples = handover.mistakes(work.out / handover.MODEL, cell.target, final)
-    answer.confusion = counts.tolist()
-    answer.model["under_attack"] = beside.of_cell(trials, cell, eps, workers, clock, clock.left_before(FOR_PAGE_S)) or {}
-
-
-def measure_beside(
-    answer: Answer, trials: Trials, shown: list[Arm], planned: Draws, workers: executors.Workers, clock: Clock, eps: float
-) -> None:  # fmt: skip
-    """Add to the answer what decided nothing: accuracy under attack, or without one where that decided; and other numbers of labels."""
-    accuracy, attacked = "accuracy", f"accuracy under attack, {norm_of(attacks.NORM).eps_text(eps)}"
-    answer.measures = dict(zip(("mean", "beside"), (accuracy, attacked) if trials.eps is None else (attacked, accuracy), strict=True))
-    if trials.eps is None:
-        found = beside.under_attack(trials, shown, planned, eps, workers, clock, BESIDE * clock.left_before(FOR_PAGE_S))
-        for row in answer.ranking:
-            row.beside = found.get(Arm(row.source, row.blocks), {})
-    else:
-        n = int(answer.final["n"])
-        for row in (row for row in answer.ranking if row.final is not None):
-            row.beside = dict(zip(("mean", "low", "high", "n"), (row.final, *wilson(row.final, n), n), strict=True))
-    answer.curve, answer.gains = beside.curves(trials, shown, planned, answer.winner.n, workers, clock, clock.left_before(FOR_PAGE_S))
 
 
 def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, winner: Arm, tied: list[Arm]) -> Ranked:

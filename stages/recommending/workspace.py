@@ -26,11 +26,13 @@ from stages.lib.networks import sources
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
 from stages.lib.store import code, files
+from stages.recommending.clock import Clock
 from stages.recommending.images.census import Census
 
 FOLDER = Path("recommend")
 FINAL = 0.3  # of the images, that no decision sees
 MOST_FINAL = 1000
+LEAST_S = 1.0  # that a stage has
 LARGE = 96  # pixels a side from which on a network is fine-tuned with the settings for networks of ImageNet
 POOL = "pool"  # suffix of the set whose test images are those that are learnt and decided by, for attacks that decide
 
@@ -57,10 +59,11 @@ class Workspace:
     Args:
         root: of the project.
         name: of the recommendation.
+        clock: that ends its stages, where they are given no other end.
     """
 
-    def __init__(self, root: Path, name: str):
-        self.root, self.out = root, root / FOLDER / name
+    def __init__(self, root: Path, name: str, clock: Clock):
+        self.root, self.out, self.clock = root, root / FOLDER / name, clock
         self.folder = self.out / "work"
 
     def __enter__(self) -> "Workspace":
@@ -132,6 +135,7 @@ class Workspace:
         environment = os.environ | {"PYTHONPATH": f"{code.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         command = [sys.executable, "-m", f"stages.{name}", *items]
         try:
+            until_s = max(LEAST_S, self.clock.left_s if until_s is None else until_s)
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=until_s)
         except subprocess.TimeoutExpired:
             raise RunError(f"{name}@{items[0]}: took longer than the {until_s:.0f} s that it had") from None

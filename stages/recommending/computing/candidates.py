@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from stages.lib.datasets import catalog
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
-from stages.lib.networks.architectures import BLOCKS
+from stages.lib.networks.architectures import blocks_of
 from stages.lib.networks.sources import SourceCard
 from stages.lib.progress import log
 from stages.lib.runs.jobs import Blocks
@@ -17,6 +17,8 @@ from stages.recommending.workspace import Workspace
 IMAGENET = 224  # pixels a side at which networks of ImageNet are used
 TRIED = ["torchvision_resnet18", "salman_resnet18_l2_eps0_5", "torchvision_resnet50", "salman_resnet50_l2_eps3"]
 """Sources that are fetched where none is at hand and none is named."""
+EMBEDDED = ["natural", "l2_eps0_5"]
+"""Sources that are trained here, in a minute or a few, where none of those can be fetched."""
 NUMBERS_OF_BLOCKS = (0, 1, 3)  # that are fine-tuned besides the head, and `all`
 
 
@@ -36,7 +38,7 @@ class Candidate:
         """The numbers of blocks that are tried; a source without pre-training is trained as a whole."""
         if self.card.classes is None:
             return ["all"]
-        return [*(b for b in NUMBERS_OF_BLOCKS if b < BLOCKS[self.card.architecture]), "all"]
+        return [*(b for b in NUMBERS_OF_BLOCKS if b < blocks_of(self.card.architecture)), "all"]
 
     @property
     def own_accuracy(self) -> float:
@@ -62,7 +64,7 @@ def wanted(workspace: Workspace, asked: list[str]) -> list[str]:
         params.source_entry(name)
     at_hand = sorted(path.parent.name for path in (workspace.root / sources.FOLDER).glob("*/0.json"))
     entries = set(params.entry_names(params.MODEL_CATALOG))
-    return asked or [name for name in at_hand if name in entries] or TRIED
+    return asked or [name for name in at_hand if name in entries] or [*TRIED, *EMBEDDED]
 
 
 def gather(workspace: Workspace, names: list[str], left_s: Callable[[], float]) -> Gathered:
@@ -76,6 +78,8 @@ def gather(workspace: Workspace, names: list[str], left_s: Callable[[], float]) 
     """
     gathered, away = Gathered(), ""
     for name in names:
+        if names == [*TRIED, *EMBEDDED] and name in EMBEDDED and any(one.name in TRIED for one in gathered.candidates):
+            continue  # those of ImageNet are there
         if not workspace.link_source(name):
             entry = params.source_entry(name)
             if left_s() <= 0 or (away and isinstance(entry, Fetched)):
@@ -126,4 +130,4 @@ def size_of(card: SourceCard) -> int:
 
 def favourite(candidates: list[Candidate]) -> Candidate:
     """The source that a static list would take: of the highest accuracy on its own data; of equal ones the larger network."""
-    return max(candidates, key=lambda one: (one.own_accuracy, BLOCKS[one.card.architecture], one.name))
+    return max(candidates, key=lambda one: (one.own_accuracy, blocks_of(one.card.architecture), one.name))

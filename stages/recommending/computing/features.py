@@ -22,15 +22,15 @@ WORK = {"proxies": "stages.recommending.deciding.proxies"}  # the code that scor
 
 
 def score(
-    trials: Trials, candidates: Sequence[Candidate], seeds: list[int], draws: Draws, clock: Clock, seconds: float
-) -> dict[str, Scored]:
+    trials: Trials, candidates: Sequence[Candidate], seeds: list[int], draws: Draws, clock: Clock, seconds: float,
+    workers: executors.Workers,
+) -> dict[str, Scored]:  # fmt: skip
     """The scores of each source that has features, as far as the time goes; the first ones come first."""
     found: dict[str, Scored] = {}
     pretrained = [one for one in candidates if one.card.classes is not None]
     try:
         with (
             clock.at_most(seconds),
-            executors.workers(trials.grid, computing.PRELOAD) as workers,
             bar(title="features of the images", total=len(pretrained), unit="source") as progress,
         ):
             for candidate in pretrained:

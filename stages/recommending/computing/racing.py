@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from stages.lib.networks.architectures import blocks_of
 from stages.lib.workers import executors
 from stages.recommending.clock import Clock
 from stages.recommending.computing.trials import Trials
-from stages.recommending.deciding.arms import Arm
+from stages.recommending.deciding.arms import Arm, Scored
 from stages.recommending.images.draws import Draws, seeds
 
+BACKWARD = 3  # passes through a network that a step of training takes
 Kind = tuple[str, int, str]  # architecture, pixels a side, blocks: what decides the cost of a run
 
 
@@ -17,10 +19,14 @@ class Racing:
     Args:
         reserved_s: seconds that are kept for what follows.
         workers: that compute.
+        scored: the sources by their features.
     """
 
-    def __init__(self, trials: Trials, draws: Draws, clock: Clock, reserved_s: float, workers: executors.Workers):
+    def __init__(
+        self, trials: Trials, draws: Draws, clock: Clock, reserved_s: float, workers: executors.Workers, scored: dict[str, Scored]
+    ):
         self.trials, self.draws, self.clock, self.reserved_s, self.workers = trials, draws, clock, reserved_s, workers
+        self.scored = scored
         self._seconds: dict[Kind, float] = {}
         self._beside_s = 0.0  # that the last call took beside its runs
         self._calls = 0
@@ -30,6 +36,15 @@ class Racing:
 
     def seconds(self, arm: Arm) -> float | None:
         return self._seconds.get(self.kind(arm))
+
+    def guess(self, arm: Arm) -> float:
+        """From the time that the features took: a step takes three passes, and a pass through some blocks their part of one."""
+        candidate, found = self.trials.candidates[arm.source], self.scored.get(arm.source)
+        if found is None:
+            return 0.0
+        passes = BACKWARD * self.draws.n_labels * self.trials.epochs(arm.source, self.draws) / len(self.draws.y)
+        part = 1.0 if arm.blocks == "all" else int(arm.blocks) / blocks_of(candidate.card.architecture)
+        return found.seconds * passes * part
 
     def together(self, arm: Arm) -> int:
         return self.trials.together(arm)

@@ -74,7 +74,7 @@ class Trials:
             drawn[draws.name(seed)] = learnt if whole else np.concatenate([learnt, tested])
             held[draws.name(seed)] = tested
         held_out = 0 if whole else draws.n_tested
-        epochs, _ = grid.schedule(self.settings[self.candidates[source].size].finetune, len(draws.y), draws.n_labels)
+        epochs = self.epochs(source, draws)
         for arm, seeds in wanted.items():
             size = self.together(arm)
             for i, seed in enumerate(seeds):
@@ -92,6 +92,9 @@ class Trials:
     def preload(self) -> list[str]:
         """Modules that workers need for the runs that decide."""
         return [*computing.PRELOAD, *(attacks.WORK.values() if self.eps is not None else ())]
+
+    def epochs(self, source: str, draws: Draws) -> int:
+        return grid.schedule(self.settings[self.candidates[source].size].finetune, len(draws.y), draws.n_labels)[0]
 
     def together(self, arm: Arm) -> int:
         """How many runs of an arm are computed at once."""

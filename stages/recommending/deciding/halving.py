@@ -38,6 +38,9 @@ class Runs(Protocol):
     def kind(self, arm: Arm) -> Hashable:
         """What decides the cost of a run of the arm."""
 
+    def guess(self, arm: Arm) -> float:
+        """Seconds of a run of the arm, roughly, before any of its kind was done."""
+
     def together(self, arm: Arm) -> int:
         """Runs of the arm that are computed at once; fewer cost no less."""
 
@@ -97,14 +100,14 @@ def race(arms: list[Arm], favourite: Arm, share: float, runs: Runs, features: di
 
 
 def pilot(arms: list[Arm], favourite: Arm, runs: Runs, done: dict[Arm, int]) -> None:
-    """Run the first arm of each kind, and the favourite; in the order of their numbers of blocks, until the pilot's time is over."""
+    """Run the first arm of each kind, and the favourite, as far as the pilot's time goes; whole networks after parts of them."""
     chosen = {favourite: None} | dict.fromkeys({runs.kind(arm): arm for arm in reversed(arms)}.values())
-    before = runs.left_s()
-    for blocks in dict.fromkeys(arm.blocks for arm in sorted(chosen, key=lambda arm: (arm.blocks == "all", arm.blocks))):
-        left = PILOT * before - (before - runs.left_s())
-        goals = {arm: runs.together(arm) for arm in chosen if arm.blocks == blocks}
-        if left <= 0 or not _compute(runs, done, goals, left / runs.left_s()):
-            break
+    goals = {arm: runs.together(arm) for arm in chosen}
+    for whole in (False, True):
+        left = runs.left_s()
+        able = {arm: n for arm, n in goals.items() if (arm.blocks == "all") == whole and runs.guess(arm) * n <= PILOT * left}
+        if able:
+            _compute(runs, done, able, PILOT)
 
 
 def affordable(order: list[Arm], favourite: Arm, last: int, part: float, runs: Runs, done: dict[Arm, int]) -> dict[Arm, int]:
