@@ -116,7 +116,7 @@ class Answer:
         if not self.gains:
             return "There was no time for runs with other numbers of labels; the same command again goes on with them."
         gain = max(self.gains, key=lambda one: one["to"])
-        interval = f" ({signed(gain['low'])} to {signed(gain['high'])})"
+        interval = f" ({signed(gain['low'])} to {signed(gain['high'])})" if gain["low"] is not None else ""
         many = gain["to"] - gain["from"]
         if gain["from"] >= self.n_labels:
             return f"{counted(many, 'more label')} are worth {signed(gain['points'])} points{interval}."

@@ -8,18 +8,17 @@ import numpy as np
 
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
-from stages.lib.norms.table import norm_of
 from stages.lib.progress import log
 from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY
 from stages.lib.report.wording import counted
 from stages.lib.workers import executors
-from stages.recommending import handover, workspace
+from stages.recommending import after, handover, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
-from stages.recommending.computing import attacks, beside, features
 from stages.recommending.computing import candidates as gathering
+from stages.recommending.computing import features
 from stages.recommending.computing.racing import Racing
 from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding import halving, pruning
@@ -32,9 +31,7 @@ RESERVED, LEAST_RESERVED_S, MOST_RESERVED_S = 0.2, 20.0, 120.0  # of the time, f
 STARTS, MOST_STARTS = 3, 0.5  # ... and for so many processes to begin, as long as this machine takes for one; at most that part of the time
 SCORING = 0.4  # of the time that is left, for features
 SCORED = 5  # draws by which features are scored
-FOR_PAGE_S = 8.0  # the last of all
 BRINGING = 0.5  # of the time, that is kept from bringing sources
-BESIDE = 0.3  # of what is left once the model is there, for accuracy under attack
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def answered(
     tied = halving.tied(course.standing, trials.scores(course.standing, seeds, planned), planned.share)
     winner = tied[0]
     rows = [ranked(arm, trials, planned, course, winner, tied) for arm in (*course.standing, *course.dropped, *course.aside)]
-    rows.sort(key=lambda row: (row.status != "winner", row.status == "aside", -(row.mean if row.mean is not None else -1.0)))
+    rows.sort(key=lambda row: (row.status != "winner", -(row.mean if row.mean is not None else -1.0)))
     finals = [trials.found(winner, seed, planned).final for seed in seeds]
     mean, n_final = float(np.mean(finals)), len(division.final)
     low, high = wilson(mean, n_final)
@@ -154,56 +151,10 @@ def answered(
              "h_score": one.h_score} for name, one in scored.items()
         ],
     )  # fmt: skip
-    hand_over(answer, work, trials, winner, planned, clock, asked.eps_255 / 255, [taken.paths[place] for place in division.final])
-    measure_beside(answer, trials, tied, planned, clock, asked.eps_255 / 255)
+    final = [taken.paths[place] for place in division.final]
+    after.complete(answer, work, trials, tied, planned, clock, asked.eps_255 / 255, final)
     answer.seconds = clock.spent_s
     return answer
-
-
-def page_s(clock: Clock) -> float:
-    """Seconds that are kept for the page."""
-    return max(FOR_PAGE_S, clock.start_s)
-
-
-def measure_beside(answer: Answer, trials: Trials, tied: list[Arm], planned: Draws, clock: Clock, eps: float) -> None:
-    """Add to the answer what decided nothing: accuracy under attack, or without one where that decided; and other numbers of labels."""
-    accuracy, attacked = "accuracy", f"accuracy under attack, {norm_of(attacks.NORM).eps_text(eps)}"
-    shown = tied[: beside.CURVES]
-    answer.measures = dict(zip(("mean", "beside"), (accuracy, attacked) if trials.eps is None else (attacked, accuracy), strict=True))
-    if trials.eps is None:
-        found = beside.under_attack(trials, shown, planned, eps, clock, lambda: BESIDE * clock.left_before(page_s(clock)))
-        for row in answer.ranking:
-            row.beside = found.get(Arm(row.source, row.blocks), {})
-    else:
-        n = int(answer.final["n"])
-        for row in (row for row in answer.ranking if row.final is not None):
-            row.beside = dict(zip(("mean", "low", "high", "n"), (row.final, *wilson(row.final, n), n), strict=True))
-    n_draws = answer.winner.n
-    answer.curve, answer.gains = beside.curves(trials, shown, planned, n_draws, clock, lambda: clock.left_before(page_s(clock)))
-
-
-def hand_over(
-    answer: Answer, work: workspace.Workspace, trials: Trials, winner: Arm, planned: Draws, clock: Clock, eps: float, final: list[str]
-) -> None:
-    """Train the best on all images that decide, where the time suffices, and make it a model to take home.
-
-    Args:
-        final: paths of the images that no decision saw.
-    """
-    everything, [seed] = Draws(planned.y, len(planned.y), 0), draws.seeds(1)
-    left = clock.left_before(page_s(clock))
-    if not left or not trials.run("the model", [winner], [seed], everything, clock, left, weights=True, whole=True):
-        log("recommend: no time for the model; run again to go on")
-        return
-    cell, size = trials.cell(winner, seed, everything, whole=True), trials.candidates[winner.source].size
-    try:
-        answer.model = handover.take(work, cell, size, cell.epochs, everything.draw(seed)[0])
-    except RunError as error:
-        log(f"recommend: no model is handed over: {error}; run again to go on")
-        return
-    counts, answer.wrong, answer.examples = handover.mistakes(work.out / "model", cell.target, final)
-    answer.confusion = counts.tolist()
-    answer.model["under_attack"] = beside.of_cell(trials, cell, eps, clock, clock.left_before(page_s(clock))) or {}
 
 
 def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, winner: Arm, tied: list[Arm]) -> Ranked:

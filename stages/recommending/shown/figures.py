@@ -22,7 +22,7 @@ from stages.recommending.computing.beside import CURVES
 SIZE = (4.7, 3.3)  # inches; at 330 pixels a side of a phone its letters have 10 pixels
 FONTS = {"font.size": 11.0, "axes.labelsize": 11.0, "xtick.labelsize": 10.5, "ytick.labelsize": 10.5, "legend.fontsize": 10.5}
 LEAST_SPAN = 8.0  # percentage points of an axis
-SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 
 
 def looks(answer: Answer) -> dict[str, Look]:
@@ -32,7 +32,7 @@ def looks(answer: Answer) -> dict[str, Look]:
 
 @figures.drawing
 def curve(answer: Answer) -> Figure:
-    """Accuracy on the images that decide by the number of labels, with 95 % intervals."""
+    """Accuracy on the images that decide by the number of labels; that of the winner with its 95 % interval."""
     figure, ax = _canvas()
     marked, sizes = looks(answer), sorted({point["n_labels"] for point in answer.curve})
     for name, look in reversed(marked.items()):  # the winner on top
@@ -40,7 +40,7 @@ def curve(answer: Answer) -> Figure:
         if len(points) < 2:
             continue
         at, means = [point["n_labels"] for point in points], [point["mean"] for point in points]
-        if all(point["low"] is not None for point in points):
+        if name == answer.winner.name and all(point["low"] is not None for point in points):
             ax.fill_between(at, *([point[end] for point in points] for end in ("low", "high")), color=look.colour, alpha=0.13, linewidth=0)
         [line] = ax.plot(at, means, **figures.style(look))
         line.set_gid(svg.points([f"{name}, {counted(point['n_labels'], 'label')}: {_interval(point)}" for point in points]))

@@ -28,7 +28,7 @@ MOST_CLASSES = 12  # of a table of confusions; of more classes the pairs that ar
 SIDE = 112  # pixels of a small picture
 QUALITY = 82  # of these, as JPEG
 STEPS = (1, 2, 5, 10, 20, 25, 50)  # percentage points between the ticks of an axis
-TICKS = 5
+TICKS, HIGHEST = 5, 100
 
 
 def write(path: Path, answer: Answer) -> None:
@@ -51,10 +51,11 @@ def render(answer: Answer, small: dict[str, str]) -> str:
         svgs["cost"] = figures.encode(drawn.cost(answer), "svg").decode()
     inlined, letters = svg.inlined(svgs, report.COLOURS)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"signed": signed, "number": number, "counted": counted, "listed": listed, "blocks": block_text, "si": si}
+    environment.filters |= {"signed": signed, "number": known, "counted": counted, "listed": listed, "blocks": block_text, "si": si}
     return environment.from_string(TEMPLATE.read_text()).render(
         style=Markup(report.STYLE.read_text() + STYLE.read_text()), answer=answer, letters=letters, figures=inlined, pictures=small,
         colours={name: report.COLOURS.get(look.colour, look.colour) for name, look in marked.items()}, name=Path(answer.folder).name,
+        place=Path(answer.model.get("folder", "")).parent.name,
         compared=compared, rows=ROWS, axes=[axes_of(compared[:ROWS]), axes_of(compared[ROWS:])], how_sure=HOW_SURE,
         behind=sum(row.status == "behind" for row in answer.ranking), pairs=pairs_of(answer.confusion, answer.classes),
         favourite=next((row.name for row in answer.ranking if row.source == answer.favourite), None), most=MOST_CLASSES, shown=PICTURES,
@@ -84,10 +85,11 @@ def axis_of(intervals: Sequence[dict[str, Any]]) -> Axis | None:
     least, most = min(values), max(values)
     for step in STEPS:
         low, high = step * math.floor(least / step), step * math.ceil(most / step)
-        high = max(high, low + step)
+        if high == low:
+            low, high = (low, low + step) if low + step <= HIGHEST else (low - step, low)
         if (high - low) / step <= TICKS:
             break
-    return Axis(max(low, 0), high if low >= 0 else high - low, step)
+    return Axis(low, high, step)
 
 
 def axes_of(rows: Sequence[Ranked]) -> tuple[Axis | None, Axis | None]:
@@ -121,6 +123,11 @@ def pictures(root: Path, paths: Iterable[str]) -> dict[str, str]:
         image.save(content, "JPEG", quality=QUALITY)
         found[path] = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
     return found
+
+
+def known(value: float | None, digits: int = 1) -> str:
+    """A number; a dash where it is not known."""
+    return "–" if value is None or not math.isfinite(value) else number(value, digits)
 
 
 def si(count: float) -> str:
