@@ -53,7 +53,7 @@ plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; o
 
 recommend: $(READY) ## which source is best for a folder of images, a folder for each class: make recommend IMAGES=/data/mine MINUTES=10
 	python -m stages.recommend $(IMAGES) --minutes $(or $(MINUTES),10) $(if $(LABELS),--labels $(LABELS)) $(if $(SOURCES),--sources $(SOURCES)) \
-		$(if $(REGISTER),--register $(REGISTER))
+		$(if $(FOR),--for $(FOR)) $(if $(REGISTER),--register $(REGISTER))
 
 forget-activations: ## remove kept activations and features of frozen parts; they are computed again where they are needed
 	rm -rf .cells/activations .cells/features

@@ -22,7 +22,7 @@ from stages.recommending.deciding import halving, pruning
 from stages.recommending.deciding.arms import Arm
 from stages.recommending.workspace import Workspace
 
-BUDGETS, ORDERS = (0.05, 0.1, 0.2), 50  # parts of the cost of the grid; orders of the draws
+BUDGETS, ORDERS = (0.1, 0.15, 0.2, 0.4), 20  # parts of the cost of the grid; orders of the draws
 TOGETHER = 5  # runs that are computed at once
 
 
@@ -48,7 +48,7 @@ class Replay:
         return float(self.grid.seconds[self.rows[arm]]) if self.kind(arm) in self.met else None
 
     def guess(self, arm: Arm) -> float:
-        return 0.0
+        return float(self.grid.seconds[self.rows[arm]])
 
     def together(self, arm: Arm) -> int:
         return 1 if arm.blocks == "all" else TOGETHER
@@ -82,7 +82,7 @@ def recommended(grid: Grid, budget: float) -> tuple[Arm, float]:
     arms = [arm for name in kept for arm in grid.arms if arm.source == name]
     of_best = [arm for arm in arms if arm.source == best]
     replay = Replay(grid, total - featured)
-    known = {name: float(np.mean(grid.scored[name].best)) for name in kept if name in grid.scored}
+    known = {name: float(np.mean(grid.scored[name].heads)) for name in kept if name in grid.scored}
     course = halving.race(arms, of_best[min(1, len(of_best) - 1)], grid.share, replay, known)
     chosen = halving.tied(course.standing, replay.scores(course.standing, course.n_draws), grid.share)[0]
     return chosen, total - replay.left
@@ -130,7 +130,9 @@ METHODS: dict[str, Callable[[Grid], tuple[Arm, float]]] = {
     "full grid": full,
     "static list, by the source's accuracy": by(lambda grid: grid.own_accuracy, features=False),
     "1-NN": by(lambda grid: {name: float(np.mean(one.nearest)) for name, one in grid.scored.items()}, features=True),
-    "linear head or 5-NN": by(lambda grid: {name: float(np.mean(one.best)) for name, one in grid.scored.items()}, features=True),
+    "mean of linear head, 5-NN and 1-NN": by(
+        lambda grid: {name: float(np.mean(one.heads)) for name, one in grid.scored.items()}, features=True
+    ),
     "LogME": by(lambda grid: {name: one.log_me for name, one in grid.scored.items()}, features=True),
     "H-score": by(lambda grid: {name: one.h_score for name, one in grid.scored.items()}, features=True),
     "a source at random": at_random,

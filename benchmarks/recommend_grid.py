@@ -5,6 +5,7 @@ target stands for a folder of 300 images: 210 of its training images are what de
 are judged by.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 
 from stages.lib.datasets import sampling, sets
 from stages.lib.progress import bar, log
-from stages.lib.runs import computing, grid
+from stages.lib.runs import computing, grid, jobs
 from stages.lib.runs.jobs import Blocks
+from stages.lib.runs.work import finetune, frozen
 from stages.lib.store import files
 from stages.lib.workers import executors
 from stages.recommending.clock import Clock
@@ -27,9 +29,14 @@ from stages.recommending.workspace import Workspace
 
 TARGETS = ("digits", "textures", "letters_font", "letters_similar", "digits_low", "textures_low")
 SIZE, DECIDING, MOST_JUDGED, LABELS, DRAWS = 32, 210, 1000, 50, 10
-BLOCKS: tuple[Blocks, ...] = (0, 1, 3)
+BLOCKS: tuple[Blocks, ...] = (0, 1)  # with more, the grid takes hours on two cores
 MINUTES = 240  # at most
 SEED = 7  # of the division of a target
+
+FOLDER = 300  # images of the folder that a target stands for, whose features are computed
+Kind = tuple[str, str]  # architecture and blocks: what decides the cost of a run
+SECONDS: dict[Kind, float] = {}
+FEATURE_SECONDS: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,9 @@ class Grid:
     arms: list[Arm]
     decided: np.ndarray  # accuracy in percent on the images that decide
     judged: np.ndarray  # on those that judge
-    seconds: np.ndarray  # [arms], of a run on one core: the lower quartile over draws of its architecture, as others use the machine, too
+    seconds: np.ndarray  # [arms], of a run on one core
     scored: dict[str, Scored]
-    kinds: list[tuple[str, str]]  # of each arm, architecture and blocks: what decides its seconds
+    kinds: list[Kind]  # of each arm
     feature_s: dict[str, float]  # by source
     own_accuracy: dict[str, float]
     share: float  # of two draws
@@ -82,18 +89,37 @@ def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks] = BLOCKS, com
     if compute:
         run(f"{target}, {blocks}", trials, plans)
     found = [[trials.found(arm, seed, planned) for seed in seeds] for arm in arms]
-    decided, judged, seconds = (
-        np.array([[getattr(one, name) for one in row] for row in found]) for name in ("decided", "final", "seconds")
-    )
+    decided, judged = (np.array([[getattr(one, name) for one in row] for row in found]) for name in ("decided", "final"))
     kinds = [(trials.candidates[arm.source].card.architecture, arm.blocks) for arm in arms]
-    of_kind = {kind: float(np.quantile(seconds[[other == kind for other in kinds]], 0.25)) for kind in set(kinds)}
-    own = {one.name: one.own_accuracy for one in gathered.candidates}
-    architectures = {one.name: one.card.architecture for one in gathered.candidates}
-    took = {a: [one.seconds for name, one in scored.items() if architectures[name] == a] for a in set(architectures.values())}
-    feature_s = {name: float(np.quantile(took[architectures[name]], 0.25)) for name in scored}
-    return Grid(
-        arms, decided, judged, np.array([of_kind[kind] for kind in kinds]), scored, kinds, feature_s, own, planned.share
-    )  # fmt: skip
+    seconds, of_features = measured(trials, {kind: plan for plan in plans for kind in kinds_of(trials, plan)})
+    own = {one.name: one.own_accuracy for one in gathered.candidates if any(arm.source == one.name for arm in arms)}
+    feature_s = {name: of_features[trials.candidates[name].card.architecture] for name in scored}
+    return Grid(arms, decided, judged, np.array([seconds[kind] for kind in kinds]), scored, kinds, feature_s, own, planned.share)
+
+
+def kinds_of(trials: Trials, plan: grid.Plan) -> set[Kind]:
+    return {(trials.candidates[cell.source].card.architecture, str(cell.blocks)) for cell in plan.cells}
+
+
+def measured(trials: Trials, plans: dict[Kind, grid.Plan]) -> tuple[dict[Kind, float], dict[str, float]]:
+    """Seconds of a processor for a run of each kind, and for the features of a folder under each architecture; measured once.
+
+    Processors' seconds, as others use the machine, too, and the hours that a run waited for them are not its cost.
+    """
+    for (architecture, blocks), plan in plans.items():
+        if (architecture, blocks) not in SECONDS:
+            [batch, *_] = [batch for batch in grid.batches(plan.cells) if str(batch[0].blocks) == blocks]
+            with executors.workers(trials.grid, computing.PRELOAD) as workers:
+                kept = computing.keep_activations(plan, {batch[0].blocks}, workers, computing.GIB)
+            requests = [jobs.Request(cell, *plan.rows_of(cell)) for cell in batch]
+            begun = time.process_time()
+            finetune.run(jobs.Batch(plan.job, requests, {entry.split: entry.stored for entry in kept}))
+            SECONDS[architecture, blocks] = (time.process_time() - begun) / len(batch)
+        if architecture not in FEATURE_SECONDS:
+            begun = time.process_time()
+            list(frozen.activations(plan.job, 0, "train", None))
+            FEATURE_SECONDS[architecture] = (time.process_time() - begun) * FOLDER / DECIDING
+    return SECONDS, FEATURE_SECONDS
 
 
 def run(target: str, trials: Trials, plans: list[grid.Plan]) -> None:

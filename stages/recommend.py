@@ -59,3 +59,6 @@ if __name__ == "__main__":
         main(Asked(**given), register)
     except RunError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("recommend: stopped; what is finished is kept, and the same command goes on", file=sys.stderr)
+        sys.exit(130)

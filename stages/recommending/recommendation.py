@@ -111,7 +111,7 @@ def decide(trials: Trials, gathered: gathering.Gathered, planned: Draws, clock: 
         kept += [one.name for one in ordered if one.name not in scored and one.name not in kept]
         arms = [Arm(name, str(b)) for name in kept for b in trials.candidates[name].blocks]
         first = Arm(best.name, str(best.blocks[min(1, len(best.blocks) - 1)]))
-        known = {name: float(np.mean(scored[name].best)) for name in kept if name in scored and np.isfinite(scored[name].best).all()}
+        known = {name: float(np.mean(scored[name].heads)) for name in kept if name in scored and np.isfinite(scored[name].heads).all()}
         return halving.race(arms, first, planned.share, Racing(trials, planned, clock, reserved, workers, scored), known), scored
 
 
@@ -127,8 +127,11 @@ def answered(
 ) -> Answer:  # fmt: skip
     """The ranking, the figures of the best on images that no decision saw, and its model."""
     if not course.standing:
+        ahead = max(scored, key=lambda name: float(np.nan_to_num(np.mean(scored[name].heads))), default=None)
+        so_far = f"by frozen features alone {ahead} is ahead ({np.mean(scored[ahead].heads):.1f} %); " if ahead else ""
         raise RunError(
-            f"the {asked.minutes:g} minutes did not suffice for a first round of fine-tuning; what was finished is kept: run again to go on"
+            f"the {asked.minutes:g} minutes did not suffice for a first round of fine-tuning; {so_far}what was finished is kept: "
+            "run again to go on, or with more --minutes"
         )
     seeds = draws.seeds(course.n_draws)
     tied = halving.tied(course.standing, trials.scores(course.standing, seeds, planned), planned.share)

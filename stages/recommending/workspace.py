@@ -138,7 +138,7 @@ class Workspace:
             until_s = max(LEAST_S, self.clock.left_s if until_s is None else until_s)
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=until_s)
         except subprocess.TimeoutExpired:
-            raise RunError(f"{name}@{items[0]}: took longer than the {until_s:.0f} s that it had") from None
+            raise RunError(f"{name}@{items[0]}: took longer than the {until_s:.0f} s that it had; run again with more --minutes") from None
         if done.returncode:
             last = [line for line in done.stderr.strip().splitlines() if line.startswith("error: ")] or done.stderr.strip().splitlines()
             raise RunError(last[-1].removeprefix("error: ") if last else f"{name}: ended with {done.returncode}")

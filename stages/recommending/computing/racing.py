@@ -9,7 +9,7 @@ from stages.recommending.computing.trials import Trials
 from stages.recommending.deciding.arms import Arm, Scored
 from stages.recommending.images.draws import Draws, seeds
 
-BACKWARD = 3  # passes through a network that a step of training takes
+BACKWARD, LEAST = 3, 0.1  # passes through a network that a step of training takes, and that a run takes at least
 Kind = tuple[str, int, str]  # architecture, pixels a side, blocks: what decides the cost of a run
 
 
@@ -40,11 +40,11 @@ class Racing:
     def guess(self, arm: Arm) -> float:
         """From the time that the features took: a step takes three passes, and a pass through some blocks their part of one."""
         candidate, found = self.trials.candidates[arm.source], self.scored.get(arm.source)
-        if found is None:
-            return 0.0
+        if found is None:  # as the dearest of the others
+            return max((self.guess(Arm(name, "all")) for name in self.scored), default=np.inf)
         passes = BACKWARD * self.draws.n_labels * self.trials.epochs(arm.source, self.draws) / len(self.draws.y)
         part = 1.0 if arm.blocks == "all" else int(arm.blocks) / blocks_of(candidate.card.architecture)
-        return found.seconds * passes * part
+        return found.seconds * max(passes * part, LEAST)
 
     def together(self, arm: Arm) -> int:
         return self.trials.together(arm)

@@ -5,6 +5,7 @@ import numpy as np
 from stages.recommending.deciding.arms import Arm
 
 SLOPE = 0.5  # points after fine-tuning that a point of the features is worth
+UNTRIED = 2.0  # points that a number of blocks without any run is taken to be above the best of the others
 CARRIED = 0.5  # of what a source is better with one number of blocks, how much is expected with another
 
 
@@ -24,8 +25,8 @@ def of(arms: list[Arm], values: np.ndarray, features: dict[str, float]) -> np.nd
     found = own.copy()
     for i in np.flatnonzero(~known):
         at = level[arms[i].blocks]
-        if np.isnan(at):  # no source has a run with so many blocks
-            at = float(np.nanmean(list(level.values())))
+        if np.isnan(at):  # no source has a run with so many blocks: it is worth a try
+            at = float(np.nanmax(list(level.values()))) + UNTRIED
         others = [own[j] - level[arms[j].blocks] - SLOPE * worth[j] for j in np.flatnonzero(known & (sources == sources[i]))]
         found[i] = at + SLOPE * worth[i] + (CARRIED * float(np.mean(others)) if others else 0.0)
     return found

@@ -2,10 +2,10 @@
 
 Successive halving (Jamieson & Talwalkar 2016; Karnin et al. 2013) gives each round as much time and drops the worse half after it. Here a
 round takes the arms of the highest estimates, as many as its part of the time allows; an arm that is left over is not beaten, and a later
-round may take it. An arm is dropped where it can be told from the leader. The favourite of a static list takes part in every round.
+round may take it. An arm is dropped where it can be told from the leader. The favourite of a static list is never dropped.
 
 Arms differ in cost by a factor of a hundred. Costs are learnt from the runs that were done: a pilot comes first, one arm of each
-kind, fewer blocks before more. A kind that the pilot has no time for takes no part.
+kind, each number of blocks of the most promising source before others.
 """
 
 from collections.abc import Hashable
@@ -21,7 +21,7 @@ from stages.recommending.deciding import estimates
 from stages.recommending.deciding.arms import Arm
 
 ROUNDS = (1, 2, 5, 10, 20, 40)  # draws of each arm that takes part, or more where these cost nothing
-PILOT = 0.4  # of the time, at most
+PILOT, FIRST = 0.4, 0.8  # of the time, for the pilot at most, and for that of the most promising source alone
 PARTS = (0.35, 0.25, 0.3, 0.4, 0.5, 1.0)  # of the time that is left, for each round
 ERROR = (1 - LEVEL) / sum(last >= MIN_N for last in ROUNDS)  # of each look, so that all of them drop the best in 5 of 100 cases at most
 
@@ -67,7 +67,7 @@ def race(arms: list[Arm], favourite: Arm, share: float, runs: Runs, features: di
 
     Args:
         arms: those that are compared, the most promising source first.
-        favourite: the arm that takes part in every round.
+        favourite: the arm that is never dropped.
         share: what two draws share.
         features: the accuracy in percent of each source by its features, where that is known.
     """
@@ -77,7 +77,7 @@ def race(arms: list[Arm], favourite: Arm, share: float, runs: Runs, features: di
         left = [arm for arm in arms if arm not in course.dropped]
         if len(left) == 1 and course.n_draws:
             break
-        going = affordable(_ranked(left, runs, done, features), favourite, last, part, runs, done)
+        going = affordable(_ranked(left, runs, done, features), last, part, runs, done)
         if len(going) < 2 and course.n_draws:
             course.rounds.append(f"round {number}: no time to tell apart what is left")
             break
@@ -101,35 +101,39 @@ def race(arms: list[Arm], favourite: Arm, share: float, runs: Runs, features: di
 
 def pilot(arms: list[Arm], favourite: Arm, runs: Runs, done: dict[Arm, int]) -> None:
     """Run the first arm of each kind, and the favourite, as far as the pilot's time goes; whole networks after parts of them."""
-    chosen = {favourite: None} | dict.fromkeys({runs.kind(arm): arm for arm in reversed(arms)}.values())
-    goals = {arm: runs.together(arm) for arm in chosen}
+    first = [*dict.fromkeys([*{runs.kind(arm): arm for arm in reversed(arms)}.values(), favourite])]
+    goals = {arm: runs.together(arm) for arm in sorted(first, key=lambda arm: (arm.source != arms[0].source, arm.blocks))}
     for whole in (False, True):
-        left = runs.left_s()
-        able = {arm: n for arm, n in goals.items() if (arm.blocks == "all") == whole and runs.guess(arm) * n <= PILOT * left}
+        left, able = runs.left_s(), {}
+        for arm in (arm for arm in goals if (arm.blocks == "all") == whole):
+            part = FIRST if arm.source == arms[0].source and not whole else PILOT
+            if sum(runs.guess(other) * able[other] for other in able) + runs.guess(arm) * goals[arm] <= part * left:
+                able[arm] = goals[arm]
         if able:
-            _compute(runs, done, able, PILOT)
+            _compute(runs, done, able, PILOT if whole else FIRST)
+    if not any(done.values()) and runs.left_s() > 0:  # better one number of blocks in all of the time than nothing
+        _compute(runs, done, {arm: n for arm, n in goals.items() if arm.blocks == min(other.blocks for other in goals)})
 
 
-def affordable(order: list[Arm], favourite: Arm, last: int, part: float, runs: Runs, done: dict[Arm, int]) -> dict[Arm, int]:
+def affordable(order: list[Arm], last: int, part: float, runs: Runs, done: dict[Arm, int]) -> dict[Arm, int]:
     """The arms that take part in a round, with the number of draws that each has after it.
 
     Args:
         order: the arms, the best first.
         last: draws that each is to have at least.
-        part: of the time that is left, for this round; the leader and the favourite may take all of it.
+        part: of the time that is left, for this round; the first two arms may take all of it. Without the leader, the first that has a run, there is no round.
     """
-    left = runs.left_s()
+    left, leader = runs.left_s(), next((arm for arm in order if done[arm]), None)
     allowed, going = part * left, {}
-    for arm in sorted(order, key=lambda arm: arm not in (order[0], favourite)):
-        goal = max(last, done[arm], runs.together(arm))
-        seconds = runs.seconds(arm)
-        if seconds is None:
-            continue
-        cost = seconds * (goal - done[arm])
-        if cost <= (left if arm in (order[0], favourite) else allowed):
+    for arm in order:
+        goal, known = max(last, done[arm], runs.together(arm)), runs.seconds(arm)
+        cost = (runs.guess(arm) if known is None else known) * (goal - done[arm])
+        if cost <= (left if len(going) < 2 else allowed):
             going[arm] = goal
             allowed, left = allowed - cost, left - cost
-    return {arm: going[arm] for arm in order if arm in going}
+        elif arm == leader:
+            return {}
+    return going
 
 
 def _compute(runs: Runs, done: dict[Arm, int], goals: dict[Arm, int], part: float = 1.0) -> bool:

@@ -12,15 +12,17 @@ KEPT = 0.5  # of the sources, by the proxies
 def prune(scored: dict[str, Scored], share: float, always: str) -> tuple[list[str], dict[str, str]]:
     """The sources that are fine-tuned, the best first, and why the others are not.
 
-    A source goes where the better of its two heads can be told from that of the best source, and it is in the worse half.
+    A source goes where the mean of its heads can be told from that of the best source, and it is in the worse half.
 
     Args:
         always: the source that stays in any case.
     """
-    ranked = sorted((name for name in scored if np.isfinite(scored[name].best).all()), key=lambda name: -float(np.mean(scored[name].best)))
+    ranked = sorted(
+        (name for name in scored if np.isfinite(scored[name].heads).all()), key=lambda name: -float(np.mean(scored[name].heads))
+    )
     if not ranked:
         return list(scored), {}
-    found = dict(zip(ranked, resampled.compare(np.stack([scored[name].best for name in ranked]), share), strict=True))
+    found = dict(zip(ranked, resampled.compare(np.stack([scored[name].heads for name in ranked]), share), strict=True))
     most = max(LEAST_SOURCES, round(KEPT * len(ranked)))
     kept = [name for i, name in enumerate(ranked) if i < most or found[name].may_be_best or name == always]
     out = {

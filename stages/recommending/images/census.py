@@ -24,6 +24,7 @@ from stages.lib.store import files
 
 MOST = 3000  # images that are used; of a larger folder as many are drawn, each class in proportion
 LEAST = 6  # images of a class: some to learn from, some to decide by, and some that no decision sees
+SMALL = 20  # images that a class of a larger folder keeps, where it has them
 SIDE = 32  # pixels a side at which two pictures are compared
 SHOWN = 3  # files that a line names
 SPLITS = {"train", "test", "val", "valid", "validation"}  # folders of these names are no classes
@@ -72,8 +73,8 @@ def take(root: Path, most: int = MOST) -> Census:
     y = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
     n_found, notes = len(paths), []
     if len(paths) > most:
-        drawn = sampling.stratified(y, most)
-        notes.append(f"of {len(paths):,} images {most:,} were drawn, each class in proportion; --most takes more")
+        drawn = _drawn(y, most)
+        notes.append(f"of {len(paths):,} images {len(drawn):,} were drawn, each class in proportion; --most takes more")
         paths, y = [paths[i] for i in drawn], y[drawn]
     seen = list(_looks(root, paths))
     kept = _kept(paths, y, names, seen, notes)
@@ -85,6 +86,16 @@ def take(root: Path, most: int = MOST) -> Census:
             f"{root}: {', '.join(few)} that can be used{why}; allowed: {LEAST} or more of each class. Add some, or remove the folder"
         )
     return census
+
+
+def _drawn(y: np.ndarray, most: int) -> np.ndarray:
+    """Places of the images that are used of a large folder, rising: each class in proportion, and of each SMALL at least, or all."""
+    chosen = np.zeros(len(y), bool)
+    chosen[sampling.stratified(y, most)] = True
+    shuffled = np.random.default_rng(sampling.SEED).permutation(len(y))
+    for label in np.flatnonzero(np.bincount(y[chosen], minlength=int(y.max()) + 1) < SMALL):
+        chosen[shuffled[y[shuffled] == label][:SMALL]] = True
+    return np.flatnonzero(chosen)
 
 
 def _looks(root: Path, paths: list[str]) -> Iterator[Seen]:

@@ -32,7 +32,7 @@ def test_what_more_blocks_gain_is_expected_of_other_sources():
 
 
 def scored(*linear: float) -> Scored:
-    return Scored(list(linear), [0.0] * len(linear), [0.0] * len(linear), 0.0, 0.0, 1.0)
+    return Scored(list(linear), list(linear), list(linear), 0.0, 0.0, 1.0)
 
 
 def test_sources_that_are_told_from_the_best_go_but_the_favourite_stays():

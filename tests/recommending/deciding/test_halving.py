@@ -91,17 +91,25 @@ def test_every_arm_is_accounted_for_and_the_time_is_kept(values, left):
 
 
 def test_a_kind_that_is_too_dear_is_set_aside_and_said(values):
-    course, _ = raced(values, 8.0)
+    course, _ = raced(values, 3.5)
     assert {arm.blocks for arm in course.standing} <= {"0", "1"}
     assert course.standing
     assert course.aside[Arm("d", "all")] == "no time"
 
 
-def test_the_favourite_takes_part_to_the_end(values):
+def test_the_favourite_is_never_dropped(values):
     worst = Arm("c", "0")
     course, table = raced(values, 1e6, favourite=worst)
     assert worst in course.standing
     assert table.n[table.rows[worst]] == halving.ROUNDS[-1]
+
+
+@pytest.mark.parametrize("left", [6.0, 12.0, 25.0])
+def test_there_is_no_round_without_the_leader(left):
+    """A dear leader, for whose next draws there is no time, is not passed by the cheap ones."""
+    worth = np.where([arm.blocks == "1" for arm in ARMS], 90.0, 40.0)
+    course, _ = raced(simulated.deciding(np.random.default_rng(5), worth, 1)[0], left, features={"a": 60.0, "b": 50.0})
+    assert course.standing[0].blocks == "1"
 
 
 def test_no_time_at_all_leaves_nothing_standing(values):

@@ -45,6 +45,44 @@ def test_a_large_folder_is_drawn_from(tmp_path):
     assert "of 40 images 20 were drawn" in found.notes[0]
 
 
+def test_a_small_class_of_a_large_folder_stays(tmp_path):
+    root = folder_of(tmp_path, n=60)
+    for i in range(7, 60):
+        (root / f"b/{i}.png").unlink()
+    assert np.bincount(census.take(root, most=12).y).tolist() == [20, 7]
+
+
+def test_the_same_picture_turned_by_its_camera_grey_or_with_transparency(tmp_path):
+    """A copy that a camera notes as turned is the same picture; grey and transparent ones are used, and the latter is said."""
+    root, rng = folder_of(tmp_path), np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(root / "a/upright.png")
+    turned = Image.fromarray(np.rot90(pixels).copy())
+    exif = turned.getexif()
+    exif[0x0112] = 6  # turn it by 270 degrees to see it upright
+    turned.save(root / "a/turned.png", exif=exif)
+    Image.fromarray(rng.integers(0, 256, (20, 24), dtype=np.uint8)).save(root / "b/grey.png")
+    Image.fromarray(rng.integers(0, 256, (20, 24, 4), dtype=np.uint8)).save(root / "b/seen_through.png")
+    found = census.take(root)
+    assert len(found.paths) == 16 + 3
+    assert sum("1 copy" in note and "a/" in note for note in found.notes) == 1
+    assert sum("1 image with transparency" in note and "seen_through" in note for note in found.notes) == 1
+
+
+def test_no_copy_is_on_both_sides_of_a_division(tmp_path):
+    root = folder_of(tmp_path, n=12)
+    for i in range(12):
+        (root / f"a/copy_{i}.png").write_bytes((root / f"a/{i}.png").read_bytes())
+        with Image.open(root / f"b/{i}.png") as image:
+            image.save(root / f"b/copy_{i}.bmp")  # the same picture in another file
+    found = census.take(root)
+    division = workspace.divide(found)
+    assert sorted(division.pool + division.final) == list(range(24))
+    assert not {found.paths[i].replace("copy_", "").split(".")[0] for i in division.pool} & {
+        found.paths[i].replace("copy_", "").split(".")[0] for i in division.final
+    }
+
+
 def test_names_of_files_decide_nothing_of_the_division(tmp_path):
     first = census.take(folder_of(tmp_path / "x", n=10))
     for path in sorted((tmp_path / "x").glob("*/*.png")):
