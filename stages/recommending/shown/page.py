@@ -33,7 +33,8 @@ TICKS, HIGHEST = 5, 100
 
 def write(path: Path, answer: Answer) -> None:
     """Write the page of an answer; its pictures are read from the folder that it is about."""
-    shown = {name for name in answer.examples if name} | {one["file"] for one in answer.wrong[:PICTURES]}
+    examples = answer.examples if len(answer.classes) <= MOST_CLASSES else []
+    shown = {name for name in examples if name} | {one["file"] for one in answer.wrong[:PICTURES]}
     files.write_bytes(path, render(answer, pictures(Path(answer.folder), sorted(shown))).encode())
 
 
