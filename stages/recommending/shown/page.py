@@ -27,7 +27,7 @@ PICTURES = 24  # of images that the model gets wrong
 MOST_CLASSES = 12  # of a table of confusions; of more classes the pairs that are confused most
 SIDE = 112  # pixels of a small picture
 QUALITY = 82  # of these, as JPEG
-STEPS = (1, 2, 5, 10, 20, 25, 50)  # percentage points between the ticks of an axis
+STEPS = (2, 5, 10, 20, 25, 50)  # percentage points between the ticks of an axis
 TICKS, HIGHEST = 5, 100
 
 
