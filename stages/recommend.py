@@ -29,6 +29,8 @@ def main(asked: Asked, register: str) -> None:
     page.write(out / page.NAME, answer)
     print(console(answer), end="")
     print(f"recommend: {(out / page.NAME).relative_to(root)}")
+    if answer.model:
+        print(f"recommend: for DVC, as recommend/ is not in Git: dvc add {answer.model['folder']} --out models/{out.name}")
     if register:
         print(f"recommend: registered as {handover.register(out, answer, register)}")
 

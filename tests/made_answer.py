@@ -49,7 +49,7 @@ def answer(folder: Path) -> Answer:
         final={"mean": 83.0, "low": 74.0, "high": 89.3, "n": 90},
         model={"folder": "recommend/mine/model", "n_images": 210, "accuracy": 87.8, "low": 79.4, "high": 93.0, "n": 90, "megabytes": 1.1,
                "parameters": 272_500, "title": "l2_eps0_5, fine-tuned on 210 images of mine_32 (1 block, seed 30000000)", "cell": "0" * 64,
-               "image_size": 32, "channels": 3, "under_attack": {"mean": 21.0, "low": 13.9, "high": 30.5, "n": 90}},
+               "image_size": 32, "channels": 3, "under_attack": {"mean": 21.0, "low": 13.9, "high": 30.5, "n": 90, "norm": "linf", "eps": 4 / 255}},
         measures={"mean": "accuracy", "beside": "accuracy under attack, L∞ 4/255"},
         curve=[point | {"n_labels": n, "mean": m, "low": m - 3, "high": m + 3} for n, m in ((25, 60.0), (50, 75.0), (100, 84.0), (158, 87.5))],
         gains=[{"from": 25, "to": 50, "points": 15.0, "low": 11.0, "high": 19.0, "n": 5},

@@ -51,7 +51,8 @@ def hand_over(
         return
     counts, answer.wrong, answer.examples = handover.mistakes(work.out / handover.MODEL, cell.target, final)
     answer.confusion = counts.tolist()
-    answer.model["under_attack"] = beside.of_cell(trials, cell, eps, workers, clock, left_s(clock)) or {}
+    attacked = beside.of_cell(trials, cell, eps, workers, clock, left_s(clock))
+    answer.model["under_attack"] = attacked | {"norm": attacks.NORM, "eps": eps} if attacked else {}
 
 
 def measure(

@@ -9,7 +9,7 @@ from stages.lib.report.wording import counted, listed, signed
 from stages.recommending.deciding.arms import Arm
 
 MOST_NAMED = 3  # choices that a sentence lists
-HOW_SURE = "With a probability of 95 % or more, the best of what was fine-tuned is among them."
+HOW_SURE = "Of what there was time for, the best is among those that cannot be told from the leader, with a probability of 95 % or more."
 
 
 @dataclass

@@ -145,7 +145,7 @@ def _registered(store: "Store", out: Path, answer: Answer, name: str) -> str:
             for file in (cards.CARD, cards.WEIGHTS):
                 staged.link(out / MODEL / file, Path(folder) / file)
             sample, attacked = np.load(out / MODEL / staged.SAMPLE), answer.model.get("under_attack", {})
-            metrics = {"under_attack": attacked["mean"]} if attacked else {}
+            metrics = {staged.metric_of(attacked["norm"], attacked["eps"]): attacked["mean"]} if attacked else {}
             model = logged.send(store, run.info.run_id, staged.asked_of(card, Path(folder), sample, metrics))
     for file in ("index.html", "answer.json"):
         store.client.log_artifact(run.info.run_id, str(out / file))

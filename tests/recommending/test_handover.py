@@ -88,14 +88,14 @@ def test_mistakes_are_counted_against_the_labels(packed):
 def test_it_is_registered_once_with_its_image_set_and_mlflow_predicts_the_same(packed, tmp_path_factory):
     out, said = packed
     answer = made_answer.answer(Path("/data/mine"))
-    answer.model = said | {"under_attack": {"mean": 12.5}}
+    answer.model = said | {"under_attack": {"mean": 12.5, "norm": "linf", "eps": 4 / 255}}
     for name in ("index.html", "answer.json"):
         (out / name).write_text("{}")
     assert handover.register(out, answer, "mine") == handover.register(out, answer, "mine") == "models:/mine/1"
     store = tracking.Store("robust-transfer")
     [model] = store.client.search_logged_models([store.experiment])
     assert {metric.key: (metric.value, metric.dataset_name) for metric in model.metrics} == {
-        "test_accuracy": (said["accuracy"], "digits"), "under_attack": (12.5, "digits"),
+        "test_accuracy": (said["accuracy"], "digits"), "under_attack/linf_4_255": (12.5, "digits"),
     }  # fmt: skip
     run = store.client.get_run(model.source_run_id)
     assert (run.info.run_name, run.data.params["labels"]) == ("recommend: mine", "100")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+AT_ONCE = 64  # images in memory
 
 
 def load(folder: Path = HERE) -> Any:
@@ -34,21 +35,32 @@ def label_files(model: Any, paths: list[str]) -> list[tuple[str, float]]:
     from stages.lib.datasets.pictures import Pictures  # here, as arrays need no Pillow
 
     pictures = Pictures(Path(), paths, model.card.image_size, model.card.crop, model.card.channels, None)
-    return [found for i in range(len(paths)) for found in model.labels(pictures[i : i + 1])]
+    return [found for i in range(0, len(paths), AT_ONCE) for found in model.labels(pictures[i : i + AT_ONCE])]
 
 
 def main(folder: str) -> None:
     model, rows = load(), csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(["file", "label", "probability"])
+    files = [path.relative_to(folder) for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+    files = [path for path in files if not any(part.startswith(".") for part in path.parts)]
+    for first in range(0, len(files), AT_ONCE):
+        some = files[first : first + AT_ONCE]
+        for path, (label, probability) in zip(some, _labels(model, [str(Path(folder) / path) for path in some]), strict=True):
+            if label is not None:
+                rows.writerow([path.as_posix(), label, f"{probability:.4f}"])
+
+
+def _labels(model: Any, paths: list[str]) -> list[tuple[str | None, float]]:
+    """As `label_files`; a file that is no image is named and has no label."""
     from stages.lib.errors import RunError  # here, as it is found only once the model is loaded
 
-    rows.writerow(["file", "label", "probability"])
-    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")):
-        try:
-            [(label, probability)] = label_files(model, [str(path)])
-        except RunError as error:
-            print(f"set aside: {error}", file=sys.stderr)
-        else:
-            rows.writerow([path.relative_to(folder).as_posix(), label, f"{probability:.4f}"])
+    try:
+        return label_files(model, paths)
+    except RunError as error:
+        if len(paths) > 1:
+            return [_labels(model, [path])[0] for path in paths]
+        print(f"set aside: {error}", file=sys.stderr)
+        return [(None, 0.0)]
 
 
 if __name__ == "__main__":

@@ -115,4 +115,9 @@ def under_attack(card: Card, robustness: Path) -> dict[str, float]:
     run = {"model": "finetuned", "attack": WORST, "source": card.source, "dataset": card.dataset, "blocks": card.blocks,
            "n_images": card.n_images, "seed": card.seed}  # fmt: skip
     rows = attacked[(attacked[list(run)] == pd.Series(run)).all(axis=1) & (attacked["eps"] > 0)]
-    return {f"under_attack/{row.norm}_{norm_of(row.norm).number(row.eps).replace('/', '_')}": row.accuracy for row in rows.itertuples()}
+    return {metric_of(row.norm, row.eps): row.accuracy for row in rows.itertuples()}
+
+
+def metric_of(norm: str, eps: float) -> str:
+    """The name of an accuracy under attack; eps in pixel units of [0, 1] images."""
+    return f"under_attack/{norm}_{norm_of(norm).number(eps).replace('/', '_')}"

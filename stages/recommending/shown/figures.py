@@ -45,7 +45,7 @@ def curve(answer: Answer) -> Figure:
         [line] = ax.plot(at, means, **figures.style(look))
         line.set_gid(svg.points([f"{name}, {counted(point['n_labels'], 'label')}: {_interval(point)}" for point in points]))
     figures.size_axis(ax, [str(size) for size in sizes], slanted=False)
-    ax.set(xlabel="labels", ylabel=f"{answer.measures['mean']}, %")
+    ax.set(xlabel="labels", ylabel=_measure(answer))
     _at_least(ax)
     lines = Counter(point["name"] for point in answer.curve)
     _legend(figure, [Line2D([], [], label=name, **figures.style(look)) for name, look in marked.items() if lines[name] > 1])
@@ -73,7 +73,7 @@ def cost(answer: Answer) -> Figure:
     ax.set_xticks(ticks or [float(f"{(low * high) ** 0.5:.2g}")])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda second, _: f"{second:g}"))
-    ax.set(xlabel="seconds of a run, on one core", ylabel=f"{answer.measures['mean']}, %")
+    ax.set(xlabel="seconds of a run, on one core", ylabel=_measure(answer))
     _at_least(ax)
     others = [Line2D([], [], label="all others", **figures.style(Look("", MUTED, "o")) | {"linestyle": "", "markersize": 4.5})]
     named = [Line2D([], [], label=name, **figures.style(look) | {"linestyle": ""}) for name, look in marked.items()]
@@ -85,6 +85,10 @@ def _canvas() -> tuple[Figure, Axes]:
     matplotlib.rcParams.update(FONTS)  # until the end of `drawing`
     figure = Figure(figsize=SIZE, layout="constrained", facecolor=PAPER)
     return figure, figure.subplots()
+
+
+def _measure(answer: Answer) -> str:
+    return f"{answer.measures['mean'].partition(',')[0]}, %"  # without the radius, for which there is no room
 
 
 def _at_least(ax: Axes) -> None:

@@ -27,13 +27,14 @@ PICTURES = 24  # of images that the model gets wrong
 MOST_CLASSES = 12  # of a table of confusions; of more classes the pairs that are confused most
 SIDE = 112  # pixels of a small picture
 QUALITY = 82  # of these, as JPEG
-STEPS = (1, 2, 5, 10, 20, 25, 50)  # percentage points between the ticks of an axis
+STEPS = (2, 5, 10, 20, 25, 50)  # percentage points between the ticks of an axis
 TICKS, HIGHEST = 5, 100
 
 
 def write(path: Path, answer: Answer) -> None:
     """Write the page of an answer; its pictures are read from the folder that it is about."""
-    shown = {name for name in answer.examples if name} | {one["file"] for one in answer.wrong[:PICTURES]}
+    examples = answer.examples if len(answer.classes) <= MOST_CLASSES else []
+    shown = {name for name in examples if name} | {one["file"] for one in answer.wrong[:PICTURES]}
     files.write_bytes(path, render(answer, pictures(Path(answer.folder), sorted(shown))).encode())
 
 
