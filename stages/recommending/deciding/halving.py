@@ -121,7 +121,10 @@ def affordable(order: list[Arm], last: int, part: float, runs: Runs, done: dict[
     Args:
         order: the arms, the best first.
         last: draws that each is to have at least.
-        part: of the time that is left, for this round; the first two arms may take all of it. Without the leader, the first that has a run, there is no round.
+        part: of the time that is left, for this round; the first two arms may take all of it.
+
+    Returns:
+        None of them where there is no time for the leader, the first arm that has a run: a round without it tells nothing.
     """
     left, leader = runs.left_s(), next((arm for arm in order if done[arm]), None)
     allowed, going = part * left, {}
