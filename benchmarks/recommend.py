@@ -56,7 +56,8 @@ class Replay:
     def run(self, wanted: dict[Arm, tuple[int, int]], part: float = 1.0) -> bool:
         limit = part * self.left
         for arm, (first, last) in wanted.items():
-            cost = self.grid.seconds[self.rows[arm]] * (last - first)
+            alone = (last - first) % self.together(arm) > 0
+            cost = (self.grid.alone if alone else self.grid.seconds)[self.rows[arm]] * (last - first)
             if cost > limit:
                 self.left -= limit
                 return False
@@ -149,12 +150,12 @@ def main() -> None:
     for name, method in METHODS.items():
         found = np.array([measured(grid, method, ORDERS) for grid in grids.values()])
         regrets[name] = found[:, 0]
-        mean, low, high = statistics.interval(found[:, 0])
+        mean, low, high = statistics.interval(found[:, 0], bounds=statistics.ACCURACY)
         each = " | ".join(f"{value:.1f}" for value in found[:, 0])
-        print(f"| {name} | {mean:.2f} ({max(low, 0):.2f} to {high:.2f}) | {each} | {100 * found[:, 1].mean():.1f} |")
+        print(f"| {name} | {mean:.2f} ({low:.2f} to {high:.2f}) | {each} | {100 * found[:, 1].mean():.1f} |")
     static = regrets["static list, by the source's accuracy"]
     for name in list(METHODS)[: len(BUDGETS)]:
-        mean, low, high = statistics.interval(regrets[name] - static)
+        mean, low, high = statistics.interval(regrets[name] - static, bounds=statistics.DIFFERENCE)
         print(f"\n{name} minus static list: {mean:.2f} ({low:.2f} to {high:.2f}) points of regret")
 
 

@@ -35,7 +35,9 @@ SEED = 7  # of the division of a target
 
 FOLDER = 300  # images of the folder that a target stands for, whose features are computed
 Kind = tuple[str, str]  # architecture and blocks: what decides the cost of a run
+TIMES = 3  # that a cost is measured, of which the least counts
 SECONDS: dict[Kind, float] = {}
+ALONE: dict[Kind, float] = {}
 FEATURE_SECONDS: dict[str, float] = {}
 
 
@@ -46,7 +48,8 @@ class Grid:
     arms: list[Arm]
     decided: np.ndarray  # accuracy in percent on the images that decide
     judged: np.ndarray  # on those that judge
-    seconds: np.ndarray  # [arms], of a run on one core
+    seconds: np.ndarray  # [arms], of a run on one core, of those that are computed at once
+    alone: np.ndarray  # [arms], of a run that is computed alone
     scored: dict[str, Scored]
     kinds: list[Kind]  # of each arm
     feature_s: dict[str, float]  # by source
@@ -91,18 +94,19 @@ def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks] = BLOCKS, com
     found = [[trials.found(arm, seed, planned) for seed in seeds] for arm in arms]
     decided, judged = (np.array([[getattr(one, name) for one in row] for row in found]) for name in ("decided", "final"))
     kinds = [(trials.candidates[arm.source].card.architecture, arm.blocks) for arm in arms]
-    seconds, of_features = measured(trials, {kind: plan for plan in plans for kind in kinds_of(trials, plan)})
+    seconds, alone, of_features = measured(trials, {kind: plan for plan in plans for kind in kinds_of(trials, plan)})
     own = {one.name: one.own_accuracy for one in gathered.candidates if any(arm.source == one.name for arm in arms)}
     feature_s = {name: of_features[trials.candidates[name].card.architecture] for name in scored}
-    return Grid(arms, decided, judged, np.array([seconds[kind] for kind in kinds]), scored, kinds, feature_s, own, planned.share)
+    costs = [np.array([of[kind] for kind in kinds]) for of in (seconds, alone)]
+    return Grid(arms, decided, judged, *costs, scored, kinds, feature_s, own, planned.share)
 
 
 def kinds_of(trials: Trials, plan: grid.Plan) -> set[Kind]:
     return {(trials.candidates[cell.source].card.architecture, str(cell.blocks)) for cell in plan.cells}
 
 
-def measured(trials: Trials, plans: dict[Kind, grid.Plan]) -> tuple[dict[Kind, float], dict[str, float]]:
-    """Seconds of a processor for a run of each kind, and for the features of a folder under each architecture; measured once.
+def measured(trials: Trials, plans: dict[Kind, grid.Plan]) -> tuple[dict[Kind, float], dict[Kind, float], dict[str, float]]:
+    """Seconds of a processor for a run of each kind, of several at once and of one alone, and for features under each architecture.
 
     Processors' seconds, as others use the machine, too, and the hours that a run waited for them are not its cost.
     """
@@ -112,14 +116,22 @@ def measured(trials: Trials, plans: dict[Kind, grid.Plan]) -> tuple[dict[Kind, f
             with executors.workers(trials.grid, computing.PRELOAD) as workers:
                 kept = computing.keep_activations(plan, {batch[0].blocks}, workers, computing.GIB)
             requests = [jobs.Request(cell, *plan.rows_of(cell)) for cell in batch]
-            begun = time.process_time()
-            finetune.run(jobs.Batch(plan.job, requests, {entry.split: entry.stored for entry in kept}))
-            SECONDS[architecture, blocks] = (time.process_time() - begun) / len(batch)
+            stored = {entry.split: entry.stored for entry in kept}
+            for found, some in ((SECONDS, requests), (ALONE, requests[:1])):
+                took = []
+                for _ in range(TIMES):
+                    begun = time.process_time()
+                    finetune.run(jobs.Batch(plan.job, some, stored))
+                    took.append((time.process_time() - begun) / len(some))
+                found[architecture, blocks] = min(took)
         if architecture not in FEATURE_SECONDS:
-            begun = time.process_time()
-            list(frozen.activations(plan.job, 0, "train", None))
-            FEATURE_SECONDS[architecture] = (time.process_time() - begun) * FOLDER / DECIDING
-    return SECONDS, FEATURE_SECONDS
+            took = []
+            for _ in range(TIMES):
+                begun = time.process_time()
+                list(frozen.activations(plan.job, 0, "train", None))
+                took.append((time.process_time() - begun) * FOLDER / DECIDING)
+            FEATURE_SECONDS[architecture] = min(took)
+    return SECONDS, ALONE, FEATURE_SECONDS
 
 
 def run(target: str, trials: Trials, plans: list[grid.Plan]) -> None:

@@ -42,7 +42,7 @@ class Runs(Protocol):
         """Seconds of a run of the arm, roughly, before any of its kind was done."""
 
     def together(self, arm: Arm) -> int:
-        """Runs of the arm that are computed at once; fewer cost no less."""
+        """Runs of the arm that are computed at once, where so many are wanted; each then costs less."""
 
     def run(self, wanted: dict[Arm, tuple[int, int]], part: float = 1.0) -> bool:
         """Compute, of each arm, the draws from a number to another; False where this part of the time that is left was over before."""
@@ -102,17 +102,18 @@ def race(arms: list[Arm], favourite: Arm, share: float, runs: Runs, features: di
 def pilot(arms: list[Arm], favourite: Arm, runs: Runs, done: dict[Arm, int]) -> None:
     """Run the first arm of each kind, and the favourite, as far as the pilot's time goes; whole networks after parts of them."""
     first = [*dict.fromkeys([*{runs.kind(arm): arm for arm in reversed(arms)}.values(), favourite])]
-    goals = {arm: runs.together(arm) for arm in sorted(first, key=lambda arm: (arm.source != arms[0].source, arm.blocks))}
+    order = sorted(first, key=lambda arm: (arm.source != arms[0].source, arm.blocks))
     for whole in (False, True):
-        left, able = runs.left_s(), {}
-        for arm in (arm for arm in goals if (arm.blocks == "all") == whole):
+        left, able, cost = runs.left_s(), {}, 0.0
+        for arm in (arm for arm in order if (arm.blocks == "all") == whole):
             part = FIRST if arm.source == arms[0].source and not whole else PILOT
-            if sum(runs.guess(other) * able[other] for other in able) + runs.guess(arm) * goals[arm] <= part * left:
-                able[arm] = goals[arm]
+            for n in (runs.together(arm), 1):
+                if arm not in able and cost + runs.guess(arm) * n <= part * left:
+                    able[arm], cost = n, cost + runs.guess(arm) * n
         if able:
             _compute(runs, done, able, PILOT if whole else FIRST)
     if not any(done.values()) and runs.left_s() > 0:  # better one number of blocks in all of the time than nothing
-        _compute(runs, done, {arm: n for arm, n in goals.items() if arm.blocks == min(other.blocks for other in goals)})
+        _compute(runs, done, {arm: 1 for arm in order if arm.blocks == min(other.blocks for other in order)})
 
 
 def affordable(order: list[Arm], last: int, part: float, runs: Runs, done: dict[Arm, int]) -> dict[Arm, int]:
@@ -129,12 +130,14 @@ def affordable(order: list[Arm], last: int, part: float, runs: Runs, done: dict[
     left, leader = runs.left_s(), next((arm for arm in order if done[arm]), None)
     allowed, going = part * left, {}
     for arm in order:
-        goal, known = max(last, done[arm], runs.together(arm)), runs.seconds(arm)
-        cost = (runs.guess(arm) if known is None else known) * (goal - done[arm])
-        if cost <= (left if len(going) < 2 else allowed):
-            going[arm] = goal
-            allowed, left = allowed - cost, left - cost
-        elif arm == leader:
+        known = runs.seconds(arm)
+        seconds = runs.guess(arm) if known is None else known
+        for goal in (max(last, runs.together(arm)), last) if done[arm] < last else (done[arm],):
+            cost = seconds * (goal - done[arm])
+            if arm not in going and cost <= (left if len(going) < 2 else allowed):
+                going[arm] = goal
+                allowed, left = allowed - cost, left - cost
+        if arm == leader and arm not in going:
             return {}
     return going
 

@@ -94,6 +94,7 @@ def _drawn(y: np.ndarray, most: int) -> np.ndarray:
     chosen[sampling.stratified(y, most)] = True
     shuffled = np.random.default_rng(sampling.SEED).permutation(len(y))
     for label in np.flatnonzero(np.bincount(y[chosen], minlength=int(y.max()) + 1) < SMALL):
+        chosen[y == label] = False
         chosen[shuffled[y[shuffled] == label][:SMALL]] = True
     return np.flatnonzero(chosen)
 
