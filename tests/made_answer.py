@@ -54,7 +54,7 @@ def answer(folder: Path) -> Answer:
         curve=[point | {"n_labels": n, "mean": m, "low": m - 3, "high": m + 3} for n, m in ((25, 60.0), (50, 75.0), (100, 84.0), (158, 87.5))],
         gains=[{"from": 25, "to": 50, "points": 15.0, "low": 11.0, "high": 19.0, "n": 5},
                {"from": 100, "to": 158, "points": 3.5, "low": 1.0, "high": 6.0, "n": 5}],
-        proxies=[{"source": "natural", "linear": 70.5, "neighbours": 66.0, "log_me": float("nan"), "h_score": 1.25}],
+        proxies=[{"source": "natural", "linear": 70.5, "neighbours": 66.0, "nearest": 61.5, "log_me": float("nan"), "h_score": 1.25}],
         confusion=[[28, 2, 0], [1, 22, 7], [0, 1, 29]], examples=["boat/0.png", "cup/0.png", "fish/0.png"],
         wrong=[{"file": "cup/1.png", "true": "cup", "given": "fish", "probability": 0.93},
                {"file": "cup/gone.png", "true": "cup", "given": "boat", "probability": 0.61}],

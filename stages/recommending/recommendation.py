@@ -150,8 +150,8 @@ def answered(
         favourite=gathering.favourite(gathered.candidates).name, share=planned.share,
         final={"mean": mean, "low": low, "high": high, "n": n_final}, rounds=course.rounds, left_out=gathered.left_out, notes=taken.notes,
         proxies=[
-            {"source": name, "linear": float(np.mean(one.linear)), "neighbours": float(np.mean(one.neighbours)), "log_me": one.log_me,
-             "h_score": one.h_score} for name, one in scored.items()
+            {"source": name, "linear": float(np.mean(one.linear)), "neighbours": float(np.mean(one.neighbours)),
+             "nearest": float(np.mean(one.nearest)), "log_me": one.log_me, "h_score": one.h_score} for name, one in scored.items()
         ],
     )  # fmt: skip
     final = [taken.paths[place] for place in division.final]

@@ -1,11 +1,14 @@
 """Sentences of an answer, and the answer as JSON."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import made_answer
 import pytest
+
+from stages.lib.store import code
 
 ANSWER = made_answer.answer(Path("/data/mine"))
 ALONE = replace(ANSWER, tied=ANSWER.tied[:1], cheapest=ANSWER.tied[0])
@@ -47,6 +50,27 @@ def test_what_labels_are_worth(gains, says):
 
 def test_it_is_json_without_what_json_cannot_hold():
     content = json.loads(json.dumps(ANSWER.as_json(), allow_nan=False))
-    assert content["proxies"] == [{"source": "natural", "linear": 70.5, "neighbours": 66.0, "log_me": None, "h_score": 1.25}]
+    assert content["proxies"] == [
+        {"source": "natural", "linear": 70.5, "neighbours": 66.0, "nearest": 61.5, "log_me": None, "h_score": 1.25}
+    ]
     assert [row["name"] for row in content["ranking"]][:2] == ["l2_eps0_5 (1 block)", "linf_eps8_255 (1 block)"]
     assert content["sentence"] == ANSWER.sentence
+
+
+def test_the_keys_that_the_docs_list_are_those_of_the_file():
+    docs = (code.ROOT / "docs/recommend.md").read_text()
+    listed = docs[docs.index("### The keys of `answer.json`") : docs.index("### The model")]
+    content = ANSWER.as_json()
+    rows = [row.split("|")[1:3] for row in listed.splitlines() if row.startswith("| `")]
+    assert sorted(key for keys, _ in rows for key in re.findall(r"`(\w+)`", keys)) == sorted(content)
+    said = set(re.findall(r"`(\w+)`", listed))
+    nested = [
+        content["ranking"][0],
+        content["model"],
+        content["curve"][0],
+        content["gains"][0],
+        content["wrong"][0],
+        content["counts"],
+        content["final"],
+    ]
+    assert {key for one in nested for key in one} - said == set()
