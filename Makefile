@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DELETE_ON_ERROR:
-.PHONY: help repro test lint look ui plots profile profiles diff plan bench growth gpu peer forget-activations
+.PHONY: help repro test lint look ui plots profile profiles diff plan recommend bench growth gpu peer forget-activations
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 20
@@ -50,6 +50,10 @@ diff: $(READY) ## in what params.yaml differs from the default; or profiles do: 
 
 plan: $(READY) ## cells, time and disk that params.yaml takes, before it runs; or profiles do: make plan PROFILE=paper
 	python -m stages.plan $(PROFILE)
+
+recommend: $(READY) ## which source is best for a folder of images, a folder for each class: make recommend IMAGES=/data/mine MINUTES=10
+	python -m stages.recommend $(IMAGES) --minutes $(or $(MINUTES),10) $(if $(LABELS),--labels $(LABELS)) $(if $(SOURCES),--sources $(SOURCES)) \
+		$(if $(FOR),--for $(FOR)) $(if $(REGISTER),--register $(REGISTER))
 
 forget-activations: ## remove kept activations and features of frozen parts; they are computed again where they are needed
 	rm -rf .cells/activations .cells/features

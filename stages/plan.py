@@ -25,6 +25,7 @@ from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.planning import operations, passes
 from stages.lib.runs.planning.passes import Needed
+from stages.lib.runs.planning.quantities import duration, size_of
 from stages.lib.runs.transfers import Transfer
 from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
@@ -238,16 +239,6 @@ def sources_bytes(settings: Params, sizes: dict[Kind, Sizes]) -> float:
         transfers.n_models(settings, name) * of[entry.architecture] + (getattr(getattr(entry, "file", None), "size", None) or 0)
         for name, entry in entries.items()
     )
-
-
-def size_of(n: float) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
 if __name__ == "__main__":

@@ -97,8 +97,14 @@ def test_a_command_names_what_exists(here, place, command):
 def make(words: list[str], place: str) -> None:
     subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, check=True)
     for name, value in (word.split("=") for word in words if "=" in word):
-        assert name in ("NAME", "PROFILE", "PORT")
-        assert value.isdecimal() if name == "PORT" else set(value.split()) <= set(PROFILES)
+        assert f"$({name})" in (ROOT / "Makefile").read_text()
+        if name in ALLOWED:
+            assert set(value.split()) <= set(ALLOWED[name])
+        else:
+            assert name in ("IMAGES", "REGISTER") or value.isdecimal()
+
+
+ALLOWED = {"NAME": PROFILES, "PROFILE": PROFILES, "SOURCES": SOURCES, "FOR": ("accuracy", "robustness")}  # values of what `make` is given
 
 
 def dvc(words: list[str], place: str) -> None:
@@ -109,7 +115,7 @@ def dvc(words: list[str], place: str) -> None:
         assert any(f"--name {words[-1]}" in other for page in PAGES for _, other in page.commands)
     for target in getattr(arguments, "targets", None) or []:
         stage, _, item = target.partition("@")
-        assert stage in STAGES
+        assert stage in STAGES or (words[1] == "add" and is_generated(stage))
         assert not item or item in ITEMS
     if words[1:3] == ["exp", "run"]:
         add_entries(SHOWN)
@@ -150,7 +156,9 @@ def settings_hold_with(changes: dict[str, list[str]], profiles: list[str]) -> No
 def python(words: list[str], place: str) -> None:
     assert words[1] == "-m"
     assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").is_file()
-    if words[2].startswith("stages."):
+    if words[2] == "stages.recommend":
+        assert all(f'"{word}"' in (ROOT / "stages/recommend.py").read_text() for word in words[3:] if word.startswith("-"))
+    elif words[2].startswith("stages.") and not any(map(is_generated, words[3:4])):
         assert set(words[3:4] if words[2] == "stages.predict" else words[3:]) <= set(DATASETS | SOURCES)
 
 

@@ -23,6 +23,7 @@ ORDER = [  # each may import what stands before it, and itself; those of one lin
     {"attacks", "training", "curvature", "information", "report", "models"},
     {"runs"},
     {"studies"},
+    {"recommending"},
     {"stages"},
 ]
 MOST_MODULES, MOST_LINES = 12, 250  # of a room, of a file
@@ -30,7 +31,7 @@ MOST_STAGES = 16  # and commands, each a module of `stages/` itself
 STAGES = yaml.safe_load((code.ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((code.ROOT / "params.yaml").read_text())
 MODULES = sorted(path.relative_to(code.ROOT) for path in (code.ROOT / "stages").rglob("*.py") if path.name != "__init__.py")
-COMMANDS = {"plan", "predict", "profile", "ui"}  # what is run by hand and no stage
+COMMANDS = {"plan", "predict", "profile", "recommend", "ui"}  # what is run by hand and no stage
 HOW_TO_RUN = {"grid"}  # no result depends on it, so that no stage declares it
 WHAT_TO_RUN = {"datasets", "models", "sources", "targets", "blocks", "experiments"}  # keys of params.yaml that are no stage's section
 CATALOGS = {"data/catalog.yaml": "dataset_entry", "models/catalog.yaml": "source_entry"}
@@ -41,7 +42,7 @@ def room(module: str) -> str:
     words = module.split(".")[1:]
     if words[0] == "lib":
         return words[1]
-    return "studies" if words[0] == "studies" else "stages"
+    return words[0] if words[0] in ("studies", "recommending") else "stages"
 
 
 def place(name: str) -> int:

@@ -1,12 +1,10 @@
 """The store holds every result of the workspace: of stages that ran, and of those that DVC took from its cache."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import elsewhere
 import pandas as pd
 import pytest
 
@@ -186,18 +184,10 @@ def test_kept_models_are_logged_ranked_registered_and_run_without_this_project(r
 
 
 def predicted_elsewhere(model, folder: Path) -> None:
-    """Let MLflow serve the model's own example where `stages` is a package that cannot be imported, so that its own code has to do."""
-    (folder / "stages").mkdir()
-    (folder / "stages/__init__.py").write_text("raise ImportError('not the code of the model')")
-    served = Path(model.artifact_location.removeprefix("file://"))
-    command = ["mlflow", "models", "predict", "--model-uri", str(served), "--input-path", str(served / "serving_input_example.json"),
-               "--content-type", "json", "--output-path", str(folder / "out.json"), "--env-manager", "local"]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(folder), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Let MLflow serve the model's own example."""
+    [found] = elsewhere.by_mlflow(Path(model.artifact_location.removeprefix("file://")), folder)
     x, _ = sets.load("digits", "test")
     [(label, probability)] = classifier.load(kept.BEST / "digits").labels(x[:1])
-    [found] = json.loads((folder / "out.json").read_text())["predictions"]
     assert found == {"label": label, "probability": pytest.approx(probability)}
 
 

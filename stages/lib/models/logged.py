@@ -9,9 +9,8 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
-from shutil import copy2
 
 import mlflow.pyfunc
 import numpy as np
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+from stages.lib.models import alone
 from stages.lib.store import code
 from stages.lib.store.tracking import Store, dataset_input
 
@@ -69,10 +69,7 @@ def send(store: Store, run_id: str, model: Model) -> LoggedModel:
 
 def write(model: Model, folder: Path) -> Path:
     """The model as MLflow keeps it, in a folder below this one."""
-    for path in model.code:
-        for part in [path, *(above / "__init__.py" for above in path.parents if above.name)]:
-            (folder / "code" / part).parent.mkdir(parents=True, exist_ok=True)
-            copy2(code.ROOT / part, folder / "code" / part)
+    alone.copied(model.code, folder / "code")
     images = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, model.sample.shape[-1]))
     mlflow.pyfunc.save_model(
         folder / "model", loader_module=model.loader, data_path=str(model.folder), code_paths=[str(folder / "code" / "stages")],
@@ -84,23 +81,29 @@ def write(model: Model, folder: Path) -> Path:
 def requirements(paths: Iterable[Path]) -> list[str]:
     """The packages that these files import, in the versions that are installed, and MLflow."""
     tops = {name.partition(".")[0] for path in paths for name in code.imports(path)} - set(sys.stdlib_module_names) - {"stages"}
-    return [f"{name}=={version(name).partition('+')[0]}" for name in ("mlflow", *sorted(tops))]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("mlflow", *sorted(tops))]
 
 
-def name_best(store: Store, model: LoggedModel, target: str, registered: str | None) -> None:
-    """Tag a model as the best of a target; and where a name is given, make it the newest version of the registered model of that name."""
+def name_best(store: Store, model: LoggedModel, target: str, registered: str | None) -> str | None:
+    """Tag a model as the best of a target; and where a name is given, make it the newest version of the registered model of that name.
+
+    Returns:
+        That version, or the one of this model that is registered already; None without a name.
+    """
     if model.tags.get(BEST) != target:
         store.client.set_logged_model_tags(model.model_id, {BEST: target})
     if not registered:
-        return
+        return None
     try:
         store.client.create_registered_model(registered)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = store.client.search_model_versions(f"name = '{registered}'")
-    if not any(each.tags.get(CELL) == model.tags[CELL] for each in versions):
+    version = next((each for each in versions if each.tags.get(CELL) == model.tags[CELL]), None)
+    if version is None:
         source = f"models:/{model.model_id}"
-        store.client.create_model_version(
+        version = store.client.create_model_version(
             registered, source, model.source_run_id, {CELL: model.tags[CELL]}, description=model.name, model_id=model.model_id
         )
+    return str(version.version)

@@ -16,19 +16,17 @@ import pandas as pd
 
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
+from stages.lib.models import alone, kept
 from stages.lib.models import card as cards
-from stages.lib.models import kept
 from stages.lib.models.card import Card
-from stages.lib.networks.families.table import FAMILIES
-from stages.lib.networks.names import known
 from stages.lib.norms.table import norm_of
-from stages.lib.store import code, files
+from stages.lib.store import files
 from stages.lib.store.tables import WORST
 
 if TYPE_CHECKING:
+    from stages.lib.models import logged
     from stages.lib.store.tracking import Store
 
-LOADERS = {"torch": "stages.lib.models.classifier"}  # what a logged model runs with: a table of choices (`choice.py`)
 SAMPLE = "sample.npy"
 PARAMS = ("source", "blocks", "n_images", "seed", "architecture", "image_size")  # of the card, beside its target
 
@@ -81,17 +79,27 @@ def send(store: "Store", run_id: str, place: Path, robustness: Path, register: s
     if model is None:
         with tempfile.TemporaryDirectory() as folder:
             kept.save(Path(folder), card, kept.merged(sorted(place.glob("*.safetensors"))))
-            params = {"target": card.dataset} | {name: str(getattr(card, name)) for name in PARAMS}
-            metrics = {"test_accuracy": card.test_accuracy} | under_attack(card, robustness)
-            asked = logged.Model(
-                name=name_of(card), cell=card.cell, folder=Path(folder), loader=LOADERS["torch"],
-                code=code.closure(LOADERS["torch"], FAMILIES[known(card.architecture)]),
-                sample=np.load(place / SAMPLE), params=params, metrics=metrics,
-                step=card.epochs, dataset=(card.dataset, card.images_sha256["test"]),
-            )  # fmt: skip
+            asked = asked_of(card, Path(folder), np.load(place / SAMPLE), under_attack(card, robustness))
             model = logged.send(store, run_id, asked)
     if target:
         logged.name_best(store, model, target, register and f"{register}-{target}")
+
+
+def asked_of(card: Card, folder: Path, sample: np.ndarray, metrics: dict[str, float]) -> "logged.Model":
+    """A fine-tuned model as it is sent.
+
+    Args:
+        folder: its card and weights, and nothing else.
+        sample: an example of its input.
+        metrics: beside its accuracy on the test images.
+    """
+    from stages.lib.models import logged
+
+    return logged.Model(
+        name=name_of(card), cell=card.cell, folder=folder, loader=alone.LOADERS["torch"], code=alone.code_of(card.architecture),
+        sample=sample, params={"target": card.dataset} | {name: str(getattr(card, name)) for name in PARAMS},
+        metrics={"test_accuracy": card.test_accuracy} | metrics, step=card.epochs, dataset=(card.dataset, card.images_sha256["test"]),
+    )  # fmt: skip
 
 
 def name_of(card: Card) -> str:
@@ -107,4 +115,9 @@ def under_attack(card: Card, robustness: Path) -> dict[str, float]:
     run = {"model": "finetuned", "attack": WORST, "source": card.source, "dataset": card.dataset, "blocks": card.blocks,
            "n_images": card.n_images, "seed": card.seed}  # fmt: skip
     rows = attacked[(attacked[list(run)] == pd.Series(run)).all(axis=1) & (attacked["eps"] > 0)]
-    return {f"under_attack/{row.norm}_{norm_of(row.norm).number(row.eps).replace('/', '_')}": row.accuracy for row in rows.itertuples()}
+    return {metric_of(row.norm, row.eps): row.accuracy for row in rows.itertuples()}
+
+
+def metric_of(norm: str, eps: float) -> str:
+    """The name of an accuracy under attack; eps in pixel units of [0, 1] images."""
+    return f"under_attack/{norm}_{norm_of(norm).number(eps).replace('/', '_')}"

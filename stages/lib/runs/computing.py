@@ -31,11 +31,13 @@ def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iter
     """
     with executors.workers(settings, PRELOAD) as workers:
         for plan, absent in work:
-            yield from _compute(plan, absent, workers, settings)
+            yield from compute_plan(plan, absent, workers, settings)
 
 
-def _compute(plan: Plan, absent: list[Cell], workers: executors.Workers, settings: GridSettings) -> Iterator[tuple[Cell, Exception | None]]:
-    """Compute the absent cells of one plan."""
+def compute_plan(
+    plan: Plan, absent: list[Cell], workers: executors.Workers, settings: GridSettings
+) -> Iterator[tuple[Cell, Exception | None]]:
+    """Compute the absent cells of one plan, as `compute` does, by workers that others use before and after."""
     wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
     try:
         open_inputs(plan.job)

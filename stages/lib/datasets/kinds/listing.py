@@ -40,11 +40,11 @@ def find(name: str, root: Path, entry: "Folder") -> dict[str, Listed]:
         if all((root / folder).is_dir() for folder in entry.splits.values()):
             folders = " and ".join(entry.splits.values())
             raise RunError(f"{root}: is divided already, into {folders}; remove {name}.test_fraction, which would take them for classes")
-        return _split(root, entry, _classes(root, ""))
+        return _split(root, entry, images_of(root, ""))
     classes = {}
     for split, folder in entry.splits.items():
         if (root / folder).is_dir():
-            classes[split] = _classes(root, f"{folder}/")
+            classes[split] = images_of(root, f"{folder}/")
         else:
             there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
             _absent(f"{root}: holds no folder {folder!r} for the {split} split, but {there}; correct {name}.splits", name, entry)
@@ -68,7 +68,7 @@ def again(name: str) -> str:
     return f"`dvc repro --force --single-item download@{name}`"
 
 
-def _classes(root: Path, folder: str) -> dict[str, list[str]]:
+def images_of(root: Path, folder: str) -> dict[str, list[str]]:
     """The images of each class, as paths from the root; the class folders may have folders of their own."""
     classes, others = {}, []
     for place in sorted(path for path in (root / folder).iterdir() if not is_hidden(path.name)):

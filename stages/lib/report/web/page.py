@@ -22,6 +22,7 @@ from stages.lib.report.wording import block_text, counted, eps_text, images, num
 
 FRAME = Path(__file__).with_name("page.html.j2")
 MACROS = Path(__file__).with_name("macros.html.j2")
+STYLE = Path(__file__).with_name("style.css")
 COLOURS = {figures.INK: "var(--ink)", figures.MUTED: "var(--muted)", figures.GRID: "var(--grid)", figures.PAPER: "var(--panel)"}
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "seaborn", "scikit-learn")
 
@@ -44,7 +45,7 @@ def render(results: Results, sections: list[Section], *, looks: dict[str, Look],
     numbered = iter(enumerate(claims, 1))
     by_study = {section.title: [next(numbered) for _ in section.claims] for section in sections if section.claims}
     return environment.from_string(FRAME.read_text()).render(
-        macros=macros, sections=sections, filled=filled, openings=openings, claims=by_study,
+        style=Markup(STYLE.read_text()), macros=macros, sections=sections, filled=filled, openings=openings, claims=by_study,
         threats={name: threat_text(card) for name, card in results.cards.items()}, parameters=as_yaml(settings), versions=versions(),
         false_verdicts=evidence.false_verdicts(claims),
         cells=results.runs["cell"].nunique(),
