@@ -129,29 +129,31 @@ def write(path: Path, rows: list[list]) -> None:
 def table(rows: pd.DataFrame, targets: list[str]) -> list[str]:
     """Lines of the table: the accuracy of each setting, its difference to images that are augmented anew, and the ratio of seconds.
 
-    The seconds of a setting are those of its runs and of the pass of its views through the frozen part.
+    A setting is compared on the subsets that it has run on. Its seconds are those of its runs and of the pass of its views through the
+    frozen part.
     """
     runs = rows[rows.seed != PREPARED].drop_duplicates(["target", "views", "seed"])
-    accuracy = runs.pivot_table("accuracy", "seed", ["target", "views"]).dropna()
-    spent = rows[rows.target.isin(targets)].groupby("views").seconds.sum() / runs.groupby("views").size()
+    accuracy = runs.set_index(["views", "seed", "target"]).accuracy.unstack()[targets]  # [views and seed, target]
+    spent = rows.groupby("views").seconds.sum() / runs.groupby("views").size()
     lines = [
-        f"{len(accuracy)} subsets",
-        "| images are augmented | " + " | ".join(f"{name}, difference [95 %]" for name in [*targets, "mean"]) + " | s a run | ratio |",
-        "|---" * (len(targets) + 4) + "|",
+        "| images are augmented | subsets | " + " | ".join(f"{name} [95 %]" for name in [*targets, "mean"]) + " | s a run | ratio |",
+        "|---" * (len(targets) + 5) + "|",
     ]
     for views in sorted(runs.views.unique(), key=lambda views: views if views > 0 else MIDDLE**9 - views):
-        differences = [accuracy[name][views] - accuracy[name][FRESH] for name in targets]
-        fields = [of_differences(d, accuracy[name][views]) for d, name in zip(differences, targets, strict=True)]
-        mean = of_differences(sum(differences) / len(targets), sum(accuracy[name][views] for name in targets) / len(targets))
+        found = accuracy.loc[views].dropna()
+        found = found.assign(mean=found.mean(axis=1))
+        against = accuracy.loc[FRESH].loc[found.index]
+        differences = found - against.assign(mean=against.mean(axis=1))
+        fields = [f"{found[name].mean():.2f} %{difference_of(differences[name]) if views != FRESH else ''}" for name in found]
         how = {FRESH: "anew in each epoch", RELEASED: "anew, batch norm as released"}.get(views, f"once to {views} views")
-        fields = [f"{accuracy[name][views].mean():.2f} %" for name in targets] + ["-"] if views == FRESH else [*fields, mean]
-        lines.append(f"| {how} | {' | '.join(fields)} | {spent[views]:.2f} | {spent[FRESH] / spent[views]:.1f} |")
+        lines.append(f"| {how} | {len(found)} | {' | '.join(fields)} | {spent[views]:.2f} | {spent[FRESH] / spent[views]:.1f} |")
     return lines
 
 
-def of_differences(differences: pd.Series, accuracy: pd.Series) -> str:
+def difference_of(differences: pd.Series) -> str:
+    """The mean of paired differences and its interval, as it follows a value."""
     mean, low, high = statistics.interval(differences.to_numpy())
-    return f"{accuracy.mean():.2f} %, {mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f", {mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 if __name__ == "__main__":
