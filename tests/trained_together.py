@@ -34,7 +34,7 @@ def train(n: int = 21, noise: int = 0, epochs: int = 4, **settings: object) -> d
         noise: seed of the global generator before the training, on which nothing may depend.
     """
     torch.manual_seed(0)
-    network = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).double()
+    network = units.build("small_resnet_x0_5", 4, [0.5] * 3, [0.25] * 3).double()
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (n, 16, 16, 3), dtype=torch.uint8, generator=generator)
     y = torch.randint(0, 4, (n,), generator=generator)
