@@ -86,7 +86,7 @@ def gather(workspace: Workspace, names: list[str], left_s: Callable[[], float]) 
                 gathered.left_out[name] = "not at hand; there was no time to bring it" if left_s() <= 0 else f"not at hand; {away}"
                 continue
             try:
-                bring(workspace, name, entry, left_s())
+                bring(workspace, name, entry, left_s)
             except RunError as error:
                 gathered.left_out[name] = f"not at hand, and cannot be brought: {error}"
                 away = "its addresses were not tried, as another could not be reached" if isinstance(entry, Fetched) else away
@@ -103,20 +103,20 @@ def gather(workspace: Workspace, names: list[str], left_s: Callable[[], float]) 
     return gathered
 
 
-def bring(workspace: Workspace, name: str, entry: AnySource, seconds: float) -> None:
+def bring(workspace: Workspace, name: str, entry: AnySource, left_s: Callable[[], float]) -> None:
     """Fetch or train a source, in the workspace; raises RunError where that fails or takes too long."""
     if not isinstance(entry, Fetched | Random):
         of = catalog.dataset_entry(entry.dataset)
         size = of.native_size(IMAGENET)
         workspace.write(size)
         if not workspace.has_images(entry.dataset):
-            workspace.stage("download", entry.dataset, until_s=seconds)
-            workspace.stage("upscale", entry.dataset, until_s=seconds)
+            workspace.stage("download", entry.dataset, until_s=left_s())
+            workspace.stage("upscale", entry.dataset, until_s=left_s())
         workspace.write(size, source={"dataset": entry.dataset, "n_models": 1})
     else:
         workspace.write(IMAGENET)
     log(f"recommend: {'fetching' if isinstance(entry, Fetched) else 'making'} {name}")
-    workspace.stage("source", name, until_s=seconds)
+    workspace.stage("source", name, until_s=left_s())
 
 
 def size_of(card: SourceCard) -> int:
