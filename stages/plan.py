@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from stages.lib import machine
@@ -76,14 +77,14 @@ def measured(settings: Params, kinds: list[Kind], lacking: dict[str, list[Run]])
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=total, unit="kind") as progress:
         rates, experiments = costs.measure(kinds, workers, progress.update), {}
         for name, runs in lacking.items():
-            experiments[name] = registry.experiment_of(name).seconds(runs, transfers.expected_card, workers)
+            experiments[name] = import_module(registry.experiment_of(name).cost).seconds(runs, transfers.expected_card, workers)
             progress.update()
         return Speed(rates, workers.processes, seconds_of_a_stage(workers), experiments)
 
 
 def timed(settings: Params) -> dict[str, list[Run]]:
     """The runs that the store lacks of each experiment that says what runs cost."""
-    of = {name: runs for name, runs in runs_of(settings).items() if registry.experiment_of(name).seconds}
+    of = {name: runs for name, runs in runs_of(settings).items() if registry.experiment_of(name).cost}
     lacking = {name: [run for run in runs if not counts.is_done(name, run)] for name, runs in of.items()}
     return {name: runs for name, runs in lacking.items() if runs}
 
@@ -224,11 +225,8 @@ def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
 
 def images_bytes(settings: Params) -> float:
     """Bytes of archives and of stored images, as far as the catalog knows their size and number."""
-    total = 0
-    for name in settings.datasets:
-        entry = catalog.dataset_entry(name)
-        total += entry.expected_images * entry.image_bytes(name, settings.upscale) + entry.file_bytes
-    return total
+    entries = {name: catalog.dataset_entry(name) for name in settings.datasets}
+    return sum(entry.expected_images * entry.image_bytes(name, settings.upscale) + entry.file_bytes for name, entry in entries.items())
 
 
 def sources_bytes(settings: Params, sizes: dict[Kind, Sizes]) -> float:

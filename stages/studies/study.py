@@ -19,7 +19,6 @@ from stages.lib.settings.catalog import AnySource, Labels, Random
 from stages.lib.settings.fields import Settings
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import GridSettings, Params
-from stages.lib.workers.executors import Workers
 
 CardOf = Callable[[str], SourceCard]
 SAID: dict[Labels, str] = {
@@ -38,7 +37,7 @@ class Experiment:
     module: str  # dotted name of the one that computes a run, by `compute(run)`
     prepare: Callable[[list[Run], GridSettings], dict[str, Path]] | None = None  # computes what missing runs share; files by key
     arrays: Callable[[list[Run]], dict[str, np.ndarray]] = lambda runs: {}  # that the report shows, read from the finished runs
-    seconds: Callable[[list[Run], CardOf, Workers], float] | None = None  # that runs take one after the other, as a few steps of them say
+    cost: str | None = None  # dotted name of the module that measures what runs cost, by `seconds(runs, card_of, workers)`
 
 
 def sections_on(settings: Params) -> dict[str, Settings]:

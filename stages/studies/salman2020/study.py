@@ -34,9 +34,7 @@ SALMAN = Study(
     title="Salman et al. (NeurIPS 2020)",
     report="stages.studies.salman2020.report",
     experiments=(
-        Experiment(
-            detection.DETECT, DetectSettings, detection.detect, detection.MODULE, arrays=detection.pictures, seconds=detection.seconds
-        ),
+        Experiment(detection.DETECT, DetectSettings, detection.detect, detection.MODULE, arrays=detection.pictures, cost=detection.COST),
     ),
     settings=SalmanSettings,
     problems=problems,

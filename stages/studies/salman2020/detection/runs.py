@@ -10,12 +10,12 @@ from stages.lib.settings.catalog import AnySource
 from stages.lib.settings.params import PARAMS, unknown
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-from stages.lib.workers.executors import Workers
 from stages.studies.salman2020.detection.settings import DetectSettings, Task
 from stages.studies.study import CardOf
 
 DETECT = "detect"
 MODULE = "stages.studies.salman2020.experiments.detect"
+COST = "stages.studies.salman2020.detection.cost"
 PICTURES = "picture/"  # before the names of the arrays of a run that the report draws
 FAMILIES_WITH_STAGES = ("resnet", "small_resnet")
 """How the families are called whose blocks stand in stages, with features of half the side in each: what a pyramid is made of."""
@@ -41,13 +41,6 @@ def detect(settings: DetectSettings, card_of: CardOf) -> list[Run]:
 
 def _how(task: Task, pictures: int) -> dict:
     return task.model_dump(exclude={"dataset", "sources", "n_seeds"}) | {"pictures": pictures}
-
-
-def seconds(runs: list[Run], card_of: CardOf, workers: Workers) -> float:
-    """Seconds that the runs take, one after the other; a few iterations of each kind of them are measured here."""
-    from stages.studies.salman2020.detection import cost  # here, as torch and torchvision's detectors take seconds to import
-
-    return cost.seconds(runs, card_of, workers)
 
 
 def problems(settings: Params, of_catalog: dict[str, AnySource]) -> list[str]:
