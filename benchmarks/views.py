@@ -132,7 +132,8 @@ def table(rows: pd.DataFrame, targets: list[str]) -> list[str]:
     A setting is compared on the subsets that it has run on. Its seconds are those of its runs and of the pass of its views through the
     frozen part.
     """
-    runs = rows[rows.seed != PREPARED].drop_duplicates(["target", "views", "seed"])
+    rows = rows.drop_duplicates(["target", "views", "seed"])
+    runs = rows[rows.seed != PREPARED]
     accuracy = runs.set_index(["views", "seed", "target"]).accuracy.unstack()[targets]  # [views and seed, target]
     spent = rows.groupby("views").seconds.sum() / runs.groupby("views").size()
     lines = [
