@@ -74,9 +74,10 @@ def looks_of_all(results: Results, cards: dict[str, Card]) -> dict[str, Look]:
     Args:
         cards: of the sources of the experiments.
     """
+    differ = len({str(card.get("part")) for card in (results.cards | cards).values()}) > 1  # in what classes they have learnt
     compared = [(name, results.labels[name], results.family(name), results.eps(name)) for name in results.cards]
     others = [
-        (name, label_in_experiments(name, card), family_of(card), threat_of(card).get("eps", 0.0))
+        (name, label_in_experiments(name, card if differ else card | {"part": None}), family_of(card), threat_of(card).get("eps", 0.0))
         for name, card in cards.items()
         if name not in results.cards
     ]

@@ -84,3 +84,11 @@ def test_a_source_has_one_colour_in_all_figures_and_no_other_has_it():
     assert len({look.colour for look in shown.values()}) == 4
     assert shown["half"].label == "L∞ 8/255, part 1 of 2"
     assert shown["linf"].label == results.labels["linf"]
+
+
+def test_a_part_that_all_sources_have_learnt_is_in_no_label():
+    half = {"part": {"of": 2, "number": 0, "seed": 0}}
+    results = made.results(lambda *_: 1.0, threats={"linf": LINF})
+    results.cards.update({name: card | half for name, card in results.cards.items()})
+    cards = {"l2": made.short_card({"norm": "l2", "eps": 0.5}) | half}
+    assert looks.looks_of_all(results, cards)["l2"].label == "L2 0.5"
