@@ -47,7 +47,7 @@ def test_it_writes_the_file_and_says_which_keys_change(project, run):
     assert (done.returncode, done.stdout) == (0, "")
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert "params.yaml: blocks 0,1,3 -> [0, 1, 3, 9]" in lines
-    assert "params.yaml: draw_subsets.n_seeds {from_25: 10, from_100: 20} -> 12" in lines
+    assert "params.yaml: draw_subsets.n_seeds {from_25: 10, from_100: 20} -> 8" in lines
     assert "params.yaml: harden.pieces nothing -> 1" in lines
     assert params.read_yaml(path) == overlays.merged(["embedded-full"], FOLDER)
     assert run(show=True).out == run("embedded-full", show=True).out == command("--show").stdout

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.lib.datasets import cropping, pixels
-from stages.lib.datasets.cropping import Changes
+from stages.lib.datasets import pixels
 from stages.lib.machine import Precision
 from stages.lib.networks import metrics
 from stages.lib.networks.devices import device_of
 
 T = TypeVar("T")
 Prepare = Callable[[np.ndarray | Tensor, torch.device, int | None, int | None], Tensor]
+Changed = Callable[[slice, torch.device], Tensor]  # prepared images, float32 [batch, 3, H, W], of a slice of the rows that are asked for
 BATCH = 256  # images in one pass
 HELD_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}  # most of a run's images or activations in memory; of more, each batch is made anew
 
@@ -108,7 +108,7 @@ def frozen_activations(
     x: np.ndarray,  # uint8 [n, H, W, C]
     view: View = AS_STORED,
     rows: np.ndarray | None = None,  # of x, in any order; None: all
-    drawn: Changes | None = None,  # a change for each of the rows; None: images stay as they are
+    changed: Changed | None = None,  # gives the images of some of the rows; None: they stay as they are
 ) -> Iterator[np.ndarray]:
     """Activations of the frozen part in eval mode, [batch, ..., C], batch by batch: x may be larger than memory.
 
@@ -119,11 +119,7 @@ def frozen_activations(
     rows = np.arange(len(x)) if rows is None else rows
 
     def activations(places: slice) -> np.ndarray:
-        if drawn is None:
-            batch = pixels.prepare(x[rows[places]], device, view.size, view.resolution)
-        else:
-            images = cropping.stored(x, torch.from_numpy(rows[places]))
-            batch = cropping.prepare(images, device, view.size, drawn[places], view.resolution)
+        batch = changed(places, device) if changed else pixels.prepare(x[rows[places]], device, view.size, view.resolution)
         with view.precision(device):
             return bits_of(packed(frozen(batch))).cpu().numpy()
 
@@ -160,17 +156,17 @@ def unpacked(activations: Tensor) -> Tensor:
     return activations.movedim(-1, 1)
 
 
-def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray, drawn: Changes | None = None) -> tuple[np.ndarray, np.ndarray]:
+def settled(model: CutNetwork, x: np.ndarray, rows: np.ndarray, changed: Changed | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Activations of some rows of x, and the place of each row among them: computed once, to be read in every epoch.
 
     Where x holds activations already, or where they would take more than HELD_BYTES, x and the rows themselves.
 
     Args:
-        drawn: a change for each of the rows; None: images stay as they are.
+        changed: as `frozen_activations` takes it.
     """
     if x.dtype != np.uint8 or first_activation(model.frozen, x, model.view).nbytes * len(rows) > HELD_BYTES[model.device.type]:
         return x, rows
-    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows, drawn))), np.arange(len(rows))
+    return np.concatenate(list(frozen_activations(model.frozen, x, model.view, rows, changed))), np.arange(len(rows))
 
 
 @torch.no_grad()

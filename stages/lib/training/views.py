@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stages.lib.datasets import cropping
 from stages.lib.datasets.cropping import Changes
 from stages.lib.networks import inference
-from stages.lib.networks.inference import CutNetwork
+from stages.lib.networks.inference import Changed, CutNetwork, View
 
 SEED = 1 << 40  # of what is drawn for views: beyond those of all runs
 ORDERS = 3 << 61  # added to the seed of a run, so that its orders of views have a stream of their own
@@ -50,6 +50,13 @@ def changes(kind: str, n: int, views: int, images: np.ndarray) -> Changes:
     return cropping.draw(kind, n * views, SEED, epoch=0)[torch.from_numpy(rows_of(images, views))]
 
 
+def changed(x: np.ndarray, rows: np.ndarray, drawn: Changes, view: View) -> Changed:
+    """What gives images of the rows of x, prepared, each with the change that is drawn for it."""
+    return lambda places, device: cropping.prepare(
+        cropping.stored(x, torch.from_numpy(rows[places])), device, view.size, drawn[places], view.resolution
+    )
+
+
 def taken(n: int, views: int, seed: int, epoch: int) -> Tensor:
     """The row of the view that a run takes of each of its n images in an epoch, int64 [n].
 
@@ -79,7 +86,8 @@ class OfRun:
         self.changes = changes(view.augmentation, len(x), view.views, chosen)
         if isinstance(model.frozen, nn.Identity):  # nothing is frozen
             return
-        held, rows = inference.settled(model, x, np.repeat(chosen, view.views), self.changes)
+        rows = np.repeat(chosen, view.views)
+        held, rows = inference.settled(model, x, rows, changed(x, rows, self.changes, view))
         if held is not x:
             self.x, self.rows, self.changes = held, rows, None
 

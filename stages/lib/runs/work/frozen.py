@@ -51,8 +51,9 @@ def activations(job: Job, blocks: Blocks, split: Split, rows: np.ndarray | None,
         rows: places of the images in the split; None: all.
         n_views: of each image so many augmented ones, in the order of `views.rows_of`; None: the image as it is.
     """
-    x, drawn = images_of(job, split)[0], None
+    x, changed = images_of(job, split)[0], None
     if n_views:
-        rows = np.arange(len(x)) if rows is None else rows
-        drawn, rows = views.changes(job.augmentation, len(x), n_views, rows), np.repeat(rows, n_views)
-    return inference.frozen_activations(part_of(job, blocks), x, view_of(job), rows, drawn)
+        images = np.arange(len(x)) if rows is None else rows
+        rows = np.repeat(images, n_views)
+        changed = views.changed(x, rows, views.changes(job.augmentation, len(x), n_views, images), view_of(job))
+    return inference.frozen_activations(part_of(job, blocks), x, view_of(job), rows, changed)
