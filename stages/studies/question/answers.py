@@ -8,6 +8,7 @@ measured on the same runs looks better than it is.
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.report import statistics
@@ -120,9 +121,13 @@ def ranking(results: Results) -> pd.DataFrame:
 
 
 def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every second subset of each source model, which choose, and the others, which measure; of an odd number one more measures."""
+    """Every second subset of each source model, which choose, and the others, which measure; of an odd number one more measures.
+
+    Where each source model has one subset, every second model chooses.
+    """
     models = rows.groupby("seed")["source_model"].max().sort_index()  # of a source with several; the same subsets go to each source
-    chosen = set(models.index[models.groupby(models).cumcount() % 2 == 1])
+    places = np.arange(len(models)) if models.is_unique else models.groupby(models).cumcount().to_numpy()
+    chosen = set(models.index[places % 2 == 1])
     is_chosen = rows["seed"].isin(chosen)
     return rows[is_chosen], rows[~is_chosen]
 

@@ -46,6 +46,14 @@ def test_fewer_than_five_subsets_to_measure_with_give_no_best_source(seeds, best
     assert (answer.best, answer.n) == (best, -(-seeds // 2))
 
 
+def test_of_models_with_one_subset_each_every_second_model_chooses():
+    results = made.results(lambda source, *_: {"l2": 2.0, "linf": 3.0}[source], seeds=SEEDS)
+    results.last["source_model"] = results.last["seed"]
+    [answer] = answers(results)
+    assert (answer.best, answer.n, answer.tied) == ("linf", 6, [])
+    assert answer.accuracy[0] == 60 + 3 + np.mean([0, 2, 4, 6, 8, 10])
+
+
 def test_of_sources_without_any_difference_few_are_told_apart():
     """The error of a choice that is measured on the runs that it was made by would be about a fifth."""
     rng, told = np.random.default_rng(0), 0
