@@ -1,5 +1,6 @@
 """The figures of images that are optimised: pictures of each source, distances and recognition against the source, curves by steps."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from stages.lib.report.wording import number
 PLAIN = "plain"
 NAMES = {PLAIN: "without noise", "variational": "noise drawn once", "effective": "noise drawn anew"}  # ways of inversion in text
 LEFT, LINE = 1.25, 0.17  # inches: the room for the label of a row, and for a line of text
+LABEL = 12  # letters that have room in a line of the label of a row
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def panels(rows: Sequence[Row], title: str) -> Figure:
     figure = sheet(height, title)
     for place, row in enumerate(rows):
         top = height - 0.45 - place * (size + LINE)
-        write(figure, 0.1, top - size / 2, row.label.replace(", ", ",\n"), va="center", color=row.colour, fontweight="bold")
+        label = "\n".join(textwrap.fill(part, LABEL) for part in row.label.replace(", ", ",\n").splitlines())
+        write(figure, 0.1, top - size / 2, label, va="center", color=row.colour, fontweight="bold")
         for column, image in enumerate(row.images):
             text = row.texts[column] if column < len(row.texts) else ""
             picture(figure, (LEFT + column * size, top), size, image, text=text)

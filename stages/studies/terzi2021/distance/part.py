@@ -76,7 +76,7 @@ def against_distance(means: pd.DataFrame, labels: dict[str, str]) -> Figure:
     """Figures 3, 7 and 8: a panel for each robust source and the source whose features measure the distance; a point for each target."""
     panels = [(source, features) for source in labels for features in numbers.FEATURES if len(at(means, source=source, features=features))]
     looks = looks_of_targets(list(dict.fromkeys(means["target"])))
-    figure, axes = facets(len(panels), "Figures 3, 7 and 8: gap in mode 0 against the distance of the target", columns=4, height=2.9)
+    figure, axes = facets(len(panels), "Figures 3, 7 and 8: gap in mode 0 against the distance of the target", columns=4, height=3.1)
     for ax, (source, features) in zip(axes, panels, strict=True):
         rows = at(means, source=source, features=features)
         for row in rows.to_dict("records"):
@@ -84,7 +84,7 @@ def against_distance(means: pd.DataFrame, labels: dict[str, str]) -> Figure:
             ax.vlines(row["emd"], row["low"], row["high"], color=look.colour, linewidth=1.4)
             [drawn] = ax.plot([row["emd"]], [row["mean"]], look.marker, color=look.colour, markeredgecolor=PAPER, markersize=7)
             drawn.set_gid(svg.points([f"{point_text(look, row)}, distance {row['emd']:.3g}"]))
-        ax.set(title=f"{labels[source]}, by {features} features", xlabel="earth mover's distance")
+        ax.set(title=f"{labels[source]},\nby {features} features", xlabel="earth mover's distance")
         ax.set_ylabel("robust minus standard (points)" if ax.get_subplotspec().is_first_col() else "")
     for ax in axes:
         zero_line(ax)

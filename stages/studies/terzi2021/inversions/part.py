@@ -57,8 +57,9 @@ def _drawings(found: Optimised, chosen: Mapping[str, float], looks: Mapping[str,
     if len(found.ways) > 1:
         for source in (next(iter(chosen)), list(chosen)[-1]):
             yield from drawings.of_ways(found, looks, PREFIX, source)
-    yield from drawings.by_steps(found, looks, PREFIX)
-    yield from drawings.of_sources(found, {name: looks[name] for name in chosen}, PREFIX)
+    in_order = {name: looks[name] for name in chosen}
+    yield from drawings.by_steps(found, in_order, PREFIX)
+    yield from drawings.of_sources(found, in_order, PREFIX)
     for target in found.images["target"].unique():
         panels = drawings.measured(found, looks, target)
         yield Drawing(
