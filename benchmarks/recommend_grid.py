@@ -79,7 +79,7 @@ def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks] = BLOCKS, com
         work.stage("upscale", target)
     divide(target)
     at_hand = [name for name in gathering.wanted(work, []) if work.link_source(name)]
-    gathered = gathering.gather(work, at_hand, lambda: 0.0)
+    gathered = gathering.gather(work, at_hand, lambda any_at_hand: 0.0)
     trials = Trials(gathered.candidates, {SIZE: f"{target}_deciding"}, {SIZE: work.settings(SIZE)}, work.settings(SIZE).grid)
     _, y = sets.load(f"{target}_deciding", "train")
     planned = draws.plan(y, LABELS, LABELS)

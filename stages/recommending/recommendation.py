@@ -31,7 +31,7 @@ RESERVED, LEAST_RESERVED_S, MOST_RESERVED_S = 0.2, 20.0, 120.0  # of the time, f
 STARTS, MOST_STARTS = 3, 0.5  # ... and for so many processes to begin, as long as this machine takes for one; at most that part of the time
 SCORING = 0.4  # of the time that is left, for features
 SCORED = 5  # draws by which features are scored
-BRINGING = 0.5  # of the time, that is kept from bringing sources
+BRINGING, FIRST = 0.5, 0.25  # of the time, that is kept from bringing sources; from bringing the first, without which there is no answer
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def recommend(asked: Asked, root: Path, clock: Clock) -> Answer:
         names = gathering.wanted(work, asked.sources)
         tell(asked, taken, division, planned, names, root)
         work.view(taken, division)
-        gathered = gathering.gather(work, names, lambda: clock.left_before(reserved_s(clock) + BRINGING * clock.total_s))
+        gathered = gathering.gather(
+            work, names, lambda any_at_hand: clock.left_before(reserved_s(clock) + (BRINGING if any_at_hand else FIRST) * clock.total_s)
+        )
         targets = {size: f"{asked.place()}_{size}" for size in sorted({one.size for one in gathered.candidates})}
         robust = asked.aim == "robustness"
         pools = {size: f"{name}_{workspace.POOL}" for size, name in targets.items()} if robust else {}

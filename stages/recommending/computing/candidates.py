@@ -67,16 +67,20 @@ def wanted(workspace: Workspace, asked: list[str]) -> list[str]:
     return asked or [name for name in at_hand if name in entries] or [*TRIED, *EMBEDDED]
 
 
-def gather(workspace: Workspace, names: list[str], left_s: Callable[[], float]) -> Gathered:
+def gather(workspace: Workspace, names: list[str], seconds: Callable[[bool], float]) -> Gathered:
     """Bring every source that is to be compared; one that cannot be had is left out.
 
     Args:
-        left_s: seconds that may still be spent on bringing sources.
+        seconds: that may still be spent on bringing sources, with one at hand or, more, without any.
 
     Raises:
         RunError: where none can be had.
     """
     gathered, away = Gathered(), ""
+
+    def left_s() -> float:
+        return seconds(bool(gathered.candidates))
+
     for name in names:
         if names == [*TRIED, *EMBEDDED] and name in EMBEDDED and any(one.name in TRIED for one in gathered.candidates):
             continue  # those of ImageNet are there
