@@ -9,7 +9,7 @@ from stages.lib.report.evidence import ABSENT, Claim, Evidence, over_images, ove
 from stages.lib.report.results import at
 from stages.lib.report.wording import block_text
 from stages.studies.utrera2021.results import UtreraResults
-from stages.studies.utrera2021.shape.experiments.shape_bias import ACCURACY, BIAS
+from stages.studies.utrera2021.shape.measures import ACCURACY, BIAS
 from stages.studies.utrera2021.shape.numbers import AS_IS_VERSION, STATE, ShapeNumbers, pairs, turn_of_the_dial
 from stages.studies.utrera2021.shape.published import PublishedTexture
 from stages.studies.utrera2021.shape.runs import AS_IS, TEXTURE_ATTACK, TEXTURE_DIAL, WHOLE

@@ -17,7 +17,7 @@ from stages.lib.report.cards import Card, family_of, robust_of, threat_of
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import at, of_models
 from stages.studies.utrera2021.results import UtreraResults
-from stages.studies.utrera2021.shape.experiments.shape_bias import ACCURACY, BIAS, SHAPE, TEXTURE
+from stages.studies.utrera2021.shape.measures import ACCURACY, BIAS, SHAPE, TEXTURE
 from stages.studies.utrera2021.shape.runs import SHAPE_BIAS, TEXTURE_ATTACK, TEXTURE_DIAL, TRANSFER
 
 AS_IS_VERSION = "as it is"

@@ -16,7 +16,7 @@ from stages.lib.report.section import Drawing, Section
 from stages.studies.utrera2021.results import UtreraResults
 from stages.studies.utrera2021.shape import claims, figures, published
 from stages.studies.utrera2021.shape import numbers as shape
-from stages.studies.utrera2021.shape.experiments.shape_bias import ACCURACY, BIAS, SHAPE, TEXTURE
+from stages.studies.utrera2021.shape.measures import ACCURACY, BIAS, SHAPE, TEXTURE
 from stages.studies.utrera2021.shape.numbers import ShapeNumbers
 from stages.studies.utrera2021.shape.published import PublishedTexture
 from stages.studies.utrera2021.shape.runs import TEXTURE_ATTACK

@@ -17,11 +17,10 @@ from stages.lib.networks.pretrained import Pretrained
 from stages.lib.store.tables import CORRECT, DIVERGED, IMAGE
 from stages.studies.utrera2021.shape import categories
 from stages.studies.utrera2021.shape.experiments import tuning
+from stages.studies.utrera2021.shape.measures import ACCURACY, BIAS, SHAPE, TEXTURE
 
 if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
-
-SHAPE, TEXTURE, BIAS, ACCURACY = "shape", "texture", "shape_bias", "accuracy"
 
 
 def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[str, float], dict[str, Tensor]]:

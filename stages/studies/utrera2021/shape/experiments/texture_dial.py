@@ -9,6 +9,7 @@ from stages.lib.networks.devices import best_device
 from stages.lib.networks.pretrained import Pretrained
 from stages.lib.store.tables import DIVERGED
 from stages.studies.utrera2021.shape.experiments import shape_bias, tuning
+from stages.studies.utrera2021.shape.measures import ACCURACY
 
 if TYPE_CHECKING:
     from stages.lib.runs.experiments import Run
@@ -19,4 +20,4 @@ def compute(run: "Run", source: Pretrained, stored: Path | None) -> tuple[dict[s
     if "finetuning" not in run.how:
         return shape_bias.conflict_answers(source.network().to(best_device()), run.target)
     _, accuracy, diverged = tuning.finetuned(source, run.target, run.how["blocks"], run.how["finetuning"], run.seed)
-    return {shape_bias.ACCURACY: accuracy} | ({DIVERGED: 1.0} if diverged else {}), None
+    return {ACCURACY: accuracy} | ({DIVERGED: 1.0} if diverged else {}), None
