@@ -18,6 +18,7 @@ from stages.lib.datasets import sets, subsets
 from stages.lib.errors import RunError
 from stages.lib.models import alone, kept, staged
 from stages.lib.models import card as cards
+from stages.lib.report import reading
 from stages.lib.report.binomial import wilson
 from stages.lib.runs.grid import Cell
 from stages.lib.settings import params
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from stages.lib.store.tracking import Store
 
 MODEL = "model"  # its folder, beside the page
-
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "normalise.mean", "normalise.std")
 
 
 def take(workspace: Workspace, cell: Cell, size: int, epochs: int, learnt: np.ndarray) -> dict[str, Any]:
@@ -55,19 +54,11 @@ def packed(out: Path, chosen: kept.Kept) -> dict[str, Any]:
     alone.complete(out, card.architecture)
     files.save_array(out / staged.SAMPLE, staged.sample_of(chosen.target, card))
     low, high = wilson(card.test_accuracy, card.n_test)
+    parameters, n_bytes = reading.size_of(out / cards.WEIGHTS)
     return {
         "title": card.title, "cell": card.cell, "n_images": card.n_images, "accuracy": card.test_accuracy, "low": low, "high": high,
-        "n": card.n_test, "megabytes": (out / cards.WEIGHTS).stat().st_size / 1e6, "parameters": parameters(out / cards.WEIGHTS),
-        "image_size": card.image_size, "channels": card.channels,
+        "n": card.n_test, "megabytes": n_bytes / 1e6, "parameters": parameters, "image_size": card.image_size, "channels": card.channels,
     }  # fmt: skip
-
-
-def parameters(weights: Path) -> int:
-    """How many numbers a network has learnt, of the safetensors file that holds them; only its head is read."""
-    from safetensors import safe_open  # here, beside `files.read_arrays`
-
-    with safe_open(weights, framework="numpy") as file:
-        return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys() if not name.endswith(BUFFERS))  # noqa: SIM118
 
 
 def mistakes(folder: Path, target: str, paths: list[str]) -> tuple[np.ndarray, list[dict[str, Any]], list[str]]:

@@ -9,12 +9,13 @@ import numpy as np
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.progress import log
+from stages.lib.report import reading
 from stages.lib.report.binomial import wilson
 from stages.lib.report.intervals import resampled
 from stages.lib.report.statistics import ACCURACY
 from stages.lib.report.wording import counted
 from stages.lib.workers import executors
-from stages.recommending import after, handover, workspace
+from stages.recommending import after, workspace
 from stages.recommending.answer import Answer, Ranked
 from stages.recommending.clock import Clock
 from stages.recommending.computing import candidates as gathering
@@ -173,11 +174,10 @@ def ranked(arm: Arm, trials: Trials, planned: Draws, course: halving.Course, win
     if done:
         leaders = trials.scores([winner], seeds, planned)[0][[i for i, _ in done]]
         behind = float(np.mean(leaders - values))
-    path = sources.paths(arm.source)[0]
+    parameters, n_bytes = reading.size_of(sources.paths(arm.source)[0])
     return Ranked(
         arm.source, arm.blocks, len(done), mean if done else None, None if np.isnan(low) else low, None if np.isnan(high) else high, behind,
         float(np.mean([one.final for _, one in done])) if done else None,
         float(np.mean([one.seconds for _, one in done])) if done else None,
-        path.stat().st_size / 1e6 if path.is_file() else 0.0, status, course.dropped.get(arm, "") or course.aside.get(arm, ""),
-        handover.parameters(path) if path.is_file() else 0,
+        n_bytes / 1e6, status, course.dropped.get(arm, "") or course.aside.get(arm, ""), parameters,
     )  # fmt: skip

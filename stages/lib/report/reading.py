@@ -34,7 +34,7 @@ from stages.lib.store.tables import (
 )
 
 SAMPLES = 12  # pictures of a split
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of a batch norm
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "normalise.mean", "normalise.std")  # that no step of training moves
 SHOWN = 96  # pixels a side of a picture on the page, at most
 
 
@@ -126,13 +126,12 @@ def rates_of(sources: list[str], targets: list[str]) -> pd.DataFrame:
     return rates[rates["target"].isin(targets)].reset_index(drop=True)
 
 
-def size_of(source: str) -> tuple[int, int]:
-    """Parameters of a model of a source, without the statistics of its batch norms; and bytes of the file of its weights.
+def size_of(path: Path) -> tuple[int, int]:
+    """Parameters of a network, without statistics; and bytes of the safetensors file of its weights, of which the head alone is read.
 
     Raises:
         RunError: names the file, when it is missing or unreadable.
     """
-    path = paths(source)[0]
     try:
         with safe_open(path, framework="numpy") as weights:
             counts = [math.prod(weights.get_slice(name).get_shape()) for name in weights.keys() if not name.endswith(STATISTICS)]  # noqa: SIM118  no mapping

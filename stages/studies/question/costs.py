@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.networks.sources import paths
 from stages.lib.report import reading
 from stages.lib.report.results import Results, at
 
@@ -32,7 +33,7 @@ def costs_of(results: Results, settings: dict[str, Any]) -> list[Cost]:
     natural = passes.get(results.natural)
     found = []
     for name in results.cards:
-        parameters, n_bytes = reading.size_of(name)
+        parameters, n_bytes = reading.size_of(paths(name)[0])
         times = passes[name] / natural if passes[name] is not None and natural else None
         found.append(Cost(name, parameters, n_bytes / 1e6, passes[name], times))
     return found
