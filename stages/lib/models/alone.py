@@ -9,7 +9,7 @@ from stages.lib.networks.names import known
 from stages.lib.store import code
 
 LOADERS = {"torch": "stages.lib.models.classifier"}  # what a model runs with: a table of choices (`choice.py`)
-READERS = {"pillow": "stages.lib.datasets.pictures"}  # what reads image files as the model was tested on them: another such table
+READERS = {"pillow": "stages.lib.models.labelling"}  # what reads image files as the model was tested on them: another such table
 SCRIPT = "classify.py"
 
 
