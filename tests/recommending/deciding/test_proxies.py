@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 from sklearn.covariance import ledoit_wolf
-from sklearn.neighbors import KNeighborsClassifier
 
 from stages.recommending.deciding import proxies
 
@@ -39,10 +38,34 @@ def test_h_score_with_the_covariance_of_ledoit_and_wolf(drawn):
     assert proxies.h_score(features, y) == pytest.approx(expected)
 
 
-def test_neighbours_are_those_of_scikit_learn(drawn):
+@pytest.mark.parametrize("k", [1, 4, 100])
+def test_neighbours_vote_by_their_cosine_and_of_equal_votes_the_nearer_count(drawn, k):
     features, y = drawn
     x, test = proxies.standardised(features[:30], features[30:])
-    assert (proxies.neighbours(x, y[:30], test, k=1) == KNeighborsClassifier(1, metric="cosine").fit(x, y[:30]).predict(test)).all()
+    cosines = test @ x.T / np.outer(np.linalg.norm(test, axis=1), np.linalg.norm(x, axis=1))
+    expected = []
+    for row in cosines:
+        nearest = np.argsort(-row)[:k]
+        expected.append(max(range(3), key=lambda c: ((y[nearest] == c).sum(), row[nearest][y[nearest] == c].sum())))
+    assert proxies.neighbours(x, y[:30], test, k).tolist() == expected
+
+
+def test_the_penalty_of_the_linear_head_is_the_one_by_which_images_that_are_left_out_are_told_best(drawn):
+    features, y = drawn
+    x, test, targets = features[:30], features[30:], np.eye(3)[y[:30]]
+
+    def head(x: np.ndarray, targets: np.ndarray, ridge: float, z: np.ndarray) -> np.ndarray:
+        centre, mean = x.mean(0), targets.mean(0)
+        return (z - centre) @ np.linalg.solve((x - centre).T @ (x - centre) + ridge * np.eye(6), (x - centre).T @ (targets - mean)) + mean
+
+    ridges = proxies.RIDGES * np.mean(np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2)
+    errors = [
+        np.mean([(head(np.delete(x, i, 0), np.delete(targets, i, 0), ridge, x[i]) - targets[i]) ** 2 for i in range(30)])
+        for ridge in ridges
+    ]
+    best = ridges[int(np.argmin(errors))]
+    assert ridges[0] < best < ridges[-1]
+    assert (proxies.linear(x, y[:30], test) == head(x, targets, best, test).argmax(1)).all()
 
 
 def test_the_linear_head_finds_classes_that_lines_divide():
