@@ -16,9 +16,8 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from stages.lib import machine
+from stages.lib import command, machine
 from stages.lib.datasets import catalog, subsets
-from stages.lib.errors import RunError
 from stages.lib.progress import bar
 from stages.lib.runs import computing, costs, counts, grid, transfers
 from stages.lib.runs.costs import Kind, Rates, Sizes, Work
@@ -242,7 +241,5 @@ def sources_bytes(settings: Params, sizes: dict[Kind, Sizes]) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("named", nargs="*", metavar="PROFILE")
-    try:
+    with command.errors_as_lines():
         main(**vars(parser.parse_args()))
-    except RunError as error:
-        sys.exit(f"error: {error}")

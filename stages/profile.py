@@ -7,8 +7,10 @@ With no argument at all, the profiles that exist are listed.
 
 import argparse
 import sys
+from contextlib import suppress
 from typing import Any
 
+from stages.lib import command
 from stages.lib.errors import RunError
 from stages.lib.settings import overlays, params, written
 from stages.lib.settings.params import PARAMS
@@ -70,7 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a profile, as in profiles/NAME.yaml")
     parser.add_argument("--show", action="store_true", help="show what differs, and write nothing")
-    try:
+    with suppress(BrokenPipeError), command.errors_as_lines():  # of a reader that has seen enough, such as `head`
         main(**vars(parser.parse_args()))
-    except RunError as error:
-        sys.exit(f"error: {error}")

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages.lib.errors import RunError
+from stages.lib import command
 from stages.lib.store import files
 from stages.recommending import handover
 from stages.recommending.clock import Clock, since_start_s
@@ -58,9 +58,8 @@ if __name__ == "__main__":
     given = vars(parser.parse_args())
     register = given.pop("register")
     try:
-        main(Asked(**given), register)
-    except RunError as error:
-        sys.exit(f"error: {error}")
+        with command.errors_as_lines():
+            main(Asked(**given), register)
     except KeyboardInterrupt:
         print("recommend: stopped; what is finished is kept, and the same command goes on", file=sys.stderr)
         sys.exit(130)

@@ -5,6 +5,7 @@ from stages.lib.norms.table import norm_of
 from stages.lib.progress import log
 from stages.lib.report.binomial import wilson
 from stages.lib.runs import computing
+from stages.lib.runs.attacked import WORK
 from stages.lib.workers import executors
 from stages.recommending import handover
 from stages.recommending.answer import Answer
@@ -29,7 +30,7 @@ def complete(
         eps: the radius of attacks, in pixel units.
         final: paths of the images that no decision saw, in their order.
     """
-    with executors.workers(trials.grid, [*computing.PRELOAD, *attacks.WORK.values()]) as workers:
+    with executors.workers(trials.grid, [*computing.PRELOAD, *WORK.values()]) as workers:
         hand_over(answer, work, trials, tied[0], draws, clock, eps, final, workers)
         measure(answer, trials, tied[: beside.CURVES], draws, clock, eps, workers)
 

@@ -74,8 +74,6 @@ class Answer:
     def sentence(self) -> str:
         """The answer in one sentence, ties included."""
         at = f"at {counted(self.n_labels, 'label')}"
-        if self.winner.n == 0:
-            return f"{self.winner.name}: chosen by its frozen features alone, as there was no time for a run of fine-tuning."
         if len(self.tied) == 1 and not self.undecided:
             return f"{self.winner.name} is the best {at}: every other that was compared can be told from it."
         if len(self.tied) == 1:

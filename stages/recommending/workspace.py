@@ -126,8 +126,11 @@ class Workspace:
                 except OSError:  # a file system without links
                     shutil.copyfile(source, link)
 
-    def stage(self, name: str, *items: str, until_s: float | None = None) -> None:
+    def stage(self, name: str, *items: str, most_s: float | None = None) -> None:
         """Run a stage of the pipeline here, as a process of its own.
+
+        Args:
+            most_s: seconds that it may take; None: as many as are left.
 
         Raises:
             RunError: with the last line that the stage wrote, where it failed or took too long.
@@ -135,10 +138,10 @@ class Workspace:
         environment = os.environ | {"PYTHONPATH": f"{code.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         command = [sys.executable, "-m", f"stages.{name}", *items]
         try:
-            until_s = max(LEAST_S, self.clock.left_s if until_s is None else until_s)
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=until_s)
+            most_s = max(LEAST_S, self.clock.left_s if most_s is None else most_s)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=most_s)
         except subprocess.TimeoutExpired:
-            raise RunError(f"{name}@{items[0]}: took longer than the {until_s:.0f} s that it had; run again with more --minutes") from None
+            raise RunError(f"{name}@{items[0]}: took longer than the {most_s:.0f} s that it had; run again with more --minutes") from None
         if done.returncode:
             last = [line for line in done.stderr.strip().splitlines() if line.startswith("error: ")] or done.stderr.strip().splitlines()
             raise RunError(last[-1].removeprefix("error: ") if last else f"{name}: ended with {done.returncode}")

@@ -10,9 +10,8 @@ import numpy as np
 from stages.lib.networks import sources
 from stages.lib.networks.sources import SourceCard
 from stages.lib.progress import bar, log
-from stages.lib.runs.attacked import WORK, AttackedNetwork, Evaluation
+from stages.lib.runs.attacked import AttackedNetwork, Evaluation
 from stages.lib.runs.grid import Cell
-from stages.lib.settings.sections import GridSettings
 from stages.lib.store import cells
 from stages.lib.workers import executors
 from stages.recommending.clock import Clock, TimeUp
@@ -39,14 +38,8 @@ def evaluation(card: SourceCard, cell: Cell, dataset: str, radii: Iterable[float
     return Evaluation(network, NORM, "recommend", [ATTACK], sorted({0.0, *radii}), most, 0)
 
 
-def run(title: str, asked: list[Evaluation], grid: GridSettings, clock: Clock, seconds: float) -> bool:
-    """Compute the attacks that the store lacks; returns whether all were done in time."""
-    with executors.workers(grid, list(WORK.values())) as workers:
-        return run_on(workers, title, asked, clock, seconds)
-
-
-def run_on(workers: executors.Workers, title: str, asked: list[Evaluation], clock: Clock, seconds: float) -> bool:
-    """The same, by workers that others use before and after; one that fails is warned of."""
+def run(workers: executors.Workers, title: str, asked: list[Evaluation], clock: Clock, seconds: float) -> bool:
+    """Compute the attacks that the store lacks; returns whether all were done in time. One that fails is warned of."""
     absent = [one for one in {one.key: one for one in asked}.values() if cells.load("robustness", one.key, log) is None]
     try:
         with clock.at_most(seconds), bar(title=title, total=len(absent), unit="attack", hidden=not absent) as progress:

@@ -73,7 +73,7 @@ def of_cell(
     """Accuracy under attack of a run that has kept its weights, on the images that no decision saw; None where the time is over."""
     card, most = trials.candidates[cell.source].card, min(attacks.MOST_DECIDING, sets.card_of(cell.target).splits["test"].n)
     asked = attacks.evaluation(card, cell, cell.target, [eps], most)
-    if seconds <= 0 or not attacks.run_on(workers, f"under attack: {cell.source}", [asked], clock, seconds):
+    if seconds <= 0 or not attacks.run(workers, f"under attack: {cell.source}", [asked], clock, seconds):
         return None
     if (attacked := attacks.found(asked)) is None:
         return None

@@ -114,13 +114,13 @@ def bring(workspace: Workspace, name: str, entry: AnySource, left_s: Callable[[]
         size = of.native_size(IMAGENET)
         workspace.write(size)
         if not workspace.has_images(entry.dataset):
-            workspace.stage("download", entry.dataset, until_s=left_s())
-            workspace.stage("upscale", entry.dataset, until_s=left_s())
+            workspace.stage("download", entry.dataset, most_s=left_s())
+            workspace.stage("upscale", entry.dataset, most_s=left_s())
         workspace.write(size, source={"dataset": entry.dataset, "n_models": 1})
     else:
         workspace.write(IMAGENET)
     log(f"recommend: {'fetching' if isinstance(entry, Fetched) else 'making'} {name}")
-    workspace.stage("source", name, until_s=left_s())
+    workspace.stage("source", name, most_s=left_s())
 
 
 def size_of(card: SourceCard) -> int:

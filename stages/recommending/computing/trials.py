@@ -9,7 +9,7 @@ from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.progress import bar, log
 from stages.lib.runs import computing, grid
-from stages.lib.runs.attacked import Evaluation
+from stages.lib.runs.attacked import WORK, Evaluation
 from stages.lib.runs.grid import Cell, Plan
 from stages.lib.runs.jobs import Blocks, Job
 from stages.lib.settings.sections import GridSettings, Params
@@ -21,6 +21,12 @@ from stages.recommending.computing.candidates import Candidate
 from stages.recommending.deciding.arms import Arm
 from stages.recommending.images.draws import Draws
 from stages.recommending.workspace import POOL
+
+Place = tuple[Arm, int, int, int]  # of a run: its arm, seed, number of labels and of images that it is tested on besides the final ones
+
+
+def place_of(arm: Arm, seed: int, draws: Draws, whole: bool) -> Place:
+    return arm, seed, draws.n_labels, 0 if whole else draws.n_tested
 
 
 def blocks_of(arm: Arm) -> Blocks:
@@ -34,8 +40,6 @@ class Trial:
     decided: float | None  # accuracy in percent on the images that decide; None where all images were learnt from
     final: float  # on the images that no decision sees
     seconds: float
-    key: str
-    diverged: bool
 
 
 class Trials:
@@ -55,7 +59,8 @@ class Trials:
         self.candidates = {one.name: one for one in candidates}
         self.targets, self.settings, self.grid = targets, settings, grid_settings
         self.eps = eps
-        self._cells: dict[tuple[Arm, int, int, int], Cell] = {}
+        self._cells: dict[Place, Cell] = {}
+        self._found: dict[Place, Trial] = {}  # of runs that are done, which do not change
 
     def job(self, source: str) -> Job:
         candidate = self.candidates[source]
@@ -85,13 +90,13 @@ class Trials:
                 )  # fmt: skip
                 cell = replace(cell, key=grid.key_of(job, cell, *grid.rows_of(cell, drawn, held)))
                 planned.append(cell)
-                self._cells[arm, seed, draws.n_labels, held_out] = cell
+                self._cells[place_of(arm, seed, draws, whole)] = cell
         return Plan(job, planned, drawn, planned if weights else [], held)
 
     @property
     def preload(self) -> list[str]:
         """Modules that workers need for the runs that decide."""
-        return [*computing.PRELOAD, *(attacks.WORK.values() if self.eps is not None else ())]
+        return [*computing.PRELOAD, *(WORK.values() if self.eps is not None else ())]
 
     def epochs(self, source: str, draws: Draws) -> int:
         return grid.schedule(self.settings[self.candidates[source].size].finetune, len(draws.y), draws.n_labels)[0]
@@ -99,14 +104,6 @@ class Trials:
     def together(self, arm: Arm) -> int:
         """How many runs of an arm are computed at once."""
         return grid.together(self.job(arm.source), blocks_of(arm))
-
-    def run(
-        self, title: str, arms: list[Arm], seeds: list[int], draws: Draws, clock: Clock, seconds: float, weights: bool = False,
-        whole: bool = False,
-    ) -> bool:  # fmt: skip
-        """Compute what the store lacks, all arms on the same draws; returns whether all of it was done in time."""
-        with executors.workers(self.grid, self.preload) as workers:
-            return self.run_each(title, dict.fromkeys(arms, seeds), draws, clock, seconds, workers, weights, whole)
 
     def run_each(
         self, title: str, wanted: dict[Arm, list[int]], draws: Draws, clock: Clock, seconds: float, workers: executors.Workers,
@@ -136,7 +133,7 @@ class Trials:
         if not self._attacks(whole):
             return True
         asked = [self.attack(arm, seed, draws) for arm, seeds in wanted.items() for seed in seeds if self._is_kept(arm, seed, draws)]
-        return attacks.run_on(workers, f"{title}: under attack", asked, clock, seconds - (clock.spent_s - started))
+        return attacks.run(workers, f"{title}: under attack", asked, clock, seconds - (clock.spent_s - started))
 
     def _is_kept(self, arm: Arm, seed: int, draws: Draws) -> bool:
         return "weights_sha256" in (cells.load("finetune", self.cell(arm, seed, draws).key) or {})
@@ -153,7 +150,14 @@ class Trials:
 
     def found(self, arm: Arm, seed: int, draws: Draws, whole: bool = False) -> Trial | None:
         """The result of a run that was planned, where it is done."""
-        cell = self._cells.get((arm, seed, draws.n_labels, 0 if whole else draws.n_tested))
+        place = place_of(arm, seed, draws, whole)
+        if place not in self._found and (trial := self._looked_up(arm, seed, draws, whole)):
+            self._found[place] = trial
+        return self._found.get(place)
+
+    def _looked_up(self, arm: Arm, seed: int, draws: Draws, whole: bool) -> Trial | None:
+        """As the store has it now."""
+        cell = self._cells.get(place_of(arm, seed, draws, whole))
         result = cell and cells.load("finetune", cell.key)
         if not result:
             return None
@@ -165,12 +169,12 @@ class Trials:
                 return None
             decided = attacks.accuracy(attacked, self.eps, draws.draw(seed)[1])
             seconds += attacked.seconds
-        return Trial(decided, row["test_accuracy"], seconds, cell.key, bool(row["diverged"]))
+        return Trial(decided, row["test_accuracy"], seconds)
 
     def cell(self, arm: Arm, seed: int, draws: Draws, whole: bool = False) -> Cell:
         """A run that was planned; raises RunError for one that was not."""
         try:
-            return self._cells[arm, seed, draws.n_labels, 0 if whole else draws.n_tested]
+            return self._cells[place_of(arm, seed, draws, whole)]
         except KeyError:
             raise RunError(f"{arm}: no run on {draws.n_labels} labels was planned") from None
 
