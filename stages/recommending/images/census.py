@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from stages.lib.datasets import sampling
-from stages.lib.datasets.kinds import listing
+from stages.lib.datasets.folders.images import images_of, written
 from stages.lib.datasets.pictures import Pictures
 from stages.lib.errors import RunError
 from stages.lib.progress import bar
@@ -66,7 +66,7 @@ def take(root: Path, most: int = MOST) -> Census:
     """
     if not root.is_dir():
         raise RunError(f"{root}: no such folder; allowed: a folder with a folder of images for each class")
-    found = listing.images_of(root, "")
+    found = images_of(root, "")
     if len(SPLITS & {name.lower() for name in found}) > 1:
         raise RunError(f"{root}: is divided already, into {', '.join(found)}; allowed: one folder for each class, all images of it within")
     names, paths = sorted(found), [path for name in sorted(found) for path in found[name]]
@@ -147,4 +147,4 @@ def _kept(paths: list[str], y: np.ndarray, names: list[str], seen: list[Seen], n
 
 def _some(paths: list[str]) -> str:
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(map(listing.written, paths[:SHOWN])) + more
+    return ", ".join(map(written, paths[:SHOWN])) + more

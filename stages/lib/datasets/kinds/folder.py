@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from stages.lib.datasets.folders.images import is_hidden
 from stages.lib.datasets.kinds.base import Dataset, Split, bring_files
-from stages.lib.datasets.kinds.listing import Listed, again, categories_of, find, find_pairs, is_hidden
+from stages.lib.datasets.kinds.listing import Listed, again, categories_of, find, find_pairs
 from stages.lib.datasets.pictures import Pictures
 from stages.lib.datasets.sets import RAW
 from stages.lib.errors import RunError
