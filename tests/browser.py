@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is a package of the system, and this one has none")
 WIDTHS = (1280, 390)  # of a desk, of a phone
 BEYOND = """[...document.body.querySelectorAll('*')].filter(e => {
   for (let p = e; p !== document.body; p = p.parentElement) {

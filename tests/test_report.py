@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from browser import CHROMIUM, WIDTHS, beyond, browser, shown
+from browser import WIDTHS, beyond, browser, needs_chromium, shown
 from made import PIXELS
 
 from stages import report
@@ -193,7 +193,7 @@ def test_the_page_is_self_contained(finished):
         assert text in page
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is a package of the system, and this one has none")
+@needs_chromium
 def test_nothing_reaches_beyond_the_screen_of_a_phone_or_a_desk(finished, tmp_path):
     with browser() as chromium:
         for width in WIDTHS:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import made_answer
 import pytest
-from browser import CHROMIUM, WIDTHS, beyond, browser, shown
+from browser import WIDTHS, beyond, browser, needs_chromium, shown
 
 from stages.recommending.shown import page
 
@@ -104,7 +104,7 @@ def test_an_axis_holds_all_values_between_round_numbers(values, ticks):
     assert all(0 <= float(axis.place(value)) <= 100 for value in values)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is a package of the system, and this one has none")
+@needs_chromium
 def test_nothing_reaches_beyond_the_screen_of_a_phone_or_a_desk(mine, tmp_path):
     answer = mine[0]
     long = "a_class_with_a_name_that_is_much_longer_than_others"
