@@ -55,8 +55,6 @@ def compute_missing(title: str, plans: list[Plan], settings: FinetuneSettings, j
         log(f"{title}: all {total} runs are in the store")
         return
 
-    missing.can_keep("finetune")
-
     def ended(cell: Cell) -> None:
         result = cells.load("finetune", cell.key)
         rows = result["rows"]

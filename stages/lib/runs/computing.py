@@ -11,7 +11,7 @@ import numpy as np
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import pretrained
-from stages.lib.runs import activations, grid
+from stages.lib.runs import activations, grid, missing
 from stages.lib.runs.activations import Entry
 from stages.lib.runs.grid import Cell, Plan
 from stages.lib.runs.jobs import WHOLE, Batch, Blocks, Job, Request, Split, reach
@@ -37,7 +37,12 @@ def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iter
 def compute_plan(
     plan: Plan, absent: list[Cell], workers: executors.Workers, settings: GridSettings
 ) -> Iterator[tuple[Cell, Exception | None]]:
-    """Compute the absent cells of one plan, as `compute` does, by workers that others use before and after."""
+    """Compute the absent cells of one plan, as `compute` does, by workers that others use before and after.
+
+    Raises:
+        RunError: where no cell can be kept.
+    """
+    missing.can_keep("finetune")
     wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
     try:
         open_inputs(plan.job)
