@@ -1,6 +1,7 @@
 """A paper is its own folder: a study with an experiment, a figure, a table and a claim is added without touching anything else."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -237,3 +238,14 @@ def test_every_experiment_belongs_to_one_study_and_has_one_name():
             assert experiment.module.endswith(f".{experiment.name}")
             assert (made.ROOT / f"{experiment.module.replace('.', '/')}.py").is_file()
             assert (made.ROOT / "tests/studies" / study.name / f"test_{experiment.name}.py").is_file()
+
+
+def test_the_sections_of_all_studies_are_loaded_without_torch():
+    """It takes seconds, and the report is made after every experiment."""
+    load = (
+        "from importlib import import_module; from stages import report; [import_module(each.report) for each in report.registry.STUDIES]"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", f"{load}; import sys; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout == "False\n"
