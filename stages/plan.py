@@ -15,15 +15,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.lib import command, machine
-from stages.lib.datasets import catalog, subsets
+from stages.lib.datasets import subsets
 from stages.lib.progress import bar
 from stages.lib.runs import computing, costs, counts, grid, transfers
-from stages.lib.runs.costs import Kind, Rates, Sizes, Work
+from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
-from stages.lib.runs.planning import operations, passes
+from stages.lib.runs.planning import disk, operations, passes, trainings
 from stages.lib.runs.planning.passes import Needed
 from stages.lib.runs.planning.quantities import duration, size_of
 from stages.lib.runs.transfers import Transfer
@@ -32,8 +33,11 @@ from stages.lib.settings.sections import Params
 from stages.lib.workers import executors
 from stages.studies import registry
 
+if TYPE_CHECKING:
+    from stages.lib.runs.pretraining import Training  # which needs torch
+
 ANEW = "finetune.frozen_batchnorm: batch, or an augmentation without views, changes what they give"
-CELL_BYTES = 4096  # of a finished run in the store, on a usual file system
+TRAININGS = "training sources"
 
 
 @dataclass
@@ -58,34 +62,39 @@ class Speed:
     rates: dict[Kind, Rates]
     processes: int
     stage_s: float  # seconds that a stage takes beside its runs
-    experiments: dict[str, float] = field(default_factory=dict)  # seconds of the runs that an experiment lacks, of those that tell it
+    beside: dict[str, float] = field(default_factory=dict)  # seconds of what is computed beside fine-tuning, where they can be measured
 
 
 def main(named: list[str]) -> None:
     settings = settings_of(named)
     pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
-    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)), timed(settings))
+    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)), *timed(settings))
     print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, speed)))
 
 
-def measured(settings: Params, kinds: list[Kind], lacking: dict[str, list[Run]]) -> Speed:
-    """The speed of runs of these kinds, and of those that experiments lack; where there are none, no process is started."""
-    if not kinds and not lacking:
+def measured(settings: Params, kinds: list[Kind], training: "list[Training]", lacking: dict[str, list[Run]]) -> Speed:
+    """The speed of runs of these kinds, of trainings, and of what experiments lack; where there are none, no process is started."""
+    if not kinds and not training and not lacking:
         return Speed({}, 1, 0.0)
-    total = len(kinds) + len(lacking)
+    total = len(kinds) + bool(training) + len(lacking)
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=total, unit="kind") as progress:
-        rates, experiments = costs.measure(kinds, workers, progress.update), {}
-        for name, runs in lacking.items():
-            experiments[name] = import_module(registry.experiment_of(name).cost).seconds(runs, transfers.expected_card, workers)
+        rates, beside = costs.measure(kinds, workers, progress.update), {}
+        if training:
+            beside[TRAININGS] = trainings.seconds(training, settings.upscale.image_size, workers)
             progress.update()
-        return Speed(rates, workers.processes, seconds_of_a_stage(workers), experiments)
+        for name, runs in lacking.items():
+            of_one = import_module(registry.experiment_of(name).cost).seconds(runs, transfers.expected_card, workers)
+            beside[name] = of_one / workers.processes
+            progress.update()
+        return Speed(rates, workers.processes, seconds_of_a_stage(workers), beside)
 
 
-def timed(settings: Params) -> dict[str, list[Run]]:
-    """The runs that the store lacks of each experiment that says what runs cost."""
+def timed(settings: Params) -> "tuple[list[Training], dict[str, list[Run]]]":
+    """What the store lacks of trainings of sources, and of the runs of each experiment that says what these cost."""
     of = {name: runs for name, runs in runs_of(settings).items() if registry.experiment_of(name).cost}
     lacking = {name: [run for run in runs if not counts.is_done(name, run)] for name, runs in of.items()}
-    return {name: runs for name, runs in lacking.items() if runs}
+    to_train = [training for training in counts.trainings(settings) if not counts.is_done("source", training)]
+    return to_train, {name: runs for name, runs in lacking.items() if runs}
 
 
 def runs_of(settings: Params) -> dict[str, list[Run]]:
@@ -160,9 +169,8 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     stages = len({pair.source for pair in pairs if pair.lacking})  # one fine-tunes a source on all targets
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
     beside = counted(settings, pairs)
-    unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n and name not in speed.experiments]
-    experiments_s = {name: seconds / speed.processes for name, seconds in speed.experiments.items()}
-    total_s = runs_s + frozen_s + stages * speed.stage_s + sum(experiments_s.values())
+    unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n and name not in speed.beside]
+    total_s = runs_s + frozen_s + stages * speed.stage_s + sum(speed.beside.values())
     needed, whole = operations.of_runs(total, stored)
     anew = sum(work.trained for kind, work in total.items() if kind.blocks != "all" and "train" not in kind.fixed_within_a_run)
     weights = sum(sizes[kind].trained for pair in pairs for kind, _ in pair.with_weights)
@@ -176,7 +184,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         f"cells  {runs:,} of fine-tuning, of which {done:,} are done",
         *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in beside),
         f"time   {duration(total_s)} on this machine (runs {duration(runs_s)}, frozen parts {duration(frozen_s)}, start of {stages} stages "
-        f"{duration(stages * speed.stage_s)}{''.join(f', {name} {duration(seconds)}' for name, seconds in experiments_s.items())})"
+        f"{duration(stages * speed.stage_s)}{''.join(f', {name} {duration(seconds)}' for name, seconds in speed.beside.items())})"
         + (f"; not in it: {', '.join(unknown)}" if unknown else ""),
         *([f"passes {anew / 1e6:,.2f} million images through frozen parts, anew in each epoch: {ANEW}"] if anew else []),
         *(
@@ -189,8 +197,8 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         ),
         f"limit  {needed:.2g} floating-point operations in products, {duration(operations.seconds(needed))} of an {operations.GPU} at "
         f"{operations.SHARE:.0%} of its bfloat16 rate; {whole:.2g}, {duration(operations.seconds(whole))}, with nothing kept",
-        f"disk   images {size_of(images_bytes(settings))}, sources {size_of(sources_bytes(settings, sizes))}, "
-        f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * CELL_BYTES + weights)}",
+        f"disk   images {size_of(disk.of_images(settings))}, sources {size_of(disk.of_sources(settings, sizes))}, "
+        f"activations {size_of(held)} (at most {limit:g} GiB), runs {size_of(runs * disk.CELL + weights)}",
     ]
 
 
@@ -212,7 +220,9 @@ def counted(settings: Params, pairs: list[Outstanding]) -> list[tuple[str, int, 
     """
     of_one_rate = {(c.source, c.target, c.blocks, c.n_images, c.seed): c for pair in pairs for _, c in pair.with_weights}
     attacks = counts.attacks(settings, of_one_rate.values())
-    found = [("training sources", *counts.trainings(settings)), ("attacks and their checks", *attacks), *experiments(settings)]
+    training = counts.trainings(settings)
+    trained = sum(counts.is_done("source", each) for each in training)
+    found = [(TRAININGS, len(training), trained), ("attacks and their checks", *attacks), *experiments(settings)]
     return [(name, n, done) for name, n, done in found if n]
 
 
@@ -220,22 +230,6 @@ def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
     """The name of each experiment that is on, the number of its runs, and how many of them the store holds."""
     for name, runs in runs_of(settings).items():
         yield name, len(runs), sum(counts.is_done(name, run) for run in runs)
-
-
-def images_bytes(settings: Params) -> float:
-    """Bytes of archives and of stored images, as far as the catalog knows their size and number."""
-    entries = {name: catalog.dataset_entry(name) for name in settings.datasets}
-    return sum(entry.expected_images * entry.image_bytes(name, settings.upscale) + entry.file_bytes for name, entry in entries.items())
-
-
-def sources_bytes(settings: Params, sizes: dict[Kind, Sizes]) -> float:
-    """Bytes of the sources' weights, and of the published files from which they are read."""
-    of = {kind.architecture: size.network for kind, size in sizes.items()}
-    entries = {name: params.source_entry(name) for name in settings.sources}
-    return sum(
-        transfers.n_models(settings, name) * of[entry.architecture] + (getattr(getattr(entry, "file", None), "size", None) or 0)
-        for name, entry in entries.items()
-    )
 
 
 if __name__ == "__main__":

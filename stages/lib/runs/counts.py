@@ -1,7 +1,7 @@
 """What a configuration has to compute beside its fine-tuning runs, and how much of it the store holds."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
@@ -13,6 +13,9 @@ from stages.lib.settings import params
 from stages.lib.settings.catalog import Trained
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
+
+if TYPE_CHECKING:
+    from stages.lib.runs.pretraining import Training
 
 
 class Piece(Protocol):
@@ -30,18 +33,13 @@ def is_done(kind: str, piece: Piece) -> bool:
         return False
 
 
-def trainings(settings: Params) -> tuple[int, int]:
-    """How many models of sources are trained, and how many of them are done."""
+def trainings(settings: Params) -> "list[Training]":
+    """The trainings of all models of all sources that are trained here."""
     from stages.lib.runs import pretraining  # here, as torch takes seconds to import
 
     entries = {name: params.source_entry(name) for name in settings.models}
-    asked = [
-        training
-        for name, entry in entries.items()
-        if isinstance(entry, Trained)
-        for training in pretraining.trainings_of(name, entry, settings.source)
-    ]
-    return len(asked), sum(is_done("source", training) for training in asked)
+    trained = {name: entry for name, entry in entries.items() if isinstance(entry, Trained)}
+    return [training for name, entry in trained.items() for training in pretraining.trainings_of(name, entry, settings.source)]
 
 
 def attacks(settings: Params, with_weights: Iterable[Cell]) -> tuple[int, int]:

@@ -1,0 +1,140 @@
+"""How long the trainings of sources take: steps of each kind of training are measured, on random images and with the loop that trains."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from stages.lib.datasets import catalog, sets
+from stages.lib.errors import RunError
+from stages.lib.runs import costs
+from stages.lib.settings import params
+from stages.lib.workers.executors import Workers
+
+if TYPE_CHECKING:
+    from stages.lib.runs.pretraining import Training  # which needs torch
+
+CLASSES = 10  # of the images; how many there are hardly costs anything
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What decides the cost of a step."""
+
+    training: "Training"
+    image_size: int
+    threads: int | None  # of the process that trains; None: as many as a worker has
+
+    @property
+    def what(self) -> str:
+        """The same for two kinds that cost the same: neither seeds nor radii decide that."""
+        entry, settings = self.training.entry, self.training.settings.model_dump(exclude={"n_models", "epochs", "lr"})
+        perturbation = self.perturbation | {"norm": entry.threat.norm} if self.perturbation else None
+        return json.dumps([entry.architecture, settings, perturbation, self.image_size, self.threads])
+
+    @property
+    def perturbation(self) -> dict[str, Any] | None:
+        from stages.lib.runs import pretraining  # here, as torch takes seconds to import
+
+        made = pretraining.perturbation_of(self.training.entry, self.training.settings)
+        return made and made.model_dump()
+
+
+def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) -> float:
+    """Seconds that the trainings take, one source after the other, whose models are trained side by side.
+
+    Raises:
+        RunError: names the entry of source data that does not say how many images it has.
+    """
+    total, rates = 0.0, {}
+    for _, of_one in groupby(trainings, key=lambda training: training.source):
+        models = list(of_one)
+        alone = len(models) == 1  # then its process has all cores
+        kind = Kind(models[0], image_size, workers.processes if alone else None)
+        if kind.what not in rates:
+            rates[kind.what] = _measured(kind, workers, 1 if alone else workers.processes)
+        total += -(-len(models) // workers.processes) * _seconds_of(kind, *rates[kind.what])
+    return total
+
+
+def n_images(training: "Training") -> int:
+    """Training images of a source."""
+    name, entry = training.settings.dataset, catalog.dataset_entry(training.settings.dataset)
+    if (sets.IMAGES / name / "card.json").is_file() and training.entry.split in (splits := sets.card_of(name).splits):
+        n = splits[training.entry.split].n
+    elif entry.train is not None:
+        n = entry.train
+    else:
+        raise RunError(f"{params.DATA_CATALOG}: {name} does not say how many images it has; run `dvc repro upscale` first, or add them")
+    return n if training.entry.part is None else -(-n // training.entry.part.of)
+
+
+def _seconds_of(kind: Kind, clean: float, perturbed: float) -> float:
+    """Seconds of a training; while eps is 0, images are not perturbed."""
+    settings = kind.training.settings
+    hold = settings.attack.eps_hold if kind.perturbation else 1.0
+    steps = settings.epochs * -(-n_images(kind.training) // settings.batch_size)
+    return steps * (hold * clean + (1 - hold) * perturbed)
+
+
+def _measured(kind: Kind, workers: Workers, processes: int) -> tuple[float, float]:
+    """The mean over so many processes, which measure at the same time."""
+    seen = []
+    for _, rates, error in workers.run_all(rates_of, [kind] * processes):
+        if error is not None:
+            raise error
+        seen.append(rates)
+    return tuple(fmean(values) for values in zip(*seen, strict=True))
+
+
+def rates_of(kind: Kind) -> tuple[float, float]:
+    """In a worker: seconds of a step on clean images, and of a step on perturbed ones.
+
+    Where a step of few images takes long, such steps are measured, and one costs as many times that as a batch has images.
+    """
+    import torch  # here, as it takes seconds to import
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(kind.threads or threads)
+    try:
+        clean = _step(kind, None)
+        return clean, _step(kind, kind.perturbation) if kind.perturbation else clean
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _step(kind: Kind, perturbation: dict[str, Any] | None) -> float:
+    whole, replay = kind.training.settings.batch_size, (perturbation or {}).get("replay", 1)
+    few = min(costs.FEW, whole)
+    of_few = costs.line(lambda more: _train(kind, perturbation, few, replay * (1 + more)))[0] / replay
+    if of_few >= costs.SECONDS or few == whole:
+        return of_few * whole / few
+    return costs.line(lambda more: _train(kind, perturbation, whole, replay * (1 + more)))[0] / replay
+
+
+def _train(kind: Kind, perturbation: dict[str, Any] | None, n: int, steps: int) -> None:
+    """Take so many steps, each on the same n random images; of free training they are a multiple of its replays."""
+    import torch  # here, as it takes seconds to import
+
+    from stages.lib.networks import devices, units
+    from stages.lib.runs.work import train_source
+    from stages.lib.training import loop
+
+    entry, settings = kind.training.entry, kind.training.settings
+    device = devices.best_device(settings.mixed_precision)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = units.build(entry.architecture, CLASSES, [0.5] * 3, [0.25] * 3).to(device)
+        x = torch.randint(0, 256, (n, kind.image_size, kind.image_size, 3), dtype=torch.uint8).numpy()
+        grown = {"eps_hold": 0.0, "eps_ramp": 0.0}
+        loop.train(
+            network, x, torch.arange(n) % CLASSES, epochs=steps, batch_size=n, lr=0.0,
+            momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay, schedule=lambda progress: 1.0,
+            seed=0, image_size=kind.image_size, augmentation=settings.augmentation,
+            lower_precision=devices.lower_precision(device, settings.mixed_precision),
+            perturb_at=train_source.adversary(entry, grown, perturbation), free=train_source.free(entry, grown, perturbation),
+        )  # fmt: skip
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
