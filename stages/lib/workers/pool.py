@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -133,6 +134,7 @@ class Pool:
 
 def _begin(environment: dict[str, str], initialise: Callable[..., None], arguments: tuple) -> None:
     os.environ.update(environment)  # the server has that of the time when it was started
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C goes to all processes: the parent says one line, and this one says nothing
     threading.Thread(target=_end_with_parent, daemon=True).start()
     initialise(*arguments)
 

@@ -206,11 +206,14 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, number):
+    """Ctrl-C goes to all processes of a terminal; of that only the parent says anything."""
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(KILLED))
-    with subprocess.Popen([sys.executable, script, tmp_path], env=os.environ | {"PYTHONPATH": str(ROOT)}) as parent:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, tmp_path]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
         family = []
         limit = time.monotonic() + 20
         while len(found := list(tmp_path.glob("worker-*"))) < 2 and time.monotonic() < limit:
@@ -218,9 +221,13 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, number):
         family = [process.pid for process in psutil.Process(parent.pid).children(recursive=True)]
         assert len(found) == 2
         assert {int(path.name.split("-")[1]) for path in found} <= set(family)
-        parent.send_signal(number)
-        parent.wait()
+        if number == signal.SIGINT:
+            os.killpg(parent.pid, number)
+        else:
+            parent.send_signal(number)
+        said = parent.communicate()[1]
         assert all_end(family)
+    assert said.count("KeyboardInterrupt") == (number == signal.SIGINT), said
 
 
 def number(task: int) -> int:
