@@ -2,8 +2,8 @@
 
 The same is asked once more with the number of blocks left open: which source, with how many blocks.
 
-Half of the subsets choose the best source, and the other half measure how far it is from the others: a source that is chosen and
-measured on the same runs looks better than it is.
+Half of the subsets, or fewer where an answer would have no interval otherwise, choose the best source, and the others measure how far it
+is from the rest: a source that is chosen and measured on the same runs looks better than it is.
 """
 
 from dataclasses import dataclass, field
@@ -123,11 +123,14 @@ def ranking(results: Results) -> pd.DataFrame:
 def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every second subset of each source model, which choose, and the others, which measure; of an odd number one more measures.
 
-    Where each source model has one subset, every second model chooses.
+    Where each source model has one subset, every second model chooses. Where fewer than MIN_N would measure, fewer choose, from two on:
+    of 8 subsets 3, as an answer from 4 would have no interval.
     """
     models = rows.groupby("seed")["source_model"].max().sort_index()  # of a source with several; the same subsets go to each source
     places = np.arange(len(models)) if models.is_unique else models.groupby(models).cumcount().to_numpy()
-    chosen = set(models.index[places % 2 == 1])
+    chosen, most = models.index[places % 2 == 1], len(models) - MIN_N
+    if 2 <= most < len(chosen):
+        chosen = chosen[:most]
     is_chosen = rows["seed"].isin(chosen)
     return rows[is_chosen], rows[~is_chosen]
 
