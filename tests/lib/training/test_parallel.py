@@ -1,14 +1,12 @@
 """Two processes that train one network: in float64 what one process makes of the whole batches, step for step."""
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import socket
 
 import numpy as np
 import pytest
 import trained_together
-from repository import ROOT
 from trained_together import CASES, KEPT
 
 from stages.lib.datasets import pixels
@@ -17,12 +15,18 @@ from stages.lib.training import parallel
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory) -> list[dict]:
-    """What each of two processes finds in all trainings; torchrun starts them once."""
+    """What each of two processes finds in all trainings. How a stage starts them, with torchrun, tests/test_source.py holds."""
     folder = tmp_path_factory.mktemp("together")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", trained_together.__file__, str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")  # which holds torch
+    started = [context.Process(target=trained_together.together, args=(rank, port, folder)) for rank in range(2)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(600)
+    assert [process.exitcode for process in started] == [0, 0]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -41,7 +45,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(name, together):
     if name != "natural of 17":  # with two processes, a batch of one is not split
         assert np.array(first["history"]) == pytest.approx(np.array(alone["history"]), rel=1e-6)  # an epoch's loss is added up in float32
         assert first["total"] == pytest.approx(alone["total"], rel=1e-8)
-    assert len(first["history"]) == 4
+    assert len(first["history"]) == 3
     assert second["history"] == [], "the second process keeps nothing"
     assert second["total"] == first["total"]
 
@@ -59,7 +63,7 @@ def test_each_process_draws_noise_of_its_own_and_the_same_in_every_run(together)
     first, second = (results["noise"]["first"] for results in together)
     assert [first, second] == [results["noise"]["second"] for results in together]
     assert first == trained_together.drawn_noise(noise=3)
-    assert len(first) == len(second) == 4 * 3
+    assert len(first) == len(second) == 3 * 3
     assert not {tuple(pair) for pair in first} & {tuple(pair) for pair in second}
 
 
