@@ -7,6 +7,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from stages.lib import machine
 from stages.lib.datasets import catalog, sets
 from stages.lib.errors import RunError
 from stages.lib.runs import costs
@@ -43,19 +44,23 @@ class Kind:
 
 
 def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) -> float:
-    """Seconds that the trainings take, one source after the other, whose models are trained side by side.
+    """Seconds that the trainings take, one source after the other, whose models are trained side by side, or each by several processes.
 
     Raises:
         RunError: names the entry of source data that does not say how many images it has.
     """
+    from stages.lib.runs import pretraining  # here, as torch takes seconds to import
+
     total, rates = 0.0, {}
     for _, of_one in groupby(trainings, key=lambda training: training.source):
         models = list(of_one)
-        alone = len(models) == 1  # then its process has all cores
+        together = pretraining.processes(models[0].settings)  # each with its part of every batch: faster where each has a GPU
+        alone = len(models) == 1 or together > 1  # then a model has all cores
         kind = Kind(models[0], image_size, workers.processes if alone else None)
         if kind.what not in rates:
             rates[kind.what] = _measured(kind, workers, 1 if alone else workers.processes)
-        total += -(-len(models) // workers.processes) * _seconds_of(kind, *rates[kind.what])
+        rounds = -(-len(models) // workers.processes) if together == 1 else len(models) / max(1, min(together, machine.gpus()))
+        total += rounds * _seconds_of(kind, *rates[kind.what])
     return total
 
 

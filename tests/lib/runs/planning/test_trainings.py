@@ -69,6 +69,10 @@ def test_models_of_a_source_are_trained_side_by_side_and_sources_in_turn(few, mo
     monkeypatch.setattr(trainings, "rates_of", lambda kind: (1.0, 4.0 if kind.perturbation else 1.0))
     assert trainings.seconds(asked, 16, Here()) == pytest.approx(2 * steps * (1 + 0.1 + 0.9 * 4))  # three models, two at a time
     assert trainings.seconds(asked[:1], 16, Here()) == pytest.approx(steps)
+    by_two = few("natural", source__n_models=3, source__processes=2)
+    assert trainings.seconds(by_two, 16, Here()) == pytest.approx(3 * steps), "two processes share the cores"
+    monkeypatch.setattr(trainings.machine, "gpus", lambda: 2)
+    assert trainings.seconds(by_two, 16, Here()) == pytest.approx(3 * steps / 2), "or have a GPU each"
 
 
 def test_kinds_that_cost_the_same_are_measured_once(few, monkeypatch):
