@@ -10,7 +10,8 @@ from stages.lib.report.binomial import wilson
 from stages.lib.report.wording import eps_text
 
 Card = dict[str, Any]  # as models/sources/<source>.json holds it
-OTHER_PERTURBATIONS = {"PGD(1)": "pgd1", "Gaussian": "gaussian"}  # than PGD of many steps: the families of their sources
+ONE_STEP = "pgd1"
+OTHER_PERTURBATIONS = {"PGD(1)": ONE_STEP, "Gaussian": "gaussian"}  # than PGD of many steps: the families of their sources
 
 
 def threat_of(card: Card) -> dict[str, Any]:
@@ -33,8 +34,9 @@ def natural_of(cards: Mapping[str, Card], natural: str) -> str | None:
 
 
 def robust_of(cards: Mapping[str, Card]) -> list[str]:
-    """Sources that were trained adversarially with many steps."""
-    return [name for name, card in cards.items() if family_of(card) in NORMS]
+    """Sources that were trained adversarially with many steps; where there is none, those that were with one."""
+    of = {name: family_of(card) for name, card in cards.items()}
+    return [name for name in of if of[name] in NORMS] or [name for name in of if of[name] == ONE_STEP]
 
 
 def threat_text(card: Card) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, Unlearnt, family_of, threat_of, unlearnt
+from stages.lib.report.cards import Card, Unlearnt, family_of, robust_of, threat_of, unlearnt
 from stages.lib.report.wording import block_text, images, nearest_blocks, size_order
 from stages.lib.store.tables import DIVERGED, PER_IMAGE, WORST
 
@@ -50,8 +49,8 @@ class Results:
 
     @property
     def robust(self) -> list[str]:
-        """Sources that were trained adversarially with many steps; other perturbations are compared by themselves."""
-        return [name for name in self.cards if self.family(name) in NORMS]
+        """As `cards.robust_of` has them; other perturbations are compared by themselves."""
+        return robust_of({name: card for name, card in self.cards.items() if name != self.natural})
 
     @property
     def worst(self) -> pd.DataFrame:

@@ -24,6 +24,13 @@ def test_a_source_belongs_to_the_family_of_its_threat_model(card, family, text):
     assert cards.threat_text(card) == text
 
 
+def test_sources_of_one_step_are_robust_ones_where_there_is_none_of_many():
+    sources = {"natural": card(), "noise": card(L2 | {"perturbation": "Gaussian"}), "one": card(L2 | {"perturbation": "PGD(1)"})}
+    assert cards.robust_of(sources) == ["one"]
+    assert cards.robust_of(sources | {"many": card(L2 | {"perturbation": "PGD(2)"})}) == ["many"]
+    assert cards.robust_of({"natural": card()}) == []
+
+
 @pytest.mark.parametrize(
     ("threats", "labels"),
     [

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.networks.sources import count
-from stages.lib.norms.table import NORMS
 from stages.lib.report import statistics
-from stages.lib.report.cards import Card, family_of, robust_of, threat_of
+from stages.lib.report.cards import Card, robust_of, threat_of
 from stages.lib.report.reading import ExperimentResults
 from stages.lib.report.results import at, of_models
 from stages.studies.utrera2021.results import UtreraResults
@@ -53,7 +52,7 @@ class ShapeNumbers:
         return all(table.empty for table in (self.bias, self.attack, self.degraded, self.dial))
 
     def is_robust(self, source: str) -> bool:
-        return family_of(self.cards[source]) in NORMS
+        return source in robust_of(self.cards)
 
     def eps(self, source: str) -> float:
         return threat_of(self.cards[source]).get("eps", 0.0)
