@@ -134,7 +134,8 @@ class Pool:
 
 def _begin(environment: dict[str, str], initialise: Callable[..., None], arguments: tuple) -> None:
     os.environ.update(environment)  # the server has that of the time when it was started
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C goes to all processes: the parent says one line, and this one says nothing
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a shell's background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C goes to all processes: the parent says one line, and this one says nothing
     threading.Thread(target=_end_with_parent, daemon=True).start()
     initialise(*arguments)
 

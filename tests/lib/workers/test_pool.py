@@ -190,9 +190,11 @@ def test_the_cores_of_this_process_are_counted():
 
 
 KILLED = """
-    import os, sys, time
+    import os, signal, sys, time
     from pathlib import Path
     from stages.lib.workers import pool
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the suite may run in a shell's background, where it is ignored
 
     def begin(folder):
         (Path(folder) / f"worker-{os.getpid()}").touch()
