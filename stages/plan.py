@@ -10,18 +10,17 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.lib import command, machine
 from stages.lib.datasets import subsets
 from stages.lib.progress import bar
 from stages.lib.runs import computing, costs, counts, grid, transfers
 from stages.lib.runs.costs import Kind, Rates, Work
+from stages.lib.runs.counts import Piece
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.planning import disk, operations, passes, trainings
@@ -32,9 +31,6 @@ from stages.lib.settings import overlays, params
 from stages.lib.settings.sections import Params
 from stages.lib.workers import executors
 from stages.studies import registry
-
-if TYPE_CHECKING:
-    from stages.lib.runs.pretraining import Training  # which needs torch
 
 ANEW = "finetune.frozen_batchnorm: batch, or an augmentation without views, changes what they give"
 TRAININGS = "training sources"
@@ -65,36 +61,45 @@ class Speed:
     beside: dict[str, float] = field(default_factory=dict)  # seconds of what is computed beside fine-tuning, where they can be measured
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Trainings of sources, or the runs of an experiment."""
+
+    n: int
+    lacking: list[Piece]  # that the store does not hold
+
+
 def main(named: list[str]) -> None:
     settings = settings_of(named)
-    pairs = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
-    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)), *timed(settings))
-    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, speed)))
+    pairs, beside = [pair_of(settings, source, target) for source in settings.sources for target in settings.targets], beside_of(settings)
+    speed = measured(settings, list(dict.fromkeys(kind for pair in pairs for kind in pair.lacking)), beside)
+    print("\n".join(report(", ".join(named) or str(params.PARAMS), settings, pairs, beside, speed)))
 
 
-def measured(settings: Params, kinds: list[Kind], training: "list[Training]", lacking: dict[str, list[Run]]) -> Speed:
-    """The speed of runs of these kinds, of trainings, and of what experiments lack; where there are none, no process is started."""
-    if not kinds and not training and not lacking:
+def measured(settings: Params, kinds: list[Kind], beside: dict[str, Beside]) -> Speed:
+    """The speed of runs of these kinds, and of what is lacking beside them; where there is nothing, no process is started."""
+    lacking = {
+        name: part.lacking for name, part in beside.items() if part.lacking and (name == TRAININGS or registry.experiment_of(name).cost)
+    }
+    if not kinds and not lacking:
         return Speed({}, 1, 0.0)
-    total = len(kinds) + bool(training) + len(lacking)
+    total = len(kinds) + len(lacking)
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=total, unit="kind") as progress:
-        rates, beside = costs.measure(kinds, workers, progress.update), {}
-        if training:
-            beside[TRAININGS] = trainings.seconds(training, settings.upscale.image_size, workers)
+        rates, seconds = costs.measure(kinds, workers, progress.update), {}
+        for name, pieces in lacking.items():
+            if name == TRAININGS:
+                seconds[name] = trainings.seconds(pieces, settings.upscale.image_size, workers)
+            else:
+                of_one = import_module(registry.experiment_of(name).cost).seconds(pieces, transfers.expected_card, workers)
+                seconds[name] = of_one / workers.processes
             progress.update()
-        for name, runs in lacking.items():
-            of_one = import_module(registry.experiment_of(name).cost).seconds(runs, transfers.expected_card, workers)
-            beside[name] = of_one / workers.processes
-            progress.update()
-        return Speed(rates, workers.processes, seconds_of_a_stage(workers), beside)
+        return Speed(rates, workers.processes, seconds_of_a_stage(workers), seconds)
 
 
-def timed(settings: Params) -> "tuple[list[Training], dict[str, list[Run]]]":
-    """What the store lacks of trainings of sources, and of the runs of each experiment that says what these cost."""
-    of = {name: runs for name, runs in runs_of(settings).items() if registry.experiment_of(name).cost}
-    lacking = {name: [run for run in runs if not counts.is_done(name, run)] for name, runs in of.items()}
-    to_train = [training for training in counts.trainings(settings) if not counts.is_done("source", training)]
-    return to_train, {name: runs for name, runs in lacking.items() if runs}
+def beside_of(settings: Params) -> dict[str, Beside]:
+    """By name: the trainings of sources, and the runs of each experiment that is on."""
+    asked = {TRAININGS: ("source", counts.trainings(settings))} | {name: (name, runs) for name, runs in runs_of(settings).items()}
+    return {name: Beside(len(all_of), [one for one in all_of if not counts.is_done(kind, one)]) for name, (kind, all_of) in asked.items()}
 
 
 def runs_of(settings: Params) -> dict[str, list[Run]]:
@@ -156,7 +161,7 @@ def _nothing(task: int) -> int:
     return task
 
 
-def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed) -> list[str]:
+def report(title: str, settings: Params, pairs: list[Outstanding], beside: dict[str, Beside], speed: Speed) -> list[str]:
     total: dict[Kind, Work] = defaultdict(Work)
     for pair in pairs:
         for kind, work in pair.work.items():
@@ -168,8 +173,8 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
     runs_s = sum(work.seconds(speed.rates[kind]) for kind, work in total.items() if kind in speed.rates) / speed.processes
     stages = len({pair.source for pair in pairs if pair.lacking})  # one fine-tunes a source on all targets
     runs, done = (sum(getattr(work, name) for work in total.values()) for name in ("runs", "done"))
-    beside = counted(settings, pairs)
-    unknown = [f"{n - kept:,} of {name}" for name, n, kept in beside if kept < n and name not in speed.beside]
+    found = counted(settings, pairs, beside)
+    unknown = [f"{n - kept:,} of {name}" for name, n, kept in found if kept < n and name not in speed.beside]
     total_s = runs_s + frozen_s + stages * speed.stage_s + sum(speed.beside.values())
     needed, whole = operations.of_runs(total, stored)
     anew = sum(work.trained for kind, work in total.items() if kind.blocks != "all" and "train" not in kind.fixed_within_a_run)
@@ -182,7 +187,7 @@ def report(title: str, settings: Params, pairs: list[Outstanding], speed: Speed)
         *(row(kind, work, speed) for kind, work in total.items()),
         "",
         f"cells  {runs:,} of fine-tuning, of which {done:,} are done",
-        *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in beside),
+        *(f"       {n:,} of {name}, of which {kept:,} are done" for name, n, kept in found),
         f"time   {duration(total_s)} on this machine (runs {duration(runs_s)}, frozen parts {duration(frozen_s)}, start of {stages} stages "
         f"{duration(stages * speed.stage_s)}{''.join(f', {name} {duration(seconds)}' for name, seconds in speed.beside.items())})"
         + (f"; not in it: {', '.join(unknown)}" if unknown else ""),
@@ -213,23 +218,15 @@ def row(kind: Kind, work: Work, speed: Speed) -> str:
     return f"| {' | '.join(map(str, fields))} |"
 
 
-def counted(settings: Params, pairs: list[Outstanding]) -> list[tuple[str, int, int]]:
+def counted(settings: Params, pairs: list[Outstanding], beside: dict[str, Beside]) -> list[tuple[str, int, int]]:
     """Of what there is beside fine-tuning: its name, how many cells it has, and how many of them are done.
 
     Of several learning rates one is attacked: the last stands for it, as the one that is chosen is not known before all have run.
     """
     of_one_rate = {(c.source, c.target, c.blocks, c.n_images, c.seed): c for pair in pairs for _, c in pair.with_weights}
-    attacks = counts.attacks(settings, of_one_rate.values())
-    training = counts.trainings(settings)
-    trained = sum(counts.is_done("source", each) for each in training)
-    found = [(TRAININGS, len(training), trained), ("attacks and their checks", *attacks), *experiments(settings)]
+    training, *of_experiments = ((name, part.n, part.n - len(part.lacking)) for name, part in beside.items())
+    found = [training, ("attacks and their checks", *counts.attacks(settings, of_one_rate.values())), *of_experiments]
     return [(name, n, done) for name, n, done in found if n]
-
-
-def experiments(settings: Params) -> Iterator[tuple[str, int, int]]:
-    """The name of each experiment that is on, the number of its runs, and how many of them the store holds."""
-    for name, runs in runs_of(settings).items():
-        yield name, len(runs), sum(counts.is_done(name, run) for run in runs)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ CASES = {
     "adversarial": {"perturb_at": lambda progress: pgd.make(norm="l2", eps=0.5 * progress, steps=2, step_ratio=2)},
     "cropped": {"augmentation": "resized_crop"},
     "natural of 17": {"n": 17},
-    "free": {"free": Free(2, norm_of("l2"), lambda progress: 0.5 + progress), "epochs": 6},
+    "free": {"free": Free(2, norm_of("l2"), lambda progress: 0.5 + progress), "epochs": 8},
 }
 KEPT = 2  # the epoch after which the state is kept
 
 
-def train(n: int = 21, noise: int = 0, epochs: int = 3, **settings: object) -> dict:
+def train(n: int = 21, noise: int = 0, epochs: int = 4, **settings: object) -> dict:
     """Loss and accuracy of each epoch, the sum and the names of the weights, and of the first process the state after epoch 2.
 
     Args:

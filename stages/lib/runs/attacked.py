@@ -161,6 +161,6 @@ def other_of(network: AttackedNetwork, compared: list[str]) -> OtherNetwork | No
     return None
 
 
-def at_hand(dataset: str) -> bool:
-    """Whether this machine has the test images of a dataset: a set may be left out, or its folder may be elsewhere."""
-    return (IMAGES / dataset / "card.json").is_file() and "test" in card_of(dataset).splits
+def at_hand(dataset: str, split: str = "test") -> bool:
+    """Whether this machine has these images of a dataset: a set may be left out, or its folder may be elsewhere."""
+    return (IMAGES / dataset / "card.json").is_file() and split in card_of(dataset).splits

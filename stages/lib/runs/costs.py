@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,8 +52,7 @@ class Sizes:
     trained: int  # of the part that is fine-tuned
 
 
-@dataclass(frozen=True)
-class Rates:
+class Rates(NamedTuple):
     """Seconds that the parts of a run of one kind take."""
 
     start: float  # of a batch of runs, before its first step
@@ -108,9 +107,7 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
     work.steps += -(-trained // kind.batch_size) * cell.epochs
     work.trained += n * trained * cell.epochs
     work.tested += n * (n_test + cell.held_out) * evaluations
-    if (
-        kind.fixed_within_a_run > kind.fixed_in_all_runs
-    ):  # one pass adapts the statistics, another computes the activations that stay fixed from then on
+    if kind.fixed_within_a_run > kind.fixed_in_all_runs:  # one pass adapts the statistics, another computes what stays fixed from then on
         work.frozen += n * (n_test + cell.held_out + trained * (1 + ("train" in kind.fixed_within_a_run)))
 
 
@@ -138,14 +135,18 @@ def measure(kinds: list[Kind], workers: executors.Workers, tick: Callable[[], No
     """The rates of each kind, the mean over all processes, which measure at the same time, as they will compute."""
     of_kinds = {}
     for kind in kinds:
-        seen = []
-        for _, rates, error in workers.run_all(_measure, [kind] * workers.processes):
-            if error is not None:
-                raise error
-            seen.append(rates)
-        of_kinds[kind] = Rates(*(fmean(values) for values in zip(*(vars(rates).values() for rates in seen), strict=True)))
+        of_kinds[kind] = Rates(*means(workers, _measure, kind, workers.processes))
         tick()
     return of_kinds
+
+
+def means(workers: executors.Workers, measure: Callable[[Any], tuple[float, ...]], kind: object, processes: int) -> list[float]:
+    """What so many processes measure of a kind, all at the same time: of each figure the mean."""
+    seen = list(workers.run_all(measure, [kind] * processes))
+    for _, _, error in seen:
+        if error is not None:
+            raise error
+    return [fmean(values) for values in zip(*(figures for _, figures, _ in seen), strict=True)]
 
 
 def _measure(kind: Kind) -> Rates:
@@ -225,6 +226,12 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
 def _slope(run: Callable[[int], object], first: int) -> float:
     """Seconds that one more item costs, in a run of `first` items or more."""
     return line(lambda more: run(first + more))[0]
+
+
+def step(train: Callable[[int, int], object], batch_size: int, few: int = 1) -> float:
+    """Seconds of a step, of which `train` takes so many beyond the first, each of so many images; from a few where these take long."""
+    of_few = line(lambda more: train(more, few))[0]
+    return of_few * batch_size / few if of_few >= SECONDS or few == batch_size else line(lambda more: train(more, batch_size))[0]
 
 
 def line(run: Callable[[int], object]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stages.lib.datasets import catalog, sets, subsets
+from stages.lib.datasets.kinds.base import Dataset
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.runs import grid
@@ -46,9 +47,7 @@ def prepared(settings: Params, source: str, target: str, number: int) -> Transfe
 
 def expected(settings: Params, source: str, target: str, number: int) -> Transfer:
     """The transfer of a model from the catalogs alone, with subsets for which no run has been computed."""
-    images = catalog.dataset_entry(target)
-    if images.train is None or images.test is None:
-        raise RunError(f"{params.DATA_CATALOG}: {target} does not say how many images it has; run `dvc repro upscale` first, or add them")
+    images = counted_entry(target)
     stored = images.read_size(target, settings.upscale)
     splits = {"train": sets.SplitCard(n=images.train, sha256=""), "test": sets.SplitCard(n=images.test, sha256="")}
     shown = sets.DatasetCard(
@@ -62,6 +61,18 @@ def expected(settings: Params, source: str, target: str, number: int) -> Transfe
     held_out = {name: places[: max(1, round(share * len(places)))] for name, places in drawn.items()} if share else {}
     n = {"train": images.train, "test": images.test}
     return Transfer(grid.job_of(expected_card(source, number), shown, settings.finetune), n, stored, drawn, False, held_out)
+
+
+def counted_entry(name: str) -> Dataset:
+    """The entry of images.
+
+    Raises:
+        RunError: when it does not say how many there are.
+    """
+    images = catalog.dataset_entry(name)
+    if images.train is None or images.test is None:
+        raise RunError(f"{params.DATA_CATALOG}: {name} does not say how many images it has; run `dvc repro upscale` first, or add them")
+    return images
 
 
 def expected_card(source: str, number: int = 0) -> sources.SourceCard:

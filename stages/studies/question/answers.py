@@ -17,6 +17,8 @@ from stages.lib.report.results import Results, at
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_order
 
+NEEDED = MIN_N + 2  # subsets that an answer needs: of fewer than two none would be chosen by
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -129,7 +131,7 @@ def halves(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     models = rows.groupby("seed")["source_model"].max().sort_index()  # of a source with several; the same subsets go to each source
     places = np.arange(len(models)) if models.is_unique else models.groupby(models).cumcount().to_numpy()
     chosen, most = models.index[places % 2 == 1], len(models) - MIN_N
-    if 2 <= most < len(chosen):
+    if NEEDED - MIN_N <= most < len(chosen):
         chosen = chosen[:most]
     is_chosen = rows["seed"].isin(chosen)
     return rows[is_chosen], rows[~is_chosen]

@@ -16,7 +16,7 @@ from stages.lib.report.section import Drawing, Section
 from stages.lib.report.statistics import MIN_N
 from stages.lib.report.wording import block_text, images
 from stages.studies.question import costs, figures, optimism, tables, under_attack, words
-from stages.studies.question.answers import answers, better_of_natural_and_robust, ranking
+from stages.studies.question.answers import NEEDED, answers, better_of_natural_and_robust, ranking
 
 FOLDER = Path(__file__).parent
 
@@ -45,7 +45,7 @@ def section(
             "answers": given, "better": [better_of_natural_and_robust(results, answer) for answer in given],
             "by_target": tables.rows_by_target(results, made["summary"]),
             "diverged": [row | {"lr": " and ".join(f"{lr:g}" for lr in row["lr"])} for row in results.diverged.to_dict("records")],
-            "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N,
+            "attacks": attacks, "doubts": under_attack.doubts(results), "checked": len(results.checks), "min_n": MIN_N, "needed": NEEDED,
             "costs": costs.costs_of(results, settings), "finetuning": costs.passes_of_fine_tuning(results),
             "rates": optimism.shown(results, settings["finetune"].select, flattery),
         },

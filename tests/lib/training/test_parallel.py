@@ -45,7 +45,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(name, together):
     if name != "natural of 17":  # with two processes, a batch of one is not split
         assert np.array(first["history"]) == pytest.approx(np.array(alone["history"]), rel=1e-6)  # an epoch's loss is added up in float32
         assert first["total"] == pytest.approx(alone["total"], rel=1e-8)
-    assert len(first["history"]) == 3
+    assert len(first["history"]) == 4
     assert second["history"] == [], "the second process keeps nothing"
     assert second["total"] == first["total"]
 
@@ -63,7 +63,7 @@ def test_each_process_draws_noise_of_its_own_and_the_same_in_every_run(together)
     first, second = (results["noise"]["first"] for results in together)
     assert [first, second] == [results["noise"]["second"] for results in together]
     assert first == trained_together.drawn_noise(noise=3)
-    assert len(first) == len(second) == 3 * 3
+    assert len(first) == len(second) == 4 * 3
     assert not {tuple(pair) for pair in first} & {tuple(pair) for pair in second}
 
 

@@ -65,7 +65,7 @@ def test_where_an_image_takes_long_a_batch_takes_as_many_times_that(alone, expec
         seen.append(batch_size)
         return alone * batch_size
 
-    assert cost._of_batch(train, 4) == pytest.approx(expected)
+    assert costs.step(train, 4) == pytest.approx(expected)
     assert max(seen) == (4 if alone < costs.SECONDS else 1)
 
 
@@ -74,9 +74,9 @@ def test_the_plan_has_their_time_and_says_no_more_that_it_lacks(runs, workspace)
     pairs = [plan.pair_of(settings, source, target) for source in settings.sources for target in settings.targets]
     done = {kind for pair in pairs for kind in pair.work}
     rates = dict.fromkeys(done, costs.Rates(0, 0, 1e-12, 1e-12, 0))
-    said = "\n".join(plan.report("p", settings, pairs, plan.Speed(rates, 2, 0.0, {"detect": 120.0})))
+    said = "\n".join(plan.report("p", settings, pairs, plan.beside_of(settings), plan.Speed(rates, 2, 0.0, {"detect": 120.0})))
     assert "detect 2.0 min)" in said
     assert "time   2.0 min on this machine" in said
     assert "6 of detect, of which 0 are done" in said
     assert "of detect" not in said.partition("not in it")[2]
-    assert len(plan.timed(settings)[1]["detect"]) == len(runs)
+    assert len(plan.beside_of(settings)["detect"].lacking) == len(runs)

@@ -4,14 +4,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import machine
-from stages.lib.datasets import catalog, sets
-from stages.lib.errors import RunError
-from stages.lib.runs import costs
-from stages.lib.settings import params
+from stages.lib.datasets import sets
+from stages.lib.runs import attacked, costs, transfers
 from stages.lib.workers.executors import Workers
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) 
         alone = len(models) == 1 or together > 1  # then a model has all cores
         kind = Kind(models[0], image_size, workers.processes if alone else None)
         if kind.what not in rates:
-            rates[kind.what] = _measured(kind, workers, 1 if alone else workers.processes)
+            rates[kind.what] = costs.means(workers, rates_of, kind, 1 if alone else workers.processes)
         rounds = -(-len(models) // workers.processes) if together == 1 else len(models) / max(1, min(together, machine.gpus()))
         total += rounds * _seconds_of(kind, *rates[kind.what])
     return total
@@ -66,13 +63,8 @@ def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) 
 
 def n_images(training: "Training") -> int:
     """Training images of a source."""
-    name, entry = training.settings.dataset, catalog.dataset_entry(training.settings.dataset)
-    if (sets.IMAGES / name / "card.json").is_file() and training.entry.split in (splits := sets.card_of(name).splits):
-        n = splits[training.entry.split].n
-    elif entry.train is not None:
-        n = entry.train
-    else:
-        raise RunError(f"{params.DATA_CATALOG}: {name} does not say how many images it has; run `dvc repro upscale` first, or add them")
+    name, split = training.settings.dataset, training.entry.split
+    n = sets.card_of(name).splits[split].n if attacked.at_hand(name, split) else transfers.counted_entry(name).train
     return n if training.entry.part is None else -(-n // training.entry.part.of)
 
 
@@ -84,21 +76,8 @@ def _seconds_of(kind: Kind, clean: float, perturbed: float) -> float:
     return steps * (hold * clean + (1 - hold) * perturbed)
 
 
-def _measured(kind: Kind, workers: Workers, processes: int) -> tuple[float, float]:
-    """The mean over so many processes, which measure at the same time."""
-    seen = []
-    for _, rates, error in workers.run_all(rates_of, [kind] * processes):
-        if error is not None:
-            raise error
-        seen.append(rates)
-    return tuple(fmean(values) for values in zip(*seen, strict=True))
-
-
 def rates_of(kind: Kind) -> tuple[float, float]:
-    """In a worker: seconds of a step on clean images, and of a step on perturbed ones.
-
-    Where a step of few images takes long, such steps are measured, and one costs as many times that as a batch has images.
-    """
+    """In a worker: seconds of a step on clean images, and of a step on perturbed ones."""
     import torch  # here, as it takes seconds to import
 
     threads = torch.get_num_threads()
@@ -112,11 +91,7 @@ def rates_of(kind: Kind) -> tuple[float, float]:
 
 def _step(kind: Kind, perturbation: dict[str, Any] | None) -> float:
     whole, replay = kind.training.settings.batch_size, (perturbation or {}).get("replay", 1)
-    few = min(costs.FEW, whole)
-    of_few = costs.line(lambda more: _train(kind, perturbation, few, replay * (1 + more)))[0] / replay
-    if of_few >= costs.SECONDS or few == whole:
-        return of_few * whole / few
-    return costs.line(lambda more: _train(kind, perturbation, whole, replay * (1 + more)))[0] / replay
+    return costs.step(lambda more, n: _train(kind, perturbation, n, replay * (1 + more)), whole, min(costs.FEW, whole)) / replay
 
 
 def _train(kind: Kind, perturbation: dict[str, Any] | None, n: int, steps: int) -> None:

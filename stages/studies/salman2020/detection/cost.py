@@ -2,9 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,21 +94,13 @@ def seconds(runs: Iterable["Run"], card_of: CardOf, workers: Workers) -> float:
     """Seconds that the runs take, one after the other, where each process of the workers computes one of them."""
     total = 0.0
     for kind, count in Counter(kind_of(run, card_of) for run in runs).items():
-        seen = []
-        for _, rates, error in workers.run_all(rates_of, [kind] * workers.processes):
-            if error is not None:
-                raise error
-            seen.append(rates)
-        per_iteration, per_test = (fmean(values) for values in zip(*seen, strict=True))
+        per_iteration, per_test = costs.means(workers, rates_of, kind, workers.processes)
         total += count * (kind.how["iterations"] * per_iteration + kind.how["max_images"] * per_test)
     return total
 
 
 def rates_of(kind: Kind) -> tuple[float, float]:
-    """In a worker: seconds of an iteration, and of the test of an image.
-
-    Where an iteration with one image takes long, one is measured, and an iteration takes as many times that as a batch has images.
-    """
+    """In a worker: seconds of an iteration, and of the test of an image."""
     from stages.studies.salman2020.experiments.detect import detected, fit  # here, as what it reads is no part of this module
 
     how, scenes = kind.how, Drawn(kind.how)
@@ -127,13 +118,7 @@ def rates_of(kind: Kind) -> tuple[float, float]:
                 detected(detector, batches.image(scenes, number), scenes.masks)
             _wait()
 
-        return _of_batch(lambda n, size: train(1 + n, size), how["batch_size"]), costs.line(lambda n: test(1 + n))[0]
-
-
-def _of_batch(train: Callable[[int, int], None], batch_size: int) -> float:
-    """Seconds of an iteration; `train` is given the number of iterations beyond the first, and of images in each."""
-    alone = costs.line(lambda n: train(n, 1))[0]
-    return alone * batch_size if alone >= costs.SECONDS else costs.line(lambda n: train(n, batch_size))[0]
+        return costs.step(lambda n, size: train(1 + n, size), how["batch_size"]), costs.line(lambda n: test(1 + n))[0]
 
 
 def _wait() -> None:

@@ -51,9 +51,6 @@ class ShapeNumbers:
     def is_empty(self) -> bool:
         return all(table.empty for table in (self.bias, self.attack, self.degraded, self.dial))
 
-    def is_robust(self, source: str) -> bool:
-        return source in robust_of(self.cards)
-
     def eps(self, source: str) -> float:
         return threat_of(self.cards[source]).get("eps", 0.0)
 
