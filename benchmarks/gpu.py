@@ -3,7 +3,8 @@
 limits: products of large matrices in each precision, and bytes copied in its memory, per second.
 parts: what a batch of 128 images passes through on its way, each by itself.
 runs: whole runs by the loop of the pipeline, with crop, flip, jitter and rotation in each epoch and batch statistics in the frozen
-    part, so that nothing can be kept; images per second, and the operations that they need over the rate for large matrices.
+    part, so that nothing can be kept; images per second, and the operations that they need over the rate for large matrices. Runs that
+    differ in their blocks share one pass of the images; of these, images of all runs are counted.
 profile: what `make plan` says of `cifar10-one-gpu`.
 
 `make gpu` runs it after the tests on the GPU, and writes the page to reports/gpu.md. It makes its own data.
@@ -25,9 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stages.lib.datasets import augmentation, pixels
 from stages.lib.machine import Precision
-from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.inference import View, widened
+from stages.lib.networks.layers import cuts, nested
 from stages.lib.runs.jobs import Blocks
 from stages.lib.training import finetuning
 
@@ -86,9 +87,12 @@ def page(scale: Scale) -> Iterator[str]:
     yield from (f"| part, {scale.batch_size} images | ms | images/s |", "|---|---|---|")
     yield from (f"| {name} | {1e3 * seconds:.2f} | {scale.batch_size / seconds:,.0f} |" for name, seconds in parts(scale, device))
     yield from ("", "| run | trained images/s | of the matrix rate | tested images/s | first epochs and test |", "|---|---|---|---|---|")
+    at_once = tuple(blocks for blocks in scale.blocks if blocks != "all")
     for blocks, precision, fused in [
-        *((blocks, True, False) for blocks in scale.blocks),
-        *((scale.at, *how) for how in precisions(device, scale.compiled)),
+        *(((blocks,), True, False) for blocks in scale.blocks),
+        (at_once, True, False),
+        *(((scale.at,), *how) for how in precisions(device, scale.compiled)),
+        *([(at_once, True, True)] if device.type == "cuda" and scale.compiled else []),
     ]:
         yield run(scale, blocks, precision, fused, rates[precision])
     yield ""
@@ -134,7 +138,7 @@ def parts(scale: Scale, device: torch.device) -> Iterator[tuple[str, float]]:
     stored = torch.randint(0, 256, (scale.batch_size, 32, 32, 3), dtype=torch.uint8, device=device)
     drawn = augmentation.draw(scale.batch_size, 0, 0).to(device)
     x, y = pixels.prepare(stored, device, scale.image_size), torch.arange(scale.batch_size, device=device) % CLASSES
-    frozen, trained = network_of(scale, scale.at, device)
+    [(frozen, trained)] = parts_of(scale, (scale.at,), device)
     best_device(True)
     yield "up-scaling, from 32 pixels", seconds(lambda: pixels.prepare(stored, device, scale.image_size), scale.repeats)
     yield "augmentation", seconds(lambda: augmentation.apply(x, drawn), scale.repeats)
@@ -150,10 +154,11 @@ def parts(scale: Scale, device: torch.device) -> Iterator[tuple[str, float]]:
     yield "test, the whole network", seconds(lambda: forward(whole, x), scale.repeats)
 
 
-def network_of(scale: Scale, blocks: Blocks, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The frozen and the trained part of a network with random weights."""
-    network = finetuning.start(scale.architecture, None, CLASSES, "default", 0).to(device, memory_format=torch.channels_last)
-    return (nn.Identity(), network) if blocks == "all" else units.split(network, blocks)
+def parts_of(scale: Scale, at_once: tuple[Blocks, ...], device: torch.device) -> list[tuple[nn.Module | None, nn.Module]]:
+    """The frozen and the trained part of networks with random weights, which share a pass."""
+    started = [finetuning.start(scale.architecture, None, CLASSES, "default", 0) for _ in at_once]
+    networks = [network.to(device, memory_format=torch.channels_last) for network in started]
+    return [cuts.cut(networks[0], at_once[0])] if len(at_once) == 1 else nested.cut(networks, at_once)
 
 
 def step(trained: nn.Module, z: Tensor, y: Tensor, view: View) -> tuple[Tensor, ...]:
@@ -163,42 +168,45 @@ def step(trained: nn.Module, z: Tensor, y: Tensor, view: View) -> tuple[Tensor, 
     return torch.autograd.grad(nn.functional.cross_entropy(logits, y), list(trained.parameters()))
 
 
-def operations(scale: Scale, blocks: Blocks, device: torch.device) -> int:
-    """Floating-point operations of products for an image: the frozen part forward, the trained one forward and backward."""
-    frozen, trained = network_of(scale, blocks, device)
+def operations(scale: Scale, at_once: tuple[Blocks, ...], device: torch.device) -> float:
+    """Floating-point operations of products for an image of one of the runs: frozen parts forward, trained ones forward and backward."""
     images = torch.zeros(2, 3, scale.image_size, scale.image_size, device=device)
+    parts, passes = parts_of(scale, at_once, device), []
     with FlopCounterMode(display=False) as counter:
-        with torch.no_grad():
-            z = frozen(images)
-        step(trained, z, torch.zeros(2, dtype=torch.int64, device=device), View())
-    return counter.get_total_flops() // 2
+        for frozen, trained in parts:
+            before = counter.get_total_flops()
+            with torch.no_grad():
+                z = images if frozen is None else frozen(images)
+            passes.append(counter.get_total_flops() - before)
+            step(trained, z, torch.zeros(2, dtype=torch.int64, device=device), View())
+    return (counter.get_total_flops() - sum(passes) + max(passes)) / 2 / len(at_once)  # the longest pass serves all
 
 
-def run(scale: Scale, blocks: Blocks, precision: Precision, fused: bool, rate: float) -> str:
-    """A row of the table of whole runs: the published protocol."""
+def run(scale: Scale, at_once: tuple[Blocks, ...], precision: Precision, fused: bool, rate: float) -> str:
+    """A row of the table of whole runs by the published protocol: one, or several that share a pass."""
     device = best_device(precision)
     rng = np.random.default_rng(0)
     x, test_x = (rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for n in (scale.n_images, scale.n_test))
     inputs = finetuning.Inputs(x, np.arange(len(x)) % CLASSES, test_x, np.arange(len(test_x)) % CLASSES)
 
     def taken(epochs: int, tested: int) -> float:
-        frozen, trained = network_of(scale, blocks, device)
-        one = finetuning.FineTuning(trained, np.arange(len(x)), 0, None if blocks == "all" else frozen)
+        runs = [finetuning.FineTuning(trained, np.arange(len(x)), 0, frozen) for frozen, trained in parts_of(scale, at_once, device)]
         view = View(scale.image_size, None, "published", precision, fused)
         data = replace(inputs, test_x=test_x[:tested], test_y=inputs.test_y[:tested])
         started = time.perf_counter()
         list(finetuning.finetune_together(
-            [one], data, epochs=epochs, eval_every=epochs, batch_size=scale.batch_size, view=view, **SETTINGS,
+            runs, data, epochs=epochs, eval_every=epochs, batch_size=scale.batch_size, view=view, one_pass=len(runs) > 1, **SETTINGS,
         ))  # fmt: skip
         return time.perf_counter() - started
 
     few, many = scale.epochs
     first = taken(few, scale.n_test)
     short, long, untested = taken(few, scale.n_test), taken(many, scale.n_test), taken(few, scale.n_test // 10)
-    trained = scale.n_images * (many - few) / max(long - short, 1e-9)
-    tested = 2 * (scale.n_test - scale.n_test // 10) / max(short - untested, 1e-9)
-    share = 100 * trained * operations(scale, blocks, device) / rate
-    name = f"{'all' if blocks == 'all' else blocks} blocks, {NAMES[precision]}{', fused' if fused else ''}"
+    trained = len(at_once) * scale.n_images * (many - few) / max(long - short, 1e-9)
+    tested = len(at_once) * 2 * (scale.n_test - scale.n_test // 10) / max(short - untested, 1e-9)
+    share = 100 * trained * operations(scale, at_once, device) / rate
+    shared = ", one pass" if len(at_once) > 1 else ""
+    name = f"{', '.join(map(str, at_once))} blocks{shared}, {NAMES[precision]}{', fused' if fused else ''}"
     return f"| {name} | {trained:,.0f} | {share:.0f} % | {tested:,.0f} | {first:.1f} s |"
 
 

@@ -4,7 +4,8 @@ The published protocol augments images anew in each epoch and takes batch norm s
 image and the source's statistics (`profiles/paper-fast.yaml`). Runs have 100 epochs and 10,000 test images, on which they are tested six
 times, as in Table 4 of Utrera et al. (2021). None of them is run in full: the sides take turns with a few steps, and the seconds of the
 processor that they take for an image are put together. A run alone passes all test images through its frozen part once; of 20 subsets of
-a target, which share these activations, each counts a twentieth.
+a target, which share these activations, each counts a twentieth. The last lines are of one run of each number of blocks: by the published
+protocol they share one pass of their images here, while the package trains one after the other.
 
 `make peer` prints this table, too. The networks have random weights, on which no time depends.
 """
@@ -15,18 +16,19 @@ import os
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.peer import PEER
-from stages.lib.networks import stacking, units
+from stages.lib.networks import units
 from stages.lib.networks.inference import View
+from stages.lib.networks.layers import nested
 from stages.lib.store import code, files
 from stages.lib.training import finetuning
-from stages.lib.training.sgd import Sgd
+from stages.lib.training.feed import Feed
 from stages.lib.workers import pool
 
 SIZES, VIEWS = (100, 800), 8
@@ -49,25 +51,23 @@ class Seconds:
         return once + EPOCHS * n * self.trained + TESTS * N_TEST * self.tested
 
 
-def here(blocks: int, x: np.ndarray, y: np.ndarray, views: int | None) -> Seconds:
-    """The loop of this engine: one epoch after one that warms up, and one test."""
+def here(at_once: tuple[int, ...], x: np.ndarray, y: np.ndarray, views: int | None) -> Seconds:
+    """The loop of this engine: one epoch after one that warms up, and one test; of several runs that share a pass, all together."""
     torch.manual_seed(0)
-    network = units.build("resnet50", CLASSES, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last)
-    frozen, trained = units.split(network, blocks)
+    networks = [units.build("resnet50", CLASSES, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last) for _ in at_once]
+    runs = [finetuning.FineTuning(trained, np.arange(FEW), 0, frozen) for frozen, trained in nested.cut(networks, at_once)]
     view = View(SIZE, augmentation="published", views=views)
-    run = finetuning.FineTuning(trained, np.arange(FEW), 0, frozen)
     started = time.process_time()
-    state = finetuning.State(run, finetuning.Inputs(x, y, x, y), view, "source" if views else "batch", FEW, 1)
+    feed = Feed(runs, finetuning.Inputs(x, y, x, y), view, "source" if views else "batch", FEW, 1)
     passed = time.process_time() - started
-    stack = stacking.stack([trained])
-    learner = Sgd((weight for weight in stack.parameters() if weight.requires_grad), 0.9, 5e-4)
+    learners = [finetuning.Learner([model], 0.1, 0.9, 5e-4) for model in feed.models.models]
     seconds = []
     for epoch in range(2):
         started = time.process_time()
-        finetuning.train_epoch(stack, [state], epoch, FEW, learner, 0.1)
+        finetuning.train_epoch(learners, [feed], epoch, FEW, 1.0)
         seconds.append(time.process_time() - started)
     started = time.process_time()
-    state.scores()
+    feed.scores()
     tested = time.process_time() - started
     return Seconds(min(seconds) / FEW, tested / FEW, passed / (FEW * (1 + views) + 2) if views else 0.0)  # two for the shapes
 
@@ -103,10 +103,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         arrays = {"train_x": x, "train_y": y, "test_x": x, "test_y": y, f"subset_{FEW}_0": np.arange(FEW)}
         np.savez(Path(name) / "arrays.npz", **arrays)
+        of_package = []
         for blocks in chosen:
-            sides = here(blocks, x, y, None), there(blocks, Path(name)), here(blocks, x, y, VIEWS)
+            sides = here((blocks,), x, y, None), there(blocks, Path(name)), here((blocks,), x, y, VIEWS)
+            of_package.append(sides[1])
             for line in lines(blocks, *sides):
                 print(line, flush=True)
+    if len(chosen) > 1:
+        one_pass, package = here(tuple(chosen), x, y, None), [sum(values) for values in zip(*map(astuple, of_package), strict=True)]
+        print("\n| blocks | images | the package, one after the other | here, one pass | ratio |", "|---|---|---|---|---|", sep="\n")
+        for n in SIZES:
+            whole, ours = Seconds(*package).run(n), one_pass.run(n)
+            name = ", ".join(map(str, chosen))
+            print(f"| {name} | {n} | {whole / 60:,.1f} min | {ours / 60:,.1f} min | {whole / ours:.1f} |", flush=True)
 
 
 def lines(blocks: int, published: Seconds, package: Seconds, fast: Seconds) -> list[str]:

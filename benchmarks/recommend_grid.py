@@ -112,7 +112,7 @@ def measured(trials: Trials, plans: dict[Kind, grid.Plan]) -> tuple[dict[Kind, f
     """
     for (architecture, blocks), plan in plans.items():
         if (architecture, blocks) not in SECONDS:
-            [batch, *_] = [batch for batch in grid.batches(plan.cells) if str(batch[0].blocks) == blocks]
+            [batch, *_] = [batch for batch in grid.batches(plan.job, plan.cells) if str(batch[0].blocks) == blocks]
             with executors.workers(trials.grid, computing.PRELOAD) as workers:
                 kept = computing.keep_activations(plan, {batch[0].blocks}, workers, computing.GIB)
             requests = [jobs.Request(cell, *plan.rows_of(cell)) for cell in batch]

@@ -84,7 +84,7 @@ def runs_of(chosen: argparse.Namespace, target: str, views: int, seeds: list[int
         stored[split], seconds = kept(job, chosen.blocks, split, {name: card.n for name, card in images.splits.items()}[split])
         if split == "train" and seconds:
             rows.append([target, views, PREPARED, float("nan"), seconds])
-    for batch in grid.batches(cells):
+    for batch in grid.batches(job, cells):
         requests = [Request(cell, drawn[cell.subset]) for cell in batch]
         started = time.process_time()
         results = finetune.run(Batch(job, requests, stored))

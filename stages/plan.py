@@ -23,7 +23,7 @@ from stages.lib.runs.costs import Kind, Rates, Work
 from stages.lib.runs.counts import Piece
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
-from stages.lib.runs.planning import disk, operations, passes, trainings
+from stages.lib.runs.planning import disk, measuring, operations, passes, trainings
 from stages.lib.runs.planning.passes import Needed
 from stages.lib.runs.planning.quantities import duration, size_of
 from stages.lib.runs.transfers import Transfer
@@ -85,7 +85,7 @@ def measured(settings: Params, kinds: list[Kind], beside: dict[str, Beside]) -> 
         return Speed({}, 1, 0.0)
     total = len(kinds) + len(lacking)
     with executors.workers(settings.grid, computing.PRELOAD) as workers, bar(title="measuring", total=total, unit="kind") as progress:
-        rates, seconds = costs.measure(kinds, workers, progress.update), {}
+        rates, seconds = measuring.measure(kinds, workers, progress.update), {}
         for name, pieces in lacking.items():
             if name == TRAININGS:
                 seconds[name] = trainings.seconds(pieces, settings.upscale.image_size, workers)
@@ -130,13 +130,21 @@ def add(pair: Outstanding, settings: Params, transfer: Transfer, with_weights: b
     how = {"fused": settings.grid.compile and machine.gpus() > 0, "whole": settings.upscale.store_of(transfer.job.target) == "whole"}
     keep = {cell.key for cell in grid.kept(settings.finetune.keep, planned)} if with_weights else set()
     absent = {cell.key for cell in grid.missing(planned, keep if transfer.exists else set())}
-    for batch in grid.batches(planned):
-        kind = costs.kind_of(transfer.job, batch[0].blocks, batch[0].together, transfer.stored_size, **how)
-        costs.add(pair.work[kind], kind, batch, transfer.n["test"], sum(cell.key in absent for cell in batch))
-        pair.with_weights += [(kind, cell) for cell in batch if cell.key in keep]
+
+    def kind_of(company: list[Cell]) -> Kind:
+        return costs.kind_of(transfer.job, tuple(cell.blocks for cell in company), transfer.stored_size, **how)
+
+    for batch in grid.batches(transfer.job, planned):
+        companies = [batch]
+        if grid.shares_pass(transfer.job, batch[0].blocks):  # then a part of them can be computed
+            companies = [part for is_absent in (False, True) if (part := [cell for cell in batch if (cell.key in absent) == is_absent])]
+        for company in companies:
+            kind = kind_of(company)
+            costs.add(pair.work[kind], kind, company, transfer.n["test"], sum(cell.key in absent for cell in company))
+        pair.with_weights += [(kind_of([cell]), cell) for cell in batch if cell.key in keep]
     for blocks in {cell.blocks for cell in planned if cell.key in absent}:
         same = [cell for cell in planned if cell.blocks == blocks]
-        kind = costs.kind_of(transfer.job, blocks, same[0].together, transfer.stored_size, **how)
+        kind = kind_of(same[: same[0].together])
         for entry in computing.entries_of(transfer.job, blocks, planned, transfer.drawn, transfer.n):
             seen = [
                 (cell.n_images * (entry.views or 1), cell.n_images * cell.epochs)
@@ -166,7 +174,8 @@ def report(title: str, settings: Params, pairs: list[Outstanding], beside: dict[
     for pair in pairs:
         for kind, work in pair.work.items():
             total[kind] += work
-    sizes, limit = {kind: costs.sizes_of(kind) for kind in total}, settings.grid.cache_gib
+    shown = {*total, *(needed.kind for pair in pairs for needed in pair.kept), *(kind for pair in pairs for kind, _ in pair.with_weights)}
+    sizes, limit = {kind: measuring.sizes_of(kind) for kind in shown}, settings.grid.cache_gib
     stored = [passes.count(pair.kept, sizes, limit * computing.GIB) for pair in pairs]
     frozen_s = sum(n * speed.rates[kind].per_frozen for each in stored for kind, n in each.images.items()) / speed.processes
     held, without_room = min(sum(each.held for each in stored), limit * computing.GIB), sum(each.without_room for each in stored)
@@ -177,7 +186,11 @@ def report(title: str, settings: Params, pairs: list[Outstanding], beside: dict[
     unknown = [f"{n - kept:,} of {name}" for name, n, kept in found if kept < n and name not in speed.beside]
     total_s = runs_s + frozen_s + stages * speed.stage_s + sum(speed.beside.values())
     needed, whole = operations.of_runs(total, stored)
-    anew = sum(work.trained for kind, work in total.items() if kind.blocks != "all" and "train" not in kind.fixed_within_a_run)
+    anew = sum(
+        work.trained / (kind.together if kind.one_pass else 1)
+        for kind, work in total.items()
+        if kind.blocks != "all" and "train" not in kind.fixed_within_a_run
+    )
     weights = sum(sizes[kind].trained for pair in pairs for kind, _ in pair.with_weights)
     return [
         f"{title} over {speed.processes} processes ({settings.grid.executor})" if speed.rates else title,

@@ -10,6 +10,7 @@ from stages import evaluate_robustness, experiment, finetune, plan
 from stages.lib.datasets.whole import Whole
 from stages.lib.errors import RunError
 from stages.lib.runs import costs, counts
+from stages.lib.runs.planning import measuring
 from stages.lib.store import cells, code
 from stages.studies import registry
 
@@ -29,7 +30,7 @@ def files_of(repository) -> dict:
 
 def test_it_counts_cells_and_those_that_are_done_and_leaves_everything_as_it_is(copy, monkeypatch, capsys):
     monkeypatch.chdir(copy.folder)
-    monkeypatch.setattr(costs, "measure", None)  # where nothing is to be computed, nothing is measured
+    monkeypatch.setattr(measuring, "measure", None)  # where nothing is to be computed, nothing is measured
     before = files_of(copy)
     assert counted() == (20, 20)
     plan.main([])
@@ -67,6 +68,7 @@ def test_each_rate_is_counted_and_once_more_where_images_are_held_out(source_rea
     works = works_of(settings)
     trained = sum(work.trained for kind, work in works if kind.blocks != "all")
     assert trained == 2 * 2 * 2 * 2 * 2 * (20 + 40 + 18 + 36)  # sources, blocks, rates, seeds, epochs
+    assert {kind.at_once for kind, _ in works if kind.blocks != "all"} == {(0, 0, 1, 1)}, "blocks and rates share a pass"
     [said] = [
         line for line in plan.report("it", settings, pairs, plan.beside_of(settings), plan.Speed({}, 1, 0.0)) if line.startswith("passes")
     ]
@@ -205,10 +207,10 @@ def test_whole_images_are_cut_where_their_cost_is_measured(workspace, monkeypatc
     settings, cut = registry.load_params(), []
     (kind,) = plan.pair_of(settings, "natural", "digits").lacking
     assert (kind.whole, kind.image_size) == (True, 16)
-    monkeypatch.setattr(costs, "SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "SECONDS", 0.0)
     monkeypatch.setattr(Whole, "_cut", lambda x, rows, *how, real=Whole._cut: cut.append(len(rows)) or real(x, rows, *how))
-    rates = costs._measure(kind)
-    assert sum(cut) > costs.FEW
+    rates = measuring._measure(kind)
+    assert sum(cut) > measuring.FEW
     assert rates.per_step + rates.per_image > 0
     workspace.edit("params.yaml", upscale__store="native")
     (kind,) = plan.pair_of(registry.load_params(), "natural", "digits").lacking
@@ -216,8 +218,8 @@ def test_whole_images_are_cut_where_their_cost_is_measured(workspace, monkeypatc
 
 
 def test_a_line_is_measured_from_its_start_and_its_slope(monkeypatch):
-    monkeypatch.setattr(costs, "_seconds", lambda run, more: 2.0 + 0.25 * more)
-    assert costs.line(lambda more: None) == (pytest.approx(0.25), 2.0)
+    monkeypatch.setattr(measuring, "_seconds", lambda run, more: 2.0 + 0.25 * more)
+    assert measuring.line(lambda more: None) == (pytest.approx(0.25), 2.0)
 
 
 def test_a_folder_that_was_not_read_yet_says_what_is_missing(workspace):

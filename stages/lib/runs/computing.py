@@ -49,14 +49,15 @@ def compute_plan(
     except RunError as error:
         yield from ((cell, error) for cell in absent)
         return
-    begun = [batch for batch in grid.batches(plan.cells) if any(cell.key in wanted for cell in batch)]
-    entries = keep_activations(plan, {batch[0].blocks for batch in begun}, workers, int(settings.cache_gib * GIB))
+    begun = begun_of(plan, wanted, workers.processes)
+    entries = keep_activations(plan, {cell.blocks for batch in begun for cell in batch}, workers, int(settings.cache_gib * GIB))
     batches = [
         Batch(
             plan.job,
             [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in cells_of_one],
             {entry.split: entry.stored for entry in entries if entry.blocks == cells_of_one[0].blocks},
             settings.compile,
+            one_pass=grid.shares_pass(plan.job, cells_of_one[0].blocks),
         )
         for cells_of_one in begun
     ]
@@ -64,6 +65,22 @@ def compute_plan(
         for request in batch.requests:
             if request.absent:
                 yield request.cell, error
+
+
+def begun_of(plan: Plan, wanted: set[str], processes: int) -> list[list[Cell]]:
+    """The batches that hold cells whose keys are wanted.
+
+    Of cells that share a pass, only those that are wanted; and these are spread, so that there are as many batches as processes.
+    """
+    begun = []
+    for batch in grid.batches(plan.job, plan.cells):
+        if any(cell.key in wanted for cell in batch):
+            alone = grid.shares_pass(plan.job, batch[0].blocks)  # each has the result that it has by itself
+            begun.append([cell for cell in batch if cell.key in wanted] if alone else batch)
+    while len(begun) < processes and (most := max(begun, key=len)) and len(most) > 1 and grid.shares_pass(plan.job, most[0].blocks):
+        begun.remove(most)
+        begun += [most[::2], most[1::2]]
+    return begun
 
 
 def open_inputs(job: Job) -> None:
@@ -77,7 +94,7 @@ def open_inputs(job: Job) -> None:
 def cost(batch: Batch) -> tuple[float, int]:
     """Rough cost of a batch, to begin with the most expensive one, so that no worker is left with it."""
     first = batch.requests[0].cell
-    return (reach(first.blocks), first.n_images * first.epochs * len(batch.requests))
+    return (max(reach(request.cell.blocks) for request in batch.requests), first.n_images * first.epochs * len(batch.requests))
 
 
 def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers, limit: int) -> list[Entry]:

@@ -3,7 +3,8 @@
 A cell is one run: (source, target, blocks, n_images, seed), at each of the learning rates that are compared, and once more with some of
 its images held out, where these choose the rate. Its key is the hash of all that decides its result; a cell
 whose key is in the store is not computed again, whichever experiment or interrupted run it comes from. Cells that differ by
-seed alone are computed together where that is faster: they are a batch.
+seed alone are computed together where that is faster, and so are those that differ in blocks and rate alone, where their images pass
+the frozen part anew in each epoch: they are a batch.
 """
 
 import hashlib
@@ -174,13 +175,26 @@ def held_out_of(target: str, drawn: dict[str, np.ndarray], settings: FinetuneSet
     return {name: subsets.held_out(name, places, y, share) for name, places in drawn.items()}
 
 
-def batches(planned: list[Cell]) -> list[list[Cell]]:
-    """The cells that are computed at once, in the order of the plan."""
-    cut, i = [], 0
+def batches(job: Job, planned: list[Cell]) -> list[list[Cell]]:
+    """The cells that are computed at once, in the order of the plan; those that share a pass stand where the first of them does."""
+    cut, passes, i = [], {}, 0
     while i < len(planned):
-        cut.append(planned[i : i + planned[i].together])
-        i += planned[i].together
+        cell, company = planned[i], planned[i : i + planned[i].together]
+        if shares_pass(job, cell.blocks):
+            company = passes.setdefault((cell.n_images, cell.seed, cell.held_out), [])
+            company.append(cell)
+        if company[0] is cell:
+            cut.append(company)
+        i += cell.together
     return cut
+
+
+def shares_pass(job: Job, blocks: Blocks) -> bool:
+    """Whether cells that differ in blocks and learning rate alone are computed with one pass of their images, which changes no result.
+
+    Networks that draw at random, such as those with dropout, are trained one at a time, as are those of a kind that cannot be stacked.
+    """
+    return job.shares_pass(blocks) and module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS is not None
 
 
 def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:

@@ -67,6 +67,10 @@ class Job:
         """Splits whose frozen activations are identical in all runs, so that they are computed once."""
         return self.fixed_within_a_run(blocks) if self.training["frozen_batchnorm"] == "source" else set()
 
+    def shares_pass(self, blocks: Blocks) -> bool:
+        """Whether runs on the same images, from the same seed, can share one pass through what is frozen."""
+        return isinstance(blocks, int) and self.training["frozen_batchnorm"] == "batch"
+
 
 @dataclass(frozen=True, eq=False)
 class Stored:
@@ -94,15 +98,16 @@ class Request:
     cell: "Cell"
     subset: np.ndarray  # places in the target's training images
     held_out: np.ndarray | None = None  # places of those that it is tested on besides; None: of none
-    absent: bool = True  # whether the store lacks the cell; a batch is always computed whole, so that its results stay the same
+    absent: bool = True  # whether the store lacks the cell; what is stacked is computed whole, so that its results stay the same
     weights: bool = False  # whether its weights are kept as well
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Cells that are trained together, as they are sent to a worker."""
+    """Cells that are trained together, as they are sent to a worker: with one number of blocks, or with one pass of their images."""
 
     job: Job
     requests: list[Request]
     stored: dict[Split, Stored]  # activations of the frozen part, where they are kept
     fused: bool = False  # whether operations are fused on a GPU
+    one_pass: bool = False  # whether one pass of images serves all

@@ -19,7 +19,7 @@ from stages.lib.networks import units as networks
 from stages.lib.networks.devices import device_of
 from stages.lib.networks.inference import View
 from stages.lib.training import finetuning
-from stages.lib.training.finetuning import Rows
+from stages.lib.training.feed import Rows
 from stages.lib.training.free import Free, Moved
 from stages.lib.training.schedules import at_drops
 from stages.lib.training.sgd import Sgd, endless_batches

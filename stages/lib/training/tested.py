@@ -1,4 +1,4 @@
-"""What a network is tested on while it is fine-tuned: the test images, and training images that are held out."""
+"""What networks are tested on while they are fine-tuned: the test images, and training images that are held out."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from stages.lib.networks import inference, metrics
 from stages.lib.networks.inference import CutNetwork
+from stages.lib.networks.layers.nested import Nested
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,6 @@ class Tested:
         x, _ = inference.settled(model, self.x, np.arange(len(self.x)) if self.rows is None else self.rows)
         return self if x is self.x else Tested(x, self.y)
 
-    def scores(self, model: CutNetwork) -> dict[str, float]:
-        """The scores of the network in eval mode, by their names in `metrics.Scores`."""
-        return vars(metrics.scores(inference.predictions(model, self.x, self.rows), self.y))
+    def scores(self, models: Nested) -> list[dict[str, float]]:
+        """Of each network in eval mode the scores, by their names in `metrics.Scores`."""
+        return [vars(metrics.scores(predicted, self.y)) for predicted in models.predictions(self.x, self.rows)]

@@ -138,7 +138,7 @@ def test_a_run_is_the_same_to_the_bit_in_whatever_company_and_place(job):
     found = {}
     for subsets in (MANY, shifted):
         planned = grid.plan(job, [0, 1, 3], subsets, three_epochs)
-        for members in grid.batches(planned):
+        for members in grid.batches(job, planned):
             task = batch(job, members, subsets)
             for request, (rows, _) in zip(task.requests, finetune.run(task), strict=True):
                 cell = request.cell
@@ -222,7 +222,7 @@ def test_damaged_activations_are_computed_again(job, damage):
 
 def test_the_most_expensive_batches_come_first(job):
     planned = grid.plan(job, [0, "all", 3], SUBSETS, three_epochs)
-    tasks = [batch(job, members, SUBSETS) for members in grid.batches(planned)]
+    tasks = [batch(job, members, SUBSETS) for members in grid.batches(job, planned)]
     order = [(t.requests[0].cell.blocks, t.requests[0].cell.n_images) for t in sorted(tasks, key=computing.cost, reverse=True)]
     assert order == [("all", 30), ("all", 20), ("all", 20), (3, 30), (3, 20), (3, 20), (0, 30), (0, 20), (0, 20)]
 

@@ -90,7 +90,7 @@ def test_names_and_places_decide_nothing(job):
 
 def test_whole_batches_of_seeds_are_trained_together_where_that_is_faster(job):
     def sizes(job, blocks):
-        return [len(batch) for batch in grid.batches(grid.plan(job, [blocks], MANY, three_epochs))]
+        return [len(batch) for batch in grid.batches(job, grid.plan(job, [blocks], MANY, three_epochs))]
 
     assert sizes(job, 0) == sizes(job, 3) == [5, 1, 1]
     assert sizes(job, 9) == sizes(job, "all") == [1] * 7

@@ -97,8 +97,8 @@ def test_a_number_deep_inside_a_function_is_in_the_key(keys):
     for name, number, other, changed in (
         (
             "stages/lib/training/finetuning.py",
-            "lr * 0.1**cuts",
-            "lr * 0.2**cuts",
+            "self.lr * falls",
+            "self.lr * falls * 2",
             set(kinds.KINDS) - {"source", "detect", "information", "texture_attack", "class_means", "measure_distance", *OPTIMISED},
         ),
         ("stages/lib/runs/work/finetune.py", "batch.requests[0]", "batch.requests[-1]", {"finetune", "finetune_timm"}),

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional
 from stages.lib.datasets import augmentation, cropping, whole
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import inference, units
-from stages.lib.training import finetuning, sgd, views
+from stages.lib.training import feed, finetuning, sgd, views
 
 SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
 TRAIN, TEST, CLASSES = 30, 25, 3
@@ -465,7 +465,7 @@ def test_images_of_a_set_that_is_larger_than_memory_are_read_a_batch_at_a_time(t
     tracemalloc.start()
     activations = [batch[:, 0, 0, 0] for batch in inference.frozen_activations(frozen, x, rows=rows)]
     inference.adapt(frozen, x, np.split(rows, range(64, len(rows), 64)), inference.View())
-    finetuning.Rows(x, rows, torch.device("cpu"), 1 << 20).at(torch.arange(64), torch.arange(64))
+    feed.Rows(x, rows, torch.device("cpu"), 1 << 20).at(torch.arange(64), torch.arange(64))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(map(len, activations)) == n

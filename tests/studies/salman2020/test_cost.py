@@ -6,6 +6,7 @@ from detection import SECTION, TASK
 
 from stages import plan
 from stages.lib.runs import costs
+from stages.lib.runs.planning import measuring
 from stages.lib.runs.transfers import expected_card
 from stages.studies import registry
 from stages.studies.salman2020.detection import cost
@@ -40,7 +41,7 @@ def test_seconds_are_iterations_and_tests_of_all_runs(runs, monkeypatch):
 
 
 def test_the_loops_themselves_are_measured_and_give_no_loss_that_ends_them(runs, monkeypatch):
-    monkeypatch.setattr(costs, "SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "SECONDS", 0.0)
     losses = []
     from stages.studies.salman2020.experiments import detect
 
@@ -59,14 +60,14 @@ def test_the_loops_themselves_are_measured_and_give_no_loss_that_ends_them(runs,
 @pytest.mark.parametrize(("alone", "expected"), [(0.01, 0.04), (2.0, 8.0)])
 def test_where_an_image_takes_long_a_batch_takes_as_many_times_that(alone, expected, monkeypatch):
     seen = []
-    monkeypatch.setattr(costs, "line", lambda run: (run(1), 0.0))
+    monkeypatch.setattr(measuring, "line", lambda run: (run(1), 0.0))
 
     def train(iterations, batch_size):
         seen.append(batch_size)
         return alone * batch_size
 
-    assert costs.step(train, 4) == pytest.approx(expected)
-    assert max(seen) == (4 if alone < costs.SECONDS else 1)
+    assert measuring.step(train, 4) == pytest.approx(expected)
+    assert max(seen) == (4 if alone < measuring.SECONDS else 1)
 
 
 def test_the_plan_has_their_time_and_says_no_more_that_it_lacks(runs, workspace):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from stages.lib import machine
 from stages.lib.datasets import sets
-from stages.lib.runs import attacked, costs, transfers
+from stages.lib.runs import attacked, transfers
+from stages.lib.runs.planning import measuring
 from stages.lib.workers.executors import Workers
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) 
         alone = len(models) == 1 or together > 1  # then a model has all cores
         kind = Kind(models[0], image_size, workers.processes if alone else None)
         if kind.what not in rates:
-            rates[kind.what] = costs.means(workers, rates_of, kind, 1 if alone else workers.processes)
+            rates[kind.what] = measuring.means(workers, rates_of, kind, 1 if alone else workers.processes)
         rounds = -(-len(models) // workers.processes) if together == 1 else len(models) / max(1, min(together, machine.gpus()))
         total += rounds * _seconds_of(kind, *rates[kind.what])
     return total
@@ -91,7 +92,7 @@ def rates_of(kind: Kind) -> tuple[float, float]:
 
 def _step(kind: Kind, perturbation: dict[str, Any] | None) -> float:
     whole, replay = kind.training.settings.batch_size, (perturbation or {}).get("replay", 1)
-    return costs.step(lambda more, n: _train(kind, perturbation, n, replay * (1 + more)), whole, min(costs.FEW, whole)) / replay
+    return measuring.step(lambda more, n: _train(kind, perturbation, n, replay * (1 + more)), whole, min(measuring.FEW, whole)) / replay
 
 
 def _train(kind: Kind, perturbation: dict[str, Any] | None, n: int, steps: int) -> None:

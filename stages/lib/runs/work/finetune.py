@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from stages.lib.networks.devices import best_device
-from stages.lib.networks.layers import cuts
+from stages.lib.networks.layers import cuts, nested
 from stages.lib.runs.jobs import Batch
 from stages.lib.runs.work import frozen as frozen_parts
 from stages.lib.training import finetuning, views
@@ -20,14 +20,16 @@ def run(batch: Batch) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
     job, first = batch.job, batch.requests[0].cell
     weights = frozen_parts.weights_of(job)
     inputs, chosen, held_out = inputs_of(batch)
-    device, networks, runs = best_device(job.mixed_precision), [], []
-    for request, rows, held in zip(batch.requests, chosen, held_out, strict=True):
-        seed = request.cell.seed
-        network = finetuning.start(job.architecture, weights, job.classes, job.head_init, seed, job.moments).to(device)
-        frozen, trained = cuts.cut(network, first.blocks)
-        networks.append(network)
-        runs.append(finetuning.FineTuning(trained, rows, seed, frozen, held))
-    schedule = {"epochs": first.epochs, "eval_every": first.eval_every, "lr": first.lr}
+    device, cells = best_device(job.mixed_precision), [request.cell for request in batch.requests]
+    started = [finetuning.start(job.architecture, weights, job.classes, job.head_init, cell.seed, job.moments) for cell in cells]
+    networks = [network.to(device) for network in started]
+    parts = nested.cut(networks, [cell.blocks for cell in cells]) if batch.one_pass else [cuts.cut(each, first.blocks) for each in networks]
+    runs = [
+        finetuning.FineTuning(trained, rows, cell.seed, frozen, held)
+        for cell, (frozen, trained), rows, held in zip(cells, parts, chosen, held_out, strict=True)
+    ]
+    rates = [cell.lr for cell in cells] if batch.one_pass else first.lr
+    schedule = {"epochs": first.epochs, "eval_every": first.eval_every, "lr": rates, "one_pass": batch.one_pass}
     changed = {"augmentation": job.augmentation, "views": job.views_of(first.blocks)}
     view = replace(frozen_parts.view_of(job), **changed, fused=batch.fused and device.type == "cuda")
     evaluated = zip(*finetuning.finetune_together(runs, inputs, view=view, **schedule, **job.training), strict=True)

@@ -15,7 +15,7 @@ from stages.lib.datasets.objects.scenes import Objects
 from stages.lib.networks import units
 from stages.lib.networks.devices import best_device
 from stages.lib.networks.pretrained import Pretrained
-from stages.lib.runs import costs
+from stages.lib.runs.planning import measuring
 from stages.lib.workers.executors import Workers
 from stages.studies.salman2020.detection import batches, detectors
 from stages.studies.salman2020.detection.settings import Task
@@ -94,7 +94,7 @@ def seconds(runs: Iterable["Run"], card_of: CardOf, workers: Workers) -> float:
     """Seconds that the runs take, one after the other, where each process of the workers computes one of them."""
     total = 0.0
     for kind, count in Counter(kind_of(run, card_of) for run in runs).items():
-        per_iteration, per_test = costs.means(workers, rates_of, kind, workers.processes)
+        per_iteration, per_test = measuring.means(workers, rates_of, kind, workers.processes)
         total += count * (kind.how["iterations"] * per_iteration + kind.how["max_images"] * per_test)
     return total
 
@@ -118,7 +118,7 @@ def rates_of(kind: Kind) -> tuple[float, float]:
                 detected(detector, batches.image(scenes, number), scenes.masks)
             _wait()
 
-        return costs.step(lambda n, size: train(1 + n, size), how["batch_size"]), costs.line(lambda n: test(1 + n))[0]
+        return measuring.step(lambda n, size: train(1 + n, size), how["batch_size"]), measuring.line(lambda n: test(1 + n))[0]
 
 
 def _wait() -> None:

@@ -11,8 +11,8 @@ from stages.lib.runs.planning import operations, passes
 from stages.lib.runs.planning.passes import Needed
 
 BOTH = frozenset({"train", "test"})
-KIND = costs.Kind("small_resnet", 1, 1, "none", False, False, 16, 16, False, None, 32, "source", BOTH, BOTH, 8)
-HEAD = replace(KIND, blocks=0)
+KIND = costs.Kind("small_resnet", (1,), "none", False, False, 16, 16, False, None, 32, "source", BOTH, BOTH, 8)
+HEAD = replace(KIND, at_once=(0,))
 SIZES = {KIND: costs.Sizes(1000, 0, 0), HEAD: costs.Sizes(10, 0, 0)}
 
 
@@ -45,3 +45,13 @@ def test_operations_are_those_of_steps_tests_and_passes(fixed, again):
     own = (3 * 700 + 90) * trained
     assert found == (2 * (own + (again + 5 + 64) * frozen), 2 * (own + 790 * frozen))
     assert operations.seconds(989e12) == 2.0
+
+
+def test_of_runs_that_share_a_pass_the_longest_frozen_part_is_counted_once():
+    kind = replace(KIND, at_once=(1, 0, 2), frozen_batchnorm="batch", fixed_within_a_run=frozenset(), fixed_in_all_runs=frozenset())
+    parts = {blocks: of_networks.of_parts("small_resnet", blocks, 16) for blocks in (0, 1, 2)}
+    work = {kind: costs.Work(runs=3, trained=3 * 700, tested=3 * 90)}  # images of all three runs
+    kept, anew = operations.of_runs(work, [])
+    own = sum((3 * 700 + 90) * trained for _, trained in parts.values())
+    assert kept == pytest.approx(2 * (own + (700 + 90) * parts[0][0]))
+    assert anew == pytest.approx(2 * (own + (700 + 90) * sum(frozen for frozen, _ in parts.values())))

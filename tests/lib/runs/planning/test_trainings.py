@@ -7,8 +7,8 @@ import torch
 
 from stages.lib.errors import RunError
 from stages.lib.networks import units
-from stages.lib.runs import costs, counts, pretraining
-from stages.lib.runs.planning import trainings
+from stages.lib.runs import counts, pretraining
+from stages.lib.runs.planning import measuring, trainings
 from stages.lib.settings import params
 from stages.studies import registry
 
@@ -40,7 +40,7 @@ def few(workspace):
 ])  # fmt: skip
 def test_a_step_has_as_many_passes_as_in_training(few, source, passes, monkeypatch):
     """Of 9 steps: natural ones have one pass, PGD(k) k more, and free training one for each replay, which is a step by itself."""
-    [training] = few(source, source__attack__steps=3, source__batch_size=costs.FEW)
+    [training] = few(source, source__attack__steps=3, source__batch_size=measuring.FEW)
     seen = []
     build = units.build
 
@@ -57,7 +57,7 @@ def test_a_step_has_as_many_passes_as_in_training(few, source, passes, monkeypat
         return float(len(seen) - 2 * none), 0.0  # that 8 more steps take, in passes
 
     monkeypatch.setattr(units, "build", counting)
-    monkeypatch.setattr(costs, "line", line)
+    monkeypatch.setattr(measuring, "line", line)
     assert trainings.rates_of(trainings.Kind(training, 16, 1)) == pytest.approx(tuple(8 * n for n in passes))
 
 
@@ -106,9 +106,9 @@ def threads(n):
 
 
 def test_a_process_has_its_threads_again_after_it_was_measured(few, monkeypatch):
-    monkeypatch.setattr(costs, "line", lambda run: (float(torch.get_num_threads()), 0.0))
+    monkeypatch.setattr(measuring, "line", lambda run: (float(torch.get_num_threads()), 0.0))
     with threads(1):
-        [training] = few("natural", source__batch_size=costs.FEW)
+        [training] = few("natural", source__batch_size=measuring.FEW)
         assert trainings.rates_of(trainings.Kind(training, 16, 2)) == (2.0, 2.0)
         assert trainings.rates_of(trainings.Kind(training, 16, None)) == (1.0, 1.0)
         assert torch.get_num_threads() == 1
