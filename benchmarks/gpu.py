@@ -92,7 +92,6 @@ def page(scale: Scale) -> Iterator[str]:
         *(((blocks,), True, False) for blocks in scale.blocks),
         (at_once, True, False),
         *(((scale.at,), *how) for how in precisions(device, scale.compiled)),
-        *([(at_once, True, True)] if device.type == "cuda" and scale.compiled else []),
     ]:
         yield run(scale, blocks, precision, fused, rates[precision])
     yield ""

@@ -16,7 +16,7 @@ import os
 import subprocess
 import tempfile
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -103,19 +103,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         arrays = {"train_x": x, "train_y": y, "test_x": x, "test_y": y, f"subset_{FEW}_0": np.arange(FEW)}
         np.savez(Path(name) / "arrays.npz", **arrays)
-        of_package = []
+        alone = []
         for blocks in chosen:
             sides = here((blocks,), x, y, None), there(blocks, Path(name)), here((blocks,), x, y, VIEWS)
-            of_package.append(sides[1])
+            alone.append(sides[:2])
             for line in lines(blocks, *sides):
                 print(line, flush=True)
     if len(chosen) > 1:
-        one_pass, package = here(tuple(chosen), x, y, None), [sum(values) for values in zip(*map(astuple, of_package), strict=True)]
-        print("\n| blocks | images | the package, one after the other | here, one pass | ratio |", "|---|---|---|---|---|", sep="\n")
+        one_pass = here(tuple(chosen), x, y, None)
+        print(
+            "\n| blocks | images | the package | here, one after the other | here, one pass | ratio |",
+            "|---|---|---|---|---|---|",
+            sep="\n",
+        )
         for n in SIZES:
-            whole, ours = Seconds(*package).run(n), one_pass.run(n)
-            name = ", ".join(map(str, chosen))
-            print(f"| {name} | {n} | {whole / 60:,.1f} min | {ours / 60:,.1f} min | {whole / ours:.1f} |", flush=True)
+            ours, package = (sum(side.run(n) for side in sides) / 60 for sides in zip(*alone, strict=True))
+            together, name = one_pass.run(n) / 60, ", ".join(map(str, chosen))
+            print(f"| {name} | {n} | {package:,.1f} min | {ours:,.1f} min | {together:,.1f} min | {package / together:.1f} |", flush=True)
 
 
 def lines(blocks: int, published: Seconds, package: Seconds, fast: Seconds) -> list[str]:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.gpu
 EXPERIMENTS = ("retrain", "train_heads", "harden", "learn_without_forgetting")
 POINTS = {"float32": 2.0, "bfloat16": 4.0}  # by which mean accuracies may differ
 WEIGHTS = {"float32": 0.02, "bfloat16": 0.1}  # by which weights may, relative to their length
+LOSS = {"float32": 0.05, "bfloat16": 0.2}  # by which mean losses may, relative to their size: heads begin with weights of N(0, 1)
 SCRIPT = """
 from pathlib import Path
 from inprocess import run_all
@@ -87,7 +88,7 @@ def test_fine_tuning_learns_as_much(both):
     pd.testing.assert_frame_equal(here[same], there[same])
     for measure in ("test_accuracy", "train_accuracy"):
         assert here[measure].mean() == pytest.approx(there[measure].mean(), abs=POINTS[precision]), measure
-    assert here["train_loss"].mean() == pytest.approx(there["train_loss"].mean(), rel=0.05)
+    assert here["train_loss"].mean() == pytest.approx(there["train_loss"].mean(), rel=LOSS[precision])
     assert not there["diverged"].any()
 
 

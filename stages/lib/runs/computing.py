@@ -51,16 +51,12 @@ def compute_plan(
         return
     begun = begun_of(plan, wanted, workers.processes)
     entries = keep_activations(plan, {cell.blocks for batch in begun for cell in batch}, workers, int(settings.cache_gib * GIB))
-    batches = [
-        Batch(
-            plan.job,
-            [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in cells_of_one],
-            {entry.split: entry.stored for entry in entries if entry.blocks == cells_of_one[0].blocks},
-            settings.compile,
-            one_pass=grid.shares_pass(plan.job, cells_of_one[0].blocks),
-        )
-        for cells_of_one in begun
-    ]
+    batches = []
+    for company in begun:
+        requests = [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in company]
+        stored = {entry.split: entry.stored for entry in entries if entry.blocks == company[0].blocks}
+        one_pass = len(company) > 1 and grid.shares_pass(plan.job, company[0].blocks)
+        batches.append(Batch(plan.job, requests, stored, settings.compile and not one_pass, one_pass))
     for batch, _, error in workers.run_all(_work, sorted(batches, key=cost, reverse=True)):
         for request in batch.requests:
             if request.absent:

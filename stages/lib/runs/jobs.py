@@ -109,5 +109,5 @@ class Batch:
     job: Job
     requests: list[Request]
     stored: dict[Split, Stored]  # activations of the frozen part, where they are kept
-    fused: bool = False  # whether operations are fused on a GPU
-    one_pass: bool = False  # whether one pass of images serves all
+    fused: bool = False  # whether operations are fused on a GPU; with one pass for several cells they are not, as it is faster without
+    one_pass: bool = False  # whether one pass of images serves several cells

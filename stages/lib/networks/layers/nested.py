@@ -38,8 +38,6 @@ class Nested:
         self.longest = max((model.frozen for model in models), key=len) if len(models) > 1 else models[0].frozen
         ends = sorted({len(model.frozen) for model in models}) if len(models) > 1 else []
         self.segments = {end: self.longest[start:end] for start, end in pairwise([0, *ends])}  # by how many units are passed after each
-        if self.view.fused:
-            inference.fuse(*self.segments.values())
 
     def eval(self) -> None:
         """Put all networks into eval mode."""
