@@ -86,7 +86,7 @@ def test_the_plan_knows_every_run_and_what_is_computed_once(profile, source, tar
     monkeypatch.chdir(code.ROOT)
     settings = plan.settings_of([profile])
     pair = plan.pair_of(settings, source, target)
-    once = {kind.blocks: kind.fixed_in_all_runs for kind in pair.work}
+    once = {kind.at_once[0]: kind.fixed_in_all_runs for kind in pair.work}
     both = frozenset({"train", "test"})
     assert once == {0: both, "last_norm": both, "norms": frozenset(), "all": frozenset()}
     n = {"svhn": 73257, "mnist": 60000, "birds": 5994}[target]
