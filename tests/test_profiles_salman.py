@@ -27,7 +27,7 @@ TINY = {
     "targets": TARGETS,
     "upscale": {"image_size": 16},
     "draw_subsets": {"n_seeds": TRIALS},
-    "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 50},
+    "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 150},
 }
 
 

@@ -20,7 +20,7 @@ TINY = {
     "targets": TARGETS,
     "upscale": {"image_size": 16, "store": "upscaled"},
     "draw_subsets": {"n_seeds": 5},
-    "finetune": {"epochs": 3, "eval_every": 2, "batch_size": 20, "drops": [1, 2]},
+    "finetune": {"epochs": 3, "eval_every": 2, "batch_size": 60, "drops": [1, 2]},
     "measure_distance": {"targets": TARGETS, "least": 5},
     "report": {"terzi2021": {"distant": ["svhn"]}},
 }

@@ -17,14 +17,14 @@ from stages.lib.runs.jobs import Job
 from stages.lib.store import cells
 from stages.lib.training import finetuning
 
-SETTINGS = {"epochs": 2, "eval_every": 1, "batch_size": 8, "momentum": 0.9, "weight_decay": 5e-4, "frozen_batchnorm": "batch"}
-SIDE, N = 32, 20
+SETTINGS = {"epochs": 2, "eval_every": 1, "batch_size": 4, "momentum": 0.9, "weight_decay": 5e-4, "frozen_batchnorm": "batch"}
+SIDE, N = 32, 8
 
 
 def images() -> finetuning.Inputs:
     rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 256, (N + 10, SIDE, SIDE, 3), np.uint8), np.arange(N + 10) % 4
-    return finetuning.Inputs(x, y, x[:12], y[:12])
+    x, y = rng.integers(0, 256, (N + 4, SIDE, SIDE, 3), np.uint8), np.arange(N + 4) % 4
+    return finetuning.Inputs(x, y, x[:4], y[:4])
 
 
 def started(architecture: str) -> torch.nn.Sequential:
@@ -34,7 +34,7 @@ def started(architecture: str) -> torch.nn.Sequential:
 
 def run(network, parts) -> finetuning.FineTuning:
     frozen, trained = parts
-    return finetuning.FineTuning(trained, np.arange(N), 3, frozen, np.arange(N, N + 10))
+    return finetuning.FineTuning(trained, np.arange(N), 3, frozen, np.arange(N, N + 4))
 
 
 @pytest.mark.parametrize(
