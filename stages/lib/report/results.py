@@ -100,7 +100,9 @@ class Results:
 
     def family(self, name: str) -> str:
         """What a source's colour goes by: `natural`, `random`; the norm of a robust one; `pgd1` or `gaussian`."""
-        return "natural" if name == self.natural else family_of(self.cards[name])
+        if name == self.natural:
+            return "natural"
+        return self.norm(name) if name in self.robust else family_of(self.cards[name])
 
     def of_family(self, family: str) -> list[str]:
         return [name for name in self.cards if self.family(name) == family]

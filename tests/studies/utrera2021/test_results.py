@@ -52,3 +52,14 @@ def test_the_rate_of_a_source_is_that_of_all_its_runs():
 def test_three_blocks_minus_one_or_else_the_headline_s_minus_the_next_smaller(blocks, chosen, pair):
     results = replace(made.results(lambda *_: 1.0, blocks=blocks), blocks=chosen)
     assert results.block_pair == pair
+
+
+def test_where_all_sources_are_of_one_step_they_are_compared_by_their_norm():
+    """As those of many steps are, of which there is none."""
+    threats = {name: {"norm": norm, "eps": 0.5, "perturbation": "PGD(1)"} for name, norm in (("l2", "l2"), ("linf", "linf"))}
+    results = as_configured(threats=threats, robust="l2")
+    assert [results.family(name) for name in ("natural", "l2", "linf")] == ["natural", "l2", "linf"]
+    assert results.norm_pairs == [("l2", "linf")]
+    assert (results.robust, results.of_family("pgd1"), results.many_steps) == (["l2", "linf"], [], "l2")
+    beside = as_configured(threats=threats | {"linf": threats["linf"] | {"perturbation": "PGD(3)"}}, robust="linf")
+    assert (beside.robust, beside.of_family("pgd1"), beside.norm_pairs) == (["linf"], ["l2"], [])
