@@ -4,7 +4,8 @@ import fcntl
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -154,6 +155,13 @@ def _processes_start_at_once():
     """The server that this process forks workers from holds what any of them needs; only what its first pool needs, otherwise."""
     multiprocessing.set_forkserver_preload([*computing.PRELOAD, *attacked.WORK.values(), figures.__name__])
     forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def ray_folder() -> Iterator[str]:
+    """What RAY_TMPDIR is set to: Ray's usual folder belongs to whoever of this machine used it first. Its sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

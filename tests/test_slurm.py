@@ -59,9 +59,9 @@ def slurm(tmp_path):
         daemon.wait(20)
 
 
-def submitted(repository: Repository, slurm: Path, *command: str) -> str:
+def submitted(repository: Repository, slurm: Path, ray_folder: str, *command: str) -> str:
     """The output of a job on both nodes that ended well."""
-    environment = {"SLURM_CONF": str(slurm), "RAY_PORT": str(free_ports(1)[0])}
+    environment = {"SLURM_CONF": str(slurm), "RAY_PORT": str(free_ports(1)[0]), "RAY_TMPDIR": ray_folder}
     for _ in range(60):  # until the nodes have registered
         if repository.run("sinfo", "--noheader", "--states=idle", "--format=%D", ok=False, **environment).stdout.split() == ["2"]:
             break
@@ -75,11 +75,11 @@ def submitted(repository: Repository, slurm: Path, *command: str) -> str:
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("slurmctld", "slurmd", "sbatch"))), reason="needs SLURM (Debian: slurm-wlm)")
-def test_the_recipe_runs_an_experiment_over_the_nodes_of_a_job(copy, slurm):
+def test_the_recipe_runs_an_experiment_over_the_nodes_of_a_job(copy, slurm, ray_folder):
     name = "models/finetuned/natural/runs.parquet"
     before = pd.read_parquet(copy.folder / name)
     shutil.rmtree(copy.folder / ".cells")
     copy.edit("params.yaml", grid__executor="ray")
-    output = submitted(copy, slurm, "dvc", "repro", "--force", "--single-item", "finetune@natural")
+    output = submitted(copy, slurm, ray_folder, "dvc", "repro", "--force", "--single-item", "finetune@natural")
     assert "Running stage 'finetune@natural'" in output
     pd.testing.assert_frame_equal(pd.read_parquet(copy.folder / name), before)

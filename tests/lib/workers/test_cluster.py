@@ -58,11 +58,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory) -> Iterator[list[Node]]:
+def nodes(tmp_path_factory, ray_folder) -> Iterator[list[Node]]:
     """Two, whose cluster asks for a token, which this process has."""
     folder = tmp_path_factory.mktemp("ray")
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        patch.setenv("RAY_TMPDIR", ray_folder)
         patch.setenv("RAY_AUTH_MODE", "")
         patch.delenv("RAY_AUTH_MODE")  # `Cluster` sets it; the patch takes it back
         for name, value in PATIENCE.items():
