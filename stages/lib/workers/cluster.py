@@ -47,6 +47,11 @@ class Cluster:
             self._ray.init(address, runtime_env={"env_vars": environment}, log_to_driver=False, include_dashboard=False)
         except (OSError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
+            if address == "local":
+                raise RunError(
+                    f"params.yaml: grid.executor is 'ray', which does not start on this machine ({reason}); "
+                    "where its folder /tmp/ray is another user's, RAY_TMPDIR names one of your own"
+                ) from None
             where = "grid.address" if self.address else "RAY_ADDRESS"
             raise RunError(
                 f"params.yaml: grid.executor is 'ray', and {where} {address!r} is no Ray cluster that answers ({reason})"

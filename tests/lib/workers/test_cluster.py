@@ -127,3 +127,16 @@ def test_an_address_without_a_cluster_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(RunError, match="RAY_ADDRESS 'nowhere' is no Ray cluster"):
         cluster.Cluster(None, 1).__enter__()
+
+
+def test_a_folder_that_ray_cannot_have_is_one_line(tmp_path):
+    """In a process of its own: Ray reads the variable as it is imported."""
+    (tmp_path / "taken").touch()
+    start = "from stages.lib import command; from stages.lib.workers.cluster import Cluster\nwith command.errors_as_lines(): Cluster(None, 1).__enter__()"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "RAY_TMPDIR": str(tmp_path / "taken")
+    }
+    done = subprocess.run([sys.executable, "-c", start], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "grid.executor is 'ray', which does not start on this machine (" in done.stderr.splitlines()[-1]
+    assert "RAY_TMPDIR" in done.stderr.splitlines()[-1]
