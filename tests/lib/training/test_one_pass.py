@@ -12,8 +12,8 @@ from stages.lib.networks import inference, units
 from stages.lib.networks.architectures import BLOCKS
 from stages.lib.networks.families.table import FAMILIES
 from stages.lib.networks.layers import cuts, nested
-from stages.lib.runs import computing, grid
-from stages.lib.runs.jobs import Job
+from stages.lib.runs import computing, costs, grid
+from stages.lib.runs.jobs import Batch, Job
 from stages.lib.store import cells
 from stages.lib.training import finetuning
 
@@ -141,3 +141,19 @@ def test_of_a_shared_pass_only_absent_cells_are_computed_and_spread_over_process
         begun = computing.begun_of(of_plan, wanted, processes)
         assert sorted(map(len, begun)) == sizes
         assert {cell.key for batch in begun for cell in batch} == wanted
+
+
+def test_what_shares_a_pass_is_not_compiled(job, monkeypatch):
+    """It would be slower (docs/gpu.md); the plan counts it so, too."""
+    sent = []
+    monkeypatch.setattr(computing, "Batch", lambda *parts: sent.append(Batch(*parts)) or sent[-1])
+    planned = grid.plan(job, [0, 1, "all"], {"20_1": SUBSETS["20_1"]}, three_epochs)
+    assert not [
+        error
+        for _, error in computing.compute([(plan(job, planned, SUBSETS), planned)], LOCAL.model_copy(update={"compile": True}))
+        if error
+    ]
+    found = {tuple(request.cell.blocks for request in batch.requests): (batch.one_pass, batch.fused) for batch in sent}
+    assert {blocks: how for blocks, how in found.items() if len(blocks) == 1} == {("all",): (False, True)}
+    assert all(how == (True, False) for blocks, how in found.items() if len(blocks) > 1)
+    assert [costs.kind_of(job, blocks, 16, fused=True).fused for blocks in ((0,), (0, 1), ("all",))] == [True, False, True]
