@@ -21,15 +21,18 @@ pytestmark = pytest.mark.gpu
 EXPERIMENTS = ("retrain", "train_heads", "harden", "learn_without_forgetting")
 POINTS = {"float32": 2.0, "bfloat16": 4.0}  # by which mean accuracies may differ
 WEIGHTS = {"float32": 0.02, "bfloat16": 0.1}  # by which weights may, relative to their length
-LOSS = {"float32": 0.05, "bfloat16": 0.2}  # by which mean losses may, relative to their size: heads begin with weights of N(0, 1)
 SCRIPT = """
 from pathlib import Path
+import torch
 from inprocess import run_all
 from repository import Repository
-from stages.lib.networks.devices import best_device
-print("computed on", best_device().type)
+from stages.lib.networks import devices
+print("computed on", devices.best_device().type)
+devices.lower_precision = lambda device, precision: torch.bfloat16 if precision is True else None
 run_all(Repository(Path.cwd()))
 """
+"""Where sources are trained in bfloat16, the processor does so, too, which it does not by itself: in float32 they are other sources, from
+which the mean loss of the fine-tuning below differs by 3 to 7 percent."""
 
 
 @pytest.fixture(scope="module", params=POINTS)
@@ -88,7 +91,7 @@ def test_fine_tuning_learns_as_much(both):
     pd.testing.assert_frame_equal(here[same], there[same])
     for measure in ("test_accuracy", "train_accuracy"):
         assert here[measure].mean() == pytest.approx(there[measure].mean(), abs=POINTS[precision]), measure
-    assert here["train_loss"].mean() == pytest.approx(there["train_loss"].mean(), rel=LOSS[precision])
+    assert here["train_loss"].mean() == pytest.approx(there["train_loss"].mean(), rel=0.05)
     assert not there["diverged"].any()
 
 

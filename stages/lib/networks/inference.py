@@ -96,10 +96,13 @@ def accuracy(model: CutNetwork, x: np.ndarray, y: np.ndarray) -> float:
 
 @torch.no_grad()
 def predictions(model: CutNetwork, x: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """The class that the network in eval mode gives each image (or activation) of x, or of some rows of it: int64 [n]."""
+    """The class that the network in eval mode gives each image (or activation) of x, or of some rows of it: int64 [n].
+
+    Of several networks at once (`nested.Nested`), whose logits are [networks, batch, classes], int64 [networks, n].
+    """
     model.eval()
     n, places = (len(x), lambda batch: batch) if rows is None else (len(rows), lambda batch: rows[batch])
-    return torch.cat(list(in_batches(lambda batch: model(x[places(batch)]).argmax(1), n))).cpu().numpy()
+    return torch.cat(list(in_batches(lambda batch: model(x[places(batch)]).argmax(-1), n)), -1).cpu().numpy()
 
 
 @torch.no_grad()

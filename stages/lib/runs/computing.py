@@ -55,8 +55,7 @@ def compute_plan(
     for company in begun:
         requests = [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in company]
         stored = {entry.split: entry.stored for entry in entries if entry.blocks == company[0].blocks}
-        one_pass = len(company) > 1 and grid.shares_pass(plan.job, company[0].blocks)
-        batches.append(Batch(plan.job, requests, stored, settings.compile and not one_pass, one_pass))
+        batches.append(Batch(plan.job, requests, stored, settings.compile, grid.shares_pass(plan.job, company[0].blocks)))
     for batch, _, error in workers.run_all(_work, sorted(batches, key=cost, reverse=True)):
         for request in batch.requests:
             if request.absent:
@@ -68,12 +67,16 @@ def begun_of(plan: Plan, wanted: set[str], processes: int) -> list[list[Cell]]:
 
     Of cells that share a pass, only those that are wanted; and these are spread, so that there are as many batches as processes.
     """
+
+    def divisible(batch: list[Cell]) -> bool:
+        return len(batch) > 1 and grid.shares_pass(plan.job, batch[0].blocks)  # each cell has the result that it has by itself
+
     begun = []
     for batch in grid.batches(plan.job, plan.cells):
-        if any(cell.key in wanted for cell in batch):
-            alone = grid.shares_pass(plan.job, batch[0].blocks)  # each has the result that it has by itself
-            begun.append([cell for cell in batch if cell.key in wanted] if alone else batch)
-    while len(begun) < processes and (most := max(begun, key=len)) and len(most) > 1 and grid.shares_pass(plan.job, most[0].blocks):
+        if lacking := [cell for cell in batch if cell.key in wanted]:
+            begun.append(lacking if divisible(batch) else batch)
+    while len(begun) < processes and (large := [batch for batch in begun if divisible(batch)]):
+        most = max(large, key=len)
         begun.remove(most)
         begun += [most[::2], most[1::2]]
     return begun

@@ -92,7 +92,6 @@ def kind_of(job: Job, at_once: tuple[Blocks, ...], stored_size: int, fused: bool
     blocks = at_once[0]  # of which all are kept alike
     views = job.views_of(blocks)
     augmentation = "none" if views else job.augmentation
-    fused = fused and not (len(at_once) > 1 and job.shares_pass(blocks))
     return Kind(
         job.architecture, at_once, augmentation, job.mixed_precision, fused, job.image_size, stored_size, whole,
         job.resolution, job.training["batch_size"], job.training["frozen_batchnorm"], frozenset(job.fixed_within_a_run(blocks)),

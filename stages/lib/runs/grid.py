@@ -192,9 +192,10 @@ def batches(job: Job, planned: list[Cell]) -> list[list[Cell]]:
 def shares_pass(job: Job, blocks: Blocks) -> bool:
     """Whether cells that differ in blocks and learning rate alone are computed with one pass of their images, which changes no result.
 
-    Networks that draw at random, such as those with dropout, are trained one at a time, as are those of a kind that cannot be stacked.
+    Networks with dropout draw at random, and are trained one at a time.
     """
-    return job.shares_pass(blocks) and module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS is not None
+    anew = isinstance(blocks, int) and job.training["frozen_batchnorm"] == "batch"
+    return anew and module_of(FAMILIES, job.architecture, "architecture").STACKED_BLOCKS is not None
 
 
 def kept(keep: KeptWeights, planned: list[Cell]) -> list[Cell]:

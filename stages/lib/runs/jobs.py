@@ -67,10 +67,6 @@ class Job:
         """Splits whose frozen activations are identical in all runs, so that they are computed once."""
         return self.fixed_within_a_run(blocks) if self.training["frozen_batchnorm"] == "source" else set()
 
-    def shares_pass(self, blocks: Blocks) -> bool:
-        """Whether runs on the same images, from the same seed, can share one pass through what is frozen."""
-        return isinstance(blocks, int) and self.training["frozen_batchnorm"] == "batch"
-
 
 @dataclass(frozen=True, eq=False)
 class Stored:
@@ -109,5 +105,5 @@ class Batch:
     job: Job
     requests: list[Request]
     stored: dict[Split, Stored]  # activations of the frozen part, where they are kept
-    fused: bool = False  # whether operations are fused on a GPU; with one pass for several cells they are not, as it is faster without
-    one_pass: bool = False  # whether one pass of images serves several cells
+    fused: bool = False  # whether operations are fused on a GPU
+    one_pass: bool = False  # whether the cells share one pass of their images

@@ -11,7 +11,7 @@ same seed, those that differ in what is frozen, or in the learning rate, can sha
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -99,13 +99,15 @@ def finetune_together(
             epoch; `batch` normalises with each training batch's own and averages these for the test, as the released code does.
         drops: epochs after which the rate falls to a tenth, in the place of every third.
         one_pass: whether the runs have subset, held-out images, seed and frozen units in common (`nested.cut`), so that one pass of
-            images serves all; their networks are then not stacked, and `frozen_batchnorm` is `batch`.
+            images serves all; their networks are then not stacked, and `frozen_batchnorm` is `batch`. Of several, nothing is fused, as
+            that would be slower (docs/gpu.md).
 
     Yields:
         for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last. A run that diverges goes on to
         the last epoch like any other, and its accuracy is what its network gives: of logits that are no numbers, the first class.
     """
     torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
+    view = replace(view, fused=view.fused and not (one_pass and len(runs) > 1))
     groups = [runs] if one_pass else [[run] for run in runs]  # each sees images of its own
     feeds = [Feed(group, inputs, view, frozen_batchnorm, batch_size, len(groups)) for group in groups]
     models = [model for feed in feeds for model in feed.models.models]

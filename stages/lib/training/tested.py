@@ -24,4 +24,4 @@ class Tested:
 
     def scores(self, models: Nested) -> list[dict[str, float]]:
         """Of each network in eval mode the scores, by their names in `metrics.Scores`."""
-        return [vars(metrics.scores(predicted, self.y)) for predicted in models.predictions(self.x, self.rows)]
+        return [vars(metrics.scores(predicted, self.y)) for predicted in inference.predictions(models, self.x, self.rows)]

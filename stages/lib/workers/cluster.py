@@ -50,7 +50,7 @@ class Cluster:
             if address == "local":
                 raise RunError(
                     f"params.yaml: grid.executor is 'ray', which does not start on this machine ({reason}); "
-                    "where its folder /tmp/ray is another user's, RAY_TMPDIR names one of your own"
+                    "RAY_TMPDIR names a folder of your own for its files"
                 ) from None
             where = "grid.address" if self.address else "RAY_ADDRESS"
             raise RunError(

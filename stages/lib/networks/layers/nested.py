@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.datasets import pixels
-from stages.lib.networks import inference
 from stages.lib.networks.inference import CutNetwork, Prepare, widened
 from stages.lib.networks.layers import cuts
 
@@ -57,14 +56,8 @@ class Nested:
                     passed[end] = widened(z)
         return [passed[len(model.frozen)] for model in self.models]
 
-    @torch.no_grad()
-    def predictions(self, x: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """The class that each network in eval mode gives each image of x, or of some rows of it: int64 [networks, n]."""
-        self.eval()
-
-        def predicted(batch: slice) -> Tensor:
-            features = self.features(x[batch] if rows is None else x[rows[batch]])
-            with self.view.precision(self.device):
-                return torch.stack([model.trained(z).argmax(1) for model, z in zip(self.models, features, strict=True)])
-
-        return torch.cat(list(inference.in_batches(predicted, len(x) if rows is None else len(rows))), 1).cpu().numpy()
+    def __call__(self, x: np.ndarray | Tensor) -> Tensor:
+        """Logits [networks, batch, classes]."""
+        features = self.features(x)
+        with self.view.precision(self.device):
+            return torch.stack([model.trained(z) for model, z in zip(self.models, features, strict=True)])

@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.lib.datasets.whole import RATIO, Whole, shorter_side
 from stages.lib.runs.costs import Kind, Rates, Sizes
+from stages.lib.runs.jobs import Blocks
 from stages.lib.workers import executors
 
 SECONDS = 0.5  # a measurement takes at least so long
@@ -19,7 +20,7 @@ def sizes_of(kind: Kind) -> Sizes:
     """The bytes of a network of the kind, which is built for that."""
     from stages.lib.networks import inference  # here, as torch takes seconds to import
 
-    frozen, trained = _parts(kind)[0]
+    [(frozen, trained)] = _parts(kind, kind.at_once[:1])
     activation, view = 0, inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision, kind.fused)
     if frozen is not None:
         image = np.zeros((1, kind.stored_size, kind.stored_size, 3), dtype=np.uint8)
@@ -56,7 +57,7 @@ def _measure(kind: Kind) -> Rates:
     most = kind.batch_size if best_device().type == "cuda" else min(kind.batch_size, MANY)
     few, view = min(FEW, most), inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision, kind.fused)
     stored = _images(kind, 2 * MANY)
-    frozen, _ = _parts(kind)[0]
+    [(frozen, _)] = _parts(kind, kind.at_once[:1])
     activation, per_frozen = stored[:0], 0.0
     if frozen is not None:
         activation = np.concatenate(list(inference.frozen_activations(frozen, stored[:FEW], view)))
@@ -94,15 +95,15 @@ def _first(x: np.ndarray | Whole, n: int) -> np.ndarray | Whole:
     return x.only(rows) if isinstance(x, Whole) else x[rows]
 
 
-def _parts(kind: Kind) -> list[tuple[Any, Any]]:
-    """The frozen and the trained part of the network of each run of the kind."""
+def _parts(kind: Kind, blocks: tuple[Blocks, ...]) -> list[tuple[Any, Any]]:
+    """The frozen and the trained part of the network of each run; blocks: of each, which are all or the first of those of the kind."""
     from stages.lib.networks.devices import best_device
     from stages.lib.networks.layers import cuts, nested
     from stages.lib.training import finetuning  # here, as torch takes seconds to import
 
     device = best_device(kind.mixed_precision)
-    networks = [finetuning.start(kind.architecture, None, 10, "normal", seed).to(device) for seed in range(kind.together)]
-    return nested.cut(networks, kind.at_once) if kind.one_pass else [cuts.cut(network, kind.at_once[0]) for network in networks]
+    networks = [finetuning.start(kind.architecture, None, 10, "normal", seed).to(device) for seed in range(len(blocks))]
+    return nested.cut(networks, blocks) if kind.one_pass else [cuts.cut(network, blocks[0]) for network in networks]
 
 
 def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, batch_size: int) -> None:
@@ -113,7 +114,10 @@ def _train(kind: Kind, train_x: np.ndarray, test_x: np.ndarray, epochs: int, bat
     from stages.lib.training import finetuning
 
     inputs = finetuning.Inputs(train_x, np.arange(len(train_x)) % 10, test_x, np.arange(len(test_x)) % 10)
-    runs = [finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen) for seed, (frozen, trained) in enumerate(_parts(kind))]
+    runs = [
+        finetuning.FineTuning(trained, np.arange(len(train_x)), seed, frozen)
+        for seed, (frozen, trained) in enumerate(_parts(kind, kind.at_once))
+    ]
     view = inference.View(kind.image_size, kind.resolution, kind.augmentation, kind.mixed_precision, kind.fused)
     policy = "source" if kind.fixed_within_a_run else kind.frozen_batchnorm  # the adaptation, done once, is counted with the frozen parts
     schedule = {"epochs": 2 + epochs, "eval_every": 2 + epochs, "batch_size": batch_size, "lr": 0.0, "momentum": 0.9, "weight_decay": 0.0}
