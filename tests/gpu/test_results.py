@@ -1,10 +1,12 @@
 """What a GPU computes, against what the processor computes: every stage, in float32 and in bfloat16. `make gpu` runs these tests.
 
-Networks are trained, so that differences of rounding grow from step to step. What has to be equal is the draw of images, subsets and
-weights, and all numbers but for that; two processors differ by as much.
+Sources are compared by themselves; whatever follows takes the processor's sources on both sides. Training multiplies differences of
+rounding from step to step: on one processor alone, float32 and bfloat16 give sources of this size from which the mean loss of
+fine-tuning differs by 7 percent, while from the same sources it differs by 0.3.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,44 +23,56 @@ pytestmark = pytest.mark.gpu
 EXPERIMENTS = ("retrain", "train_heads", "harden", "learn_without_forgetting")
 POINTS = {"float32": 2.0, "bfloat16": 4.0}  # by which mean accuracies may differ
 WEIGHTS = {"float32": 0.02, "bfloat16": 0.1}  # by which weights may, relative to their length
+LOSSES = {"float32": 0.01, "bfloat16": 0.02}  # by which the mean loss in training may, relative to it
+OWN = "models/sources-of-its-own"
+SOURCES = ("check", "download", "upscale", "draw_subsets", "source")
 SCRIPT = """
+import sys
 from pathlib import Path
-import torch
 from inprocess import run_all
 from repository import Repository
-from stages.lib.networks import devices
-print("computed on", devices.best_device().type)
-devices.lower_precision = lambda device, precision: torch.bfloat16 if precision is True else None
-run_all(Repository(Path.cwd()))
+from stages.lib.networks.devices import best_device
+print("computed on", best_device().type)
+run_all(Repository(Path.cwd()), but=tuple(sys.argv[1:]))
 """
-"""Where sources are trained in bfloat16, the processor does so, too, which it does not by itself: in float32 they are other sources, from
-which the mean loss of the fine-tuning below differs by 3 to 7 percent."""
 
 
 @pytest.fixture(scope="module", params=POINTS)
 def both(request, tmp_path_factory) -> tuple[str, Path, Path]:
-    """The miniature with all experiments, computed on the processor and on the GPU; with the name of the precision."""
-    places, paths = [], [*filter(None, [os.environ.get("PYTHONPATH")])]
-    for place, environment in (("processor", {"CUDA_VISIBLE_DEVICES": ""}), ("gpu", {})):
-        folder = tmp_path_factory.mktemp(place)
-        write_settings(folder)
-        repository = Repository(folder)
+    """The miniature with all experiments, computed on the processor and on the GPU; with the name of the precision.
+
+    The sources that the GPU trained are in the folder OWN of its repository; those of the processor have taken their place.
+    """
+    folders = []
+    for place in ("processor", "gpu"):
+        folders.append(tmp_path_factory.mktemp(place))
+        write_settings(folders[-1])
+        repository = Repository(folders[-1])
         turn_on(repository, *EXPERIMENTS)
         mixed = request.param == "bfloat16"
         repository.edit("params.yaml", source__mixed_precision=mixed, finetune__mixed_precision=mixed, grid__per_gpu=2)
-        places.append((folder, environment))
+    processor, gpu = folders
+    run_side_by_side(processor, gpu, "finetune", "evaluate_robustness", "experiment", "report", "export", "track")
+    (gpu / "models/sources").rename(gpu / OWN)
+    shutil.copytree(processor / "models/sources", gpu / "models/sources")
+    run_side_by_side(processor, gpu, *SOURCES, "track")
+    return request.param, processor, gpu
+
+
+def run_side_by_side(processor: Path, gpu: Path, *but: str) -> None:
+    """Run all stages but these in one folder without the GPU, and with it in the other."""
+    paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *paths])} | environment,
+            [sys.executable, "-c", SCRIPT, *but], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
         )
-        for folder, environment in places
+        for folder, environment in ((processor, {"CUDA_VISIBLE_DEVICES": ""}), (gpu, {}))
     ]  # fmt: skip
     for process, device in zip(running, ("cpu", "cuda"), strict=True):
         said, _ = process.communicate()
         assert process.returncode == 0, said[-3000:]
         assert f"computed on {device}" in said, "else the processor would be compared with itself"
-    return request.param, *(folder for folder, _ in places)
 
 
 def tables(folder: Path, pattern: str) -> pd.DataFrame:
@@ -79,7 +93,7 @@ def test_sources_begin_alike_and_are_trained_to_nearly_the_same_weights(both):
     trained = [path for path in sorted(processor.glob("models/sources/*/0.safetensors")) if load_file(path)]  # of `random` there is none
     assert trained
     for path in trained:
-        here, there = load_file(path), load_file(gpu / path.relative_to(processor))
+        here, there = load_file(path), load_file(gpu / OWN / path.relative_to(processor / "models/sources"))
         flat = [np.concatenate([weights[name].ravel().astype(float) for name in sorted(here)]) for weights in (here, there)]
         assert np.linalg.norm(flat[0] - flat[1]) <= WEIGHTS[precision] * np.linalg.norm(flat[0]), path
 
@@ -91,7 +105,7 @@ def test_fine_tuning_learns_as_much(both):
     pd.testing.assert_frame_equal(here[same], there[same])
     for measure in ("test_accuracy", "train_accuracy"):
         assert here[measure].mean() == pytest.approx(there[measure].mean(), abs=POINTS[precision]), measure
-    assert here["train_loss"].mean() == pytest.approx(there["train_loss"].mean(), rel=0.05)
+    assert here["train_loss"].mean() == pytest.approx(there["train_loss"].mean(), rel=LOSSES[precision])
     assert not there["diverged"].any()
 
 
