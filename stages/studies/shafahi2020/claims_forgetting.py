@@ -4,9 +4,10 @@ What is fine-tuned is compared with what it began from: the source as it is wher
 Each way of learning is a comparison of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.report.evidence import ABSENT, Evidence
@@ -16,7 +17,6 @@ from stages.studies.shafahi2020.claims_evidence import MARGIN, contrast
 from stages.studies.shafahi2020.numbers import OnImages, Transfers
 
 NOT_RUN = Evidence("learning without forgetting", note=ABSENT)
-VALIDATION, TEST = slice(0, None, 2), slice(1, None, 2)  # of the tested images: to choose on, and to judge on
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,15 @@ class Sweep:
     swept: pd.DataFrame
     before: pd.DataFrame
     start: str  # what `before` is
+    validation: np.ndarray  # places of the test images on which lambda_d is chosen; the others judge it
+
+    def chooses(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The accuracies on the images on which lambda_d is chosen; rows: as `Transfers` has them."""
+        return _on(rows, lambda places: np.isin(places, self.validation))
+
+    def judges(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The accuracies on the other images."""
+        return _on(rows, lambda places: ~np.isin(places, self.validation))
 
 
 def kept(transfers: Transfers) -> Iterator[Evidence]:
@@ -37,14 +46,14 @@ def kept(transfers: Transfers) -> Iterator[Evidence]:
     for sweep in _sweeps(transfers):
         best = most_robust(sweep, transfers.attack)
         comparison = f"{sweep.what}: lambda_d {best:g} minus the {sweep.start}, plus {MARGIN:g} points"
-        rows, before = (half(at(table, measure=transfers.attack), TEST) for table in (sweep.swept, sweep.before))
+        rows, before = (sweep.judges(at(table, measure=transfers.attack)) for table in (sweep.swept, sweep.before))
         yield contrast(comparison, at(rows, setting=best), before, 1, MARGIN)
 
 
 def helped(transfers: Transfers) -> Iterator[Evidence]:
     """Accuracy under attack at the lambda_d that keeps most of it minus that at the smallest, chosen and measured as in `kept`."""
     for sweep in _sweeps(transfers):
-        best, rows = most_robust(sweep, transfers.attack), half(at(sweep.swept, measure=transfers.attack), TEST)
+        best, rows = most_robust(sweep, transfers.attack), sweep.judges(at(sweep.swept, measure=transfers.attack))
         least = rows["setting"].min()
         comparison = f"{sweep.what}: lambda_d {best:g} minus {least:g}"
         yield contrast(comparison, at(rows, setting=best), at(rows, setting=least), 1)
@@ -59,7 +68,7 @@ def improved(transfers: Transfers) -> Iterator[Evidence]:
         best = chosen(sweep, transfers.attack)
         after, comparison = at(sweep.swept, setting=best), f"{sweep.what}: lambda_d {best:g} minus the {sweep.start}"
         clean, robust = (
-            contrast(comparison, *(half(at(rows, measure=measure), TEST) for rows in (after, sweep.before)), 1, constant)
+            contrast(comparison, *(sweep.judges(at(rows, measure=measure)) for rows in (after, sweep.before)), 1, constant)
             for measure, constant in (("clean", 0.0), (transfers.attack, MARGIN))
         )
         yield clean if clean.mean is None else _where_kept(clean, robust)
@@ -67,7 +76,7 @@ def improved(transfers: Transfers) -> Iterator[Evidence]:
 
 def most_robust(sweep: Sweep, attack: str) -> float:
     """The lambda_d of the highest accuracy under attack on the validation part."""
-    return float(half(at(sweep.swept, measure=attack), VALIDATION).set_index("setting")["mean"].idxmax())
+    return float(sweep.chooses(at(sweep.swept, measure=attack)).set_index("setting")["mean"].idxmax())
 
 
 def chosen(sweep: Sweep, attack: str) -> float:
@@ -75,17 +84,20 @@ def chosen(sweep: Sweep, attack: str) -> float:
 
     Where none keeps it, the one that keeps most.
     """
-    clean, robust = (half(at(sweep.swept, measure=name), VALIDATION).set_index("setting")["mean"] for name in ("clean", attack))
-    lost = float(half(at(sweep.before, measure=attack), VALIDATION)["mean"].iloc[0]) - robust
+    clean, robust = (sweep.chooses(at(sweep.swept, measure=name)).set_index("setting")["mean"] for name in ("clean", attack))
+    lost = float(sweep.chooses(at(sweep.before, measure=attack))["mean"].iloc[0]) - robust
     return float(clean[lost <= MARGIN].idxmax()) if (lost <= MARGIN).any() else most_robust(sweep, attack)
 
 
-def half(rows: pd.DataFrame, part: slice) -> pd.DataFrame:
-    """The accuracies on one half of the tested images; rows: as `Transfers` has them."""
-    halves = [OnImages(images.places[part], images.correct[part]) for images in rows["images"]]
+def _on(rows: pd.DataFrame, wanted: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
+    """The accuracies on the images whose places are wanted."""
+    parts = []
+    for images in rows["images"]:
+        part = wanted(images.places)
+        parts.append(OnImages(images.places[part], images.correct[part]))
     return rows.assign(
-        images=pd.Series(halves, rows.index, dtype=object), n_test=[len(images.places) for images in halves],
-        mean=[100 * float(images.correct.mean()) for images in halves],
+        images=pd.Series(parts, rows.index, dtype=object), n_test=[len(images.places) for images in parts],
+        mean=[100 * float(images.correct.mean()) for images in parts],
     )  # fmt: skip
 
 
@@ -109,4 +121,11 @@ def _sweeps(transfers: Transfers) -> Iterator[Sweep]:
         before, start = (as_it_is, "source") if len(as_it_is) else (at(group, method="frozen"), "frozen source")
         for way in transfers.ways:
             what = f"{transfers.labels[source]} to {target}, {way}"
-            yield Sweep(what, at(group, method=way), before, start)
+            swept = at(group, method=way)
+            yield Sweep(what, swept, before, start, _validation(swept, transfers.attack))
+
+
+def _validation(swept: pd.DataFrame, attack: str) -> np.ndarray:
+    """Every other image that is attacked, and every other one that is not, so that one half chooses whatever is measured."""
+    clean, attacked = (at(swept, measure=name)["images"].iloc[0].places for name in ("clean", attack))
+    return np.concatenate([attacked[::2], np.setdiff1d(clean, attacked)[::2]])

@@ -130,8 +130,9 @@ def tables_of(runs: dict[str, pd.DataFrame], images: dict[str, pd.DataFrame], at
         diverged, rows = rows[flagged].groupby(BY[:-1]).size(), rows[~flagged]
         known = _images(images[name]) if name in runs else {}
         if name == HARDEN and len(rows):
-            rows = pd.concat([rows, _both(rows, attack)], ignore_index=True)
-            known |= _images_of_both(known, attack)
+            both = _of_both(images[name], attack)
+            rows = pd.concat([rows, _accuracies(both)], ignore_index=True)
+            known |= _images(both)
         rows = rows.assign(n_test=rows["n_test"].where(rows["n_test"] > 0))
         table = statistics.summarise(rows, BY, "value", statistics.UNBOUNDED, n_test="n_test")
         n_test = rows.groupby(BY, sort=False)["n_test"].first()
@@ -155,14 +156,15 @@ def _images(images: pd.DataFrame) -> dict[tuple, OnImages]:
     return {key: OnImages(mean.index.to_numpy(), mean.to_numpy()) for key, mean in means.items()}
 
 
-def _images_of_both(known: dict[tuple, OnImages], attack: str) -> dict[tuple, OnImages]:
-    """Of each test image the mean of both, without an attack and under it."""
-    pairs = {key[:-1]: (known[*key[:-1], "clean"], known[*key[:-1], attack]) for key in known}
-    return {(*run, BOTH): OnImages(clean.places, (clean.correct + robust.correct) / 2) for run, (clean, robust) in pairs.items()}
+def _of_both(images: pd.DataFrame, attack: str) -> pd.DataFrame:
+    """Of each attacked image of each run the mean of both, without an attack and under it, as one more measure of it."""
+    keys = [*BY[:-1], "seed", "image"]
+    clean, robust = (images[images["measure"] == name].set_index(keys)["correct"].astype(float) for name in ("clean", attack))
+    mean = ((clean.reindex(robust.index) + robust) / 2).reset_index()
+    return mean.assign(measure=BOTH)
 
 
-def _both(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
-    """The mean of clean accuracy and accuracy under attack of each run, as one more measure of it."""
-    accuracies = rows[rows["measure"].isin(["clean", attack])]
-    means = accuracies.groupby([*BY[:-1], "seed"], sort=False, as_index=False)[["value", "n_test"]].mean()
-    return means.assign(measure=BOTH)
+def _accuracies(images: pd.DataFrame) -> pd.DataFrame:
+    """The accuracy of each run on these images, in percent, as its table has them."""
+    means = images.groupby([*BY, "seed"], sort=False)["correct"].agg(["mean", "size"]).reset_index()
+    return means.assign(value=100 * means["mean"], n_test=means["size"]).drop(columns=["mean", "size"])

@@ -11,6 +11,7 @@ import pytest
 from stages.lib.report.evidence import ABSENT, Evidence
 from stages.lib.store import tables
 from stages.studies.shafahi2020 import claims, published
+from stages.studies.shafahi2020 import claims_forgetting as forgetting
 from stages.studies.shafahi2020.numbers import OnImages, Transfers
 
 PUBLISHED = published.load()
@@ -139,6 +140,25 @@ def test_lambda_d_is_chosen_on_other_images_than_it_is_judged_on():
     assert (found.comparison, found.mean, found.n) == ("rob to cifar100, written: lambda_d 0.1 minus the source", pytest.approx(6), 10000)
     assert found.verdict == "supports"
     assert "under attack +1.0 [" in found.note
+
+
+def test_an_image_that_chooses_lambda_d_by_one_measure_judges_it_by_none():
+    """More images are tested than are attacked, and both are halved."""
+    rng = np.random.default_rng(0)
+    attacked = np.sort(rng.choice(50, 20, replace=False))
+    rows = pd.DataFrame({
+        "measure": ["clean", "pgd20"], "mean": [40.0, 30.0], "n_test": [50, 20],
+        "images": [OnImages(np.arange(50), rng.random(50)), OnImages(attacked, rng.random(20))],
+    })  # fmt: skip
+    sweep = forgetting.Sweep("", rows, rows, "", forgetting._validation(rows, "pgd20"))
+    chooses, judges = (
+        {place for images in part["images"] for place in images.places} for part in (sweep.chooses(rows), sweep.judges(rows))
+    )
+    assert chooses.isdisjoint(judges)
+    assert chooses | judges == set(range(50))
+    assert sweep.judges(rows)["n_test"].tolist() == [25, 10]
+    [clean, _] = sweep.judges(rows)["images"]
+    assert sweep.judges(rows)["mean"].iloc[0] == pytest.approx(100 * clean.correct.mean())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from experiments import turn_on
 from repository import current
 
 from stages import experiment
-from stages.lib.datasets import sampling
 from stages.lib.datasets.sets import load
 from stages.lib.networks import inference, sources
 from stages.lib.store import tables
@@ -40,7 +39,5 @@ def test_every_run_and_measure_has_a_row(finished):
 
 def test_the_source_as_it_is_has_its_own_accuracy(finished):
     row = pd.read_parquet(OUT).query("method == 'source' and measure == 'clean'").value.iloc[0]
-    x, y = load("glyphs", "test")
-    drawn = sampling.stratified(y, 16)
-    x, y = x[drawn], y[drawn]
-    assert row == inference.accuracy(inference.CutNetwork(None, sources.load("l2_eps0_5"), inference.View(16)), x, y)
+    network = inference.CutNetwork(None, sources.load("l2_eps0_5"), inference.View(16))
+    assert row == inference.accuracy(network, *load("glyphs", "test"))

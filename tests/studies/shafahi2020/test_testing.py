@@ -16,7 +16,7 @@ def network() -> nn.Sequential:
     return units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last)
 
 
-def test_accuracies_are_those_of_the_drawn_images_of_which_each_is_kept(network):
+def test_all_images_are_tested_and_a_drawn_part_is_attacked_and_each_is_kept(network):
     x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
     predicted = inference_labels(network, x)
     y = (predicted + (np.arange(40) % 4 == 0)) % 4
@@ -24,9 +24,10 @@ def test_accuracies_are_those_of_the_drawn_images_of_which_each_is_kept(network)
                 "attacks": {"pgd20": {"kind": "pgd", "steps": 5, "step_ratio": 2.5, "random_start": True, "target": None}}}  # fmt: skip
     percent, arrays = testing.tested(network, (x[1:], y[1:]), (x, y, 100 + np.arange(40)), 16, measured)
     drawn = sampling.stratified(y, 16)
-    assert arrays["image/clean"].tolist() == arrays["image/pgd20"].tolist() == (100 + drawn).tolist()
-    assert arrays["correct/clean"].tolist() == (predicted == y)[drawn].tolist()
-    assert not (arrays["correct/pgd20"] & ~arrays["correct/clean"]).any()
+    assert arrays["image/clean"].tolist() == list(range(100, 140))
+    assert arrays["image/pgd20"].tolist() == (100 + drawn).tolist()
+    assert arrays["correct/clean"].tolist() == (predicted == y).tolist()
+    assert not (arrays["correct/pgd20"] & ~arrays["correct/clean"][drawn]).any()
     assert "image/train" not in arrays
     assert percent == {name: pytest.approx(100 * arrays[f"correct/{name}"].double().mean().item()) for name in ("train", "clean", "pgd20")}
     assert percent["pgd20"] < percent["clean"]

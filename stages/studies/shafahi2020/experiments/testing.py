@@ -1,4 +1,4 @@
-"""The test at the end of each run: accuracy of images of all classes, clean and after each attack within the ball, image by image."""
+"""The test at the end of each run: accuracy of the test images, and of a part of them after each attack within the ball, image by image."""
 
 from functools import partial
 from typing import Any
@@ -21,7 +21,8 @@ Images = tuple[np.ndarray, ...]  # x, uint8 [n, H, W, 1 or 3]; y, int64 [n]; whe
 def tested(
     network: nn.Sequential, trained_on: Images, test: Images, size: int, measured: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Percent of the drawn images that are labelled correctly: `train`, and of the test `clean` and one under the name of each attack.
+    """Percent of images that are labelled correctly: `clean` of all test images, `train` of drawn training images, and one under the name
+    of each attack, of drawn test images.
 
     The same test images are drawn in every run on them, so that differences between runs are paired.
 
@@ -36,16 +37,20 @@ def tested(
         test, under `image/<measure>`, the places of these images in the split (int64).
     """
     (train_x, train_y, _), (x, y, places) = (_drawn(images, measured["max_images"]) for images in (trained_on, test))
+    all_x, all_y, *part = test
     see = partial(pixels.prepare, device=device_of(network), size=size)
-    correct = {"train": evaluation.predicted(network, train_x, see) == train_y}
+    correct = {
+        "train": evaluation.predicted(network, train_x, see) == train_y, "clean": evaluation.predicted(network, all_x, see) == all_y,
+    }  # fmt: skip
     for name, attack in measured["attacks"].items():
         at, aim = partial(evaluation.perturbation, attack, measured["norm"]), evaluation.aim_of(attack)
         radii = [measured["eps"]]
         standing = [s for _, s in evaluation.standing_against_eps(network, x, y, see=see, at=at, radii=radii, seed=SEED, aim=aim)]
-        correct |= {"clean": standing[0], name: standing[-1]}
+        correct[name] = standing[-1]
     percent = {name: float(100 * stood.mean()) for name, stood in correct.items()}
     flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1.0}
-    arrays = {CORRECT + name: stood for name, stood in correct.items()} | {IMAGE + name: places for name in correct if name != "train"}
+    seen = dict.fromkeys(measured["attacks"], places) | {"clean": part[0] if part else np.arange(len(all_y))}
+    arrays = {CORRECT + name: stood for name, stood in correct.items()} | {IMAGE + name: where for name, where in seen.items()}
     return percent | flags, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
