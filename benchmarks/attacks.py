@@ -14,7 +14,10 @@ from torch import nn
 
 from stages.lib.attacks import attack as losses
 from stages.lib.attacks import evaluation
+from stages.lib.datasets import pixels
+from stages.lib.datasets.pixels import CPU
 from stages.lib.datasets.sets import card_of
+from stages.lib.networks.devices import best_device
 from stages.lib.norms.table import norm_of
 from stages.lib.progress import bar
 from stages.lib.runs.attacked import AttackedNetwork, networks_of
@@ -81,9 +84,10 @@ def left(task: tuple[AttackedNetwork, str, float, str, int]) -> float:
     attacked, norm, eps, name, n = task
     torch.manual_seed(0)
     np.random.seed(0)  # of the toolbox
-    network = network_of(attacked)
+    device = CPU if name in THEIRS else best_device()
+    network = network_of(attacked).to(device)
     x, y, _ = images_of(attacked, n)
-    see = partial(evaluation.pixels.prepare, size=card_of(attacked.dataset).image_size)
+    see = partial(pixels.prepare, device=device, size=card_of(attacked.dataset).image_size)
     perturb = (lambda *inputs: THEIRS[name](*inputs, norm, eps)) if name in THEIRS else evaluation.perturbation(OURS[name], norm, eps)
     standing = evaluation.predicted(network, x, see) == y
     return 100 * float(evaluation.withstood(network, x, y, standing, see=see, perturb=perturb).mean())
