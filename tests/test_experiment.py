@@ -10,6 +10,7 @@ from experiments import SECTIONS, TINY, turn_on
 from repository import ran
 
 from stages import experiment
+from stages.lib.datasets.sets import load
 from stages.lib.errors import RunError
 from stages.lib.store import cells, tables
 from stages.studies import registry
@@ -36,10 +37,12 @@ def test_it_leaves_runs_arrays_and_settings_and_a_second_time_computes_nothing(r
     assert accuracies["value"][of_run.size().index].to_dict() == pytest.approx((100 * of_run["correct"].mean()).to_dict())
     assert accuracies["n_test"][of_run.size().index].to_dict() == of_run.size().to_dict()
     assert accuracies["n_test"].drop(of_run.size().index).groupby("measure").unique().to_dict() == {"images": [0], "train": [16]}
-    assert (images.groupby(["method", "setting", "measure"])["image"].unique().map(tuple).nunique(), images["image"].max() > 16) == (
-        1,
-        True,
-    )
+    places = of_run["image"].unique().map(tuple)
+    whole = tuple(range(len(load("glyphs", "test")[1])))
+    assert set(places.xs("clean", level="measure")) == {whole}
+    [drawn] = set(places.drop("clean", level="measure"))
+    assert set(drawn) < set(whole)
+    assert max(drawn) > 16
     assert registry.EXPERIMENTS["retrain"].settings(**json.loads(first["settings.json"])) == registry.section("retrain")
     monkeypatch.setattr(cells, "save", lambda *_: pytest.fail("computed again"))
     experiment.main("retrain")
