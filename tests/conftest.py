@@ -18,7 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from stages import download, draw_subsets, evaluate_robustness, finetune, source, upscale
 from stages.lib.report import drawings, figures
-from stages.lib.runs import attacked, computing
+from stages.lib.runs import attacked, computing, experiments
 
 ALONE = ["test_pipeline"]  # each test of these files goes to whichever worker is free, as each takes a copy of its own
 FIRST = [
@@ -153,7 +153,8 @@ def _nothing_outlives_the_tests():
 @pytest.fixture(scope="session", autouse=True)
 def _processes_start_at_once():
     """The server that this process forks workers from holds what any of them needs; only what its first pool needs, otherwise."""
-    multiprocessing.set_forkserver_preload([*computing.PRELOAD, *attacked.WORK.values(), figures.__name__])
+    where_tasks_are = [module.__name__ for module in (computing, evaluate_robustness, experiments, figures)]
+    multiprocessing.set_forkserver_preload([*computing.PRELOAD, *attacked.WORK.values(), *where_tasks_are])
     forkserver.ensure_running()
 
 

@@ -1,9 +1,8 @@
-"""Computes one piece of work of each kind, and prints which files of the project that took; in a process of its own.
+"""Computes one piece of work of each kind, and says which files of the project that took; in a process of its own.
 
 A file counts where a module is loaded while the work is done, or where a function runs below one of the module that computes.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -63,9 +62,12 @@ def trace(kind: str) -> dict[str, list]:
     return {"files": sorted({name for name in tracer.files if name.startswith(PROJECT)} | late), "held": held}
 
 
-if __name__ == "__main__":
+def traces(folder: Path) -> dict[str, dict[str, list]]:
+    """... of every kind. The project is loaded anew for each, so call it in a process of its own."""
     import torch
 
+    os.chdir(folder)
+    os.environ["DVC_ROOT"] = str(folder)
     torch.set_num_threads(1)
-    kinds.prepare(Path.cwd())
-    print(json.dumps({kind: trace(kind) for kind in kinds.KINDS}))
+    kinds.prepare(folder)
+    return {kind: trace(kind) for kind in kinds.KINDS}

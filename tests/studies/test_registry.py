@@ -113,6 +113,7 @@ blocks: 1
 experiments: [nearest_mean]
 
 draw_subsets: {n_images: [50], n_seeds: 5}
+grid: {workers: 1}
 report: {headline: {n_images: 50}}
 
 nearest_mean:
@@ -123,8 +124,11 @@ nearest_mean:
 
 
 RUN = """
+from contextlib import nullcontext
 from stages import check, experiment, profile, report
+from stages.lib.report import drawings
 
+drawings.processes, drawings.KINDS = nullcontext, ("svg",)  # that other processes draw the same is tested beside drawings
 profile.main(["means"], show=False)
 check.main()
 experiment.main("nearest_mean")

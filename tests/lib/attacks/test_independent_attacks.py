@@ -35,7 +35,7 @@ def data(n: int) -> tuple[np.ndarray, np.ndarray]:
 def victim(request) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
     x, y = data(400)
     torch.manual_seed(0)
-    network = units.build("small_resnet", 4, [0.5] * 3, [0.25] * 3)
+    network = units.build("small_resnet_x0_5", 4, [0.5] * 3, [0.25] * 3)
     attack = {"perturb_at": lambda progress: pgd.make(norm="linf", eps=0.02 * progress, steps=3, step_ratio=2)}
     loop.train(network, x, torch.from_numpy(y), epochs=4, batch_size=32, lr=0.05, momentum=0.9, weight_decay=0.0,
                    schedule=lambda progress: 1 - progress, seed=0, **(attack if request.param == "adversarial" else {}))  # fmt: skip

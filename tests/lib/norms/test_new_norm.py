@@ -77,7 +77,12 @@ print("RESULT" + json.dumps({
     "threat": params.source_entry("l2_eps0_5").threat.norm,
     "text": norm_of("l1").eps_text(2.0),
     "colour": looks.looks_of([("it", "L1 2", "l1", 2.0)])["it"].colour,
-}))
+}), flush=True)
+"""
+TEST = """
+import pytest, sys
+
+sys.exit(pytest.main(["-p", "no:cacheprovider", "--import-mode=importlib", "tests/lib/norms/test_table.py", "-k", "step or starts or diameter or label"]))
 """
 
 
@@ -88,7 +93,7 @@ def copy(tmp_path_factory) -> Path:
     for name in ("stages", "data/catalog.yaml", "models/catalog.yaml", "params.yaml", "tests/attacked.py", "tests/lib/norms/test_table.py"):
         source, place = code.ROOT / name, folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__")) if source.is_dir() else shutil.copy(source, place)
+        shutil.copytree(source, place) if source.is_dir() else shutil.copy(source, place)
     (folder / "stages/lib/norms/l1.py").write_text(L1)
     replace(folder / "stages/lib/norms/table.py", "NORMS = {\n", 'NORMS = {\n    "l1": "stages.lib.norms.l1",\n')
     replace(folder / "params.yaml", "  check_images: 64", "  l1: [2.0, 4000.0]\n  check_images: 64")
@@ -102,15 +107,17 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def run(folder: Path, *arguments: str) -> str:
-    environment = os.environ | {"PYTHONPATH": f"{folder}:{folder / 'tests'}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def said(copy) -> str:
+    """What a process says that uses it, and that runs the tests of norms."""
+    environment = os.environ | {"PYTHONPATH": f"{copy}:{copy / 'tests'}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", USE + TEST], cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_attacks_settings_checks_texts_and_figures_know_it(copy):
-    result = json.loads(run(copy, "-c", USE).split("RESULT")[1])
+def test_attacks_settings_checks_texts_and_figures_know_it(said):
+    result = json.loads(said.split("RESULT")[1].splitlines()[0])
     assert 1.0 < result.pop("longest") <= 2.0 + 1e-5
     assert result.pop("rise") > 0.01
     [problem] = result.pop("problems")
@@ -120,6 +127,5 @@ def test_attacks_settings_checks_texts_and_figures_know_it(copy):
     }  # fmt: skip
 
 
-def test_what_must_hold_of_every_norm_is_tested_of_it_too(copy):
-    tests = ["tests/lib/norms/test_table.py", "-k", "step or starts or diameter or label"]
-    assert " passed" in run(copy, "-m", "pytest", "-p", "no:cacheprovider", "--import-mode=importlib", *tests)
+def test_what_must_hold_of_every_norm_is_tested_of_it_too(said):
+    assert " passed" in said

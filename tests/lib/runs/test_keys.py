@@ -1,18 +1,15 @@
 """Keys cannot lie: all that computes a cell is in its key, to the last constant, and no word about it."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import kinds
+import processes
 import pytest
+import traced
 
 from stages.lib.store import code, syntax
 
-TRACED = Path(kinds.__file__).with_name("traced.py")
 NOT_ALLOWED = ("stages/lib/settings/", "stages/lib/workers/", "stages/lib/report/", "stages/lib/progress.py", "stages/lib/store/journal.py",
                "stages/lib/store/tracking.py", "stages/lib/store/cells.py", "stages/lib/runs/grid.py")  # fmt: skip
 TESTED = {
@@ -31,13 +28,8 @@ OPTIMISED = {"visualise", "invert"}  # images, on drawn ones, too
 
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory) -> dict[str, dict]:
-    """Of each kind of cell: the files that ran or were loaded for it in a fresh process, and the modules that its key holds."""
-    folder = tmp_path_factory.mktemp("traced")
-    paths = os.pathsep.join(map(str, (code.ROOT, TRACED.parent)))
-    environment = os.environ | {"PYTHONPATH": paths, "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, TRACED], cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    """Of each kind of cell: the files that ran or were loaded for it, and the modules that its key holds."""
+    return processes.forked(traced.traces, tmp_path_factory.mktemp("traced"))
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)

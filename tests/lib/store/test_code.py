@@ -1,80 +1,50 @@
 """The files that a module is made of, against what Python loads when the module is imported."""
 
 import ast
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import asked
+import processes
 import pytest
 
 from stages.lib.store import code, syntax
 
 MODULES = sorted(".".join(path.relative_to(code.ROOT).with_suffix("").parts) for path in code.ROOT.glob("stages/**/[a-z]*.py"))
 
-LOAD = """
-import builtins, importlib, json, sys
-
-python_s_own, by_name, asked = builtins.__import__, importlib.import_module, {}
-
-def note(*wanted):
-    frame = sys._getframe(2)
-    while frame and not (frame.f_code.co_name == "<module>" and frame.f_globals["__name__"].startswith("stages.")):
-        frame = frame.f_back
-    if frame:
-        asked.setdefault(frame.f_globals["__name__"], set()).update(name for name in wanted if name in sys.modules)
-
-def imported(name, globals=None, locals=None, fromlist=(), level=0):
-    module = python_s_own(name, globals, locals, fromlist, level)
-    note(name, *(f"{name}.{part}" for part in fromlist or ()))
-    return module
-
-def imported_by_name(name, package=None):
-    module = by_name(name, package)
-    note(name)
-    return module
-
-by_name("stages.report")
-alone = [name for name in sys.modules if name.split(".")[0] == "stages"]
-for name in alone:
-    del sys.modules[name]
-builtins.__import__, importlib.import_module = imported, imported_by_name
-for module in sys.argv[1:]:
-    by_name(module)
-print(json.dumps([alone, {name: sorted(found) for name, found in asked.items()}]))
-"""
-
 
 @pytest.fixture(scope="module")
-def asked() -> tuple[list[str], dict[str, list[str]]]:
+def seen() -> tuple[list[str], dict[str, list[str]]]:
     """What Python holds of the project once `stages.report` is imported, and what each module has asked for while it was loaded."""
-    environment = os.environ | {"PYTHONPATH": str(code.ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", LOAD, *MODULES]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True)
-    return json.loads(found.stdout.splitlines()[-1])
+    return processes.forked(asked.asked, "stages.report", MODULES)
 
 
 @pytest.fixture(scope="module")
-def loaded(asked) -> dict[str, list[str]]:
+def loaded(seen) -> dict[str, list[str]]:
     """For each module of the project, the project modules that Python holds once it is imported: what it imports, and so on."""
-    return {module: sorted(reached(module, asked[1])) for module in MODULES}
+    return {module: sorted(reached(module, seen[1])) for module in MODULES}
 
 
-def reached(module: str, asked: dict[str, list[str]]) -> set[str]:
+@pytest.fixture(scope="module")
+def loaded_in_the_end(seen) -> dict[str, set[str]]:
+    """... and those that it holds once every function of every loaded module has run."""
+    ever = {module: [*seen[1].get(module, ()), *late_imports(code.file_of(module))] for module in MODULES}
+    return {module: reached(module, ever) for module in MODULES}
+
+
+def reached(module: str, from_each: dict[str, list[str]]) -> set[str]:
     found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
         if name not in found and name.split(".")[0] == "stages":
             found.add(name)
-            waiting += [name.rpartition(".")[0], *asked.get(name, ())]
+            waiting += [name.rpartition(".")[0], *from_each.get(name, ())]
     return found
 
 
-def test_what_modules_were_seen_to_ask_for_is_what_python_holds(asked, loaded):
+def test_what_modules_were_seen_to_ask_for_is_what_python_holds(seen, loaded):
     """Each is loaded once, and not once more for each module that leads to it; one that leads to many is loaded alone besides."""
-    assert sorted(asked[0]) == loaded["stages.report"]
-    assert len(asked[0]) > 100
+    assert seen[0] == loaded["stages.report"]
+    assert len(seen[0]) > 100
 
 
 def late_imports(path: Path) -> set[str]:
@@ -92,24 +62,12 @@ def late_imports(path: Path) -> set[str]:
     return names & set(MODULES)
 
 
-def with_late_imports(module: str, loaded: dict[str, list[str]]) -> set[str]:
-    """What is loaded once every function of every loaded module has run."""
-    found, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name not in MODULES:
-            continue
-        found.add(name)
-        waiting += [*loaded[name], *late_imports(code.file_of(name))]
-    return found
-
-
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_made_of_what_python_loads_for_it(module, loaded):
+def test_a_module_is_made_of_what_python_loads_for_it(module, loaded, loaded_in_the_end):
     now = {code.file_of(name) for name in loaded[module]} - {None}
     modules = {path for path in code.closure(module, choices=True) if path.suffix == ".py"}
     assert now <= modules
-    assert {code.file_of(name) for name in with_late_imports(module, loaded)} == modules
+    assert {code.file_of(name) for name in loaded_in_the_end[module]} - {None} == modules
 
 
 def test_the_modules_of_the_project_are_found():

@@ -1,10 +1,10 @@
 """Two processes that train one network: in float64 what one process makes of the whole batches, step for step."""
 
 import json
-import multiprocessing
 import socket
 
 import numpy as np
+import processes
 import pytest
 import trained_together
 from trained_together import CASES, KEPT
@@ -20,13 +20,7 @@ def together(tmp_path_factory) -> list[dict]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")  # which holds torch
-    started = [context.Process(target=trained_together.together, args=(rank, port, folder)) for rank in range(2)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(600)
-    assert [process.exitcode for process in started] == [0, 0]
+    processes.forked(trained_together.both, port, folder)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -45,7 +39,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(name, together):
     if name != "natural of 17":  # with two processes, a batch of one is not split
         assert np.array(first["history"]) == pytest.approx(np.array(alone["history"]), rel=1e-6)  # an epoch's loss is added up in float32
         assert first["total"] == pytest.approx(alone["total"], rel=1e-8)
-    assert len(first["history"]) == 4
+    assert len(first["history"]) == 2
     assert second["history"] == [], "the second process keeps nothing"
     assert second["total"] == first["total"]
 
@@ -63,7 +57,7 @@ def test_each_process_draws_noise_of_its_own_and_the_same_in_every_run(together)
     first, second = (results["noise"]["first"] for results in together)
     assert [first, second] == [results["noise"]["second"] for results in together]
     assert first == trained_together.drawn_noise(noise=3)
-    assert len(first) == len(second) == 4 * 3
+    assert len(first) == len(second) == 2 * 3
     assert not {tuple(pair) for pair in first} & {tuple(pair) for pair in second}
 
 

@@ -97,16 +97,31 @@ def units(network):
 """
 
 
-@pytest.mark.parametrize("architecture", PUBLISHED)
-@torch.no_grad()
-def test_weights_of_torchvision_give_the_logits_of_torchvision(architecture):
+@pytest.fixture(scope="module", params=PUBLISHED)
+def theirs(request) -> tuple[str, torch.nn.Module]:
+    """An architecture, and the network that torchvision builds of it, with random weights."""
     torch.manual_seed(1)
-    theirs = published(architecture, 5).eval()
-    ours = units.build(architecture, 5, MEAN, STD).eval()
-    normaliser = {name: tensor for name, tensor in ours.state_dict().items() if name.startswith("normalise.")}
-    units.load(ours, units.with_unit_names(architecture, theirs.state_dict()) | normaliser)
+    return request.param, published(request.param, 3).eval()
+
+
+def loaded_with(weights: dict[str, torch.Tensor], architecture: str) -> torch.nn.Sequential:
+    """Ours, which is given no random weights before it is given these, as drawing them takes seconds."""
+    with torch.device("meta"):
+        ours = units.build(architecture, 3, MEAN, STD)
+    ours.to_empty(device="cpu")
+    for buffer in ours.buffers():
+        buffer.zero_()
+    normaliser = {f"normalise.{name}": tensor for name, tensor in units.Normalise(MEAN, STD).state_dict().items()}
+    units.load(ours, units.with_unit_names(architecture, weights) | normaliser)
+    return ours.eval()
+
+
+@torch.no_grad()
+def test_weights_of_torchvision_give_the_logits_of_torchvision(theirs):
+    architecture, network = theirs
+    ours = loaded_with(network.state_dict(), architecture)
     x = torch.rand(2, 3, 64, 64)
-    expected = theirs(torchvision.transforms.functional.normalize(x, MEAN, STD))
+    expected = network(torchvision.transforms.functional.normalize(x, MEAN, STD))
     assert torch.allclose(ours(x), expected, atol=1e-5)
     frozen, trained = units.split(ours, 0)
     assert frozen(x).ndim == 2, "what the head takes is one vector an image"
@@ -114,35 +129,33 @@ def test_weights_of_torchvision_give_the_logits_of_torchvision(architecture):
     assert torch.equal(trained(frozen(x)), ours(x))
 
 
-@pytest.mark.parametrize("architecture", ["densenet161", "vgg16_bn"])
-def test_files_of_torchvision_that_are_older_than_its_names_fit(architecture):
+@pytest.mark.parametrize("theirs", ["densenet161", "vgg16_bn"], indirect=True)
+def test_files_of_torchvision_that_are_older_than_its_names_fit(theirs):
     """Names with dots inside a dense layer, and batch norms that count no batches: as these two files are published."""
-    torch.manual_seed(1)
-    theirs = published(architecture, 3)
-    older = made.as_older_torchvision(theirs.state_dict())
-    assert older.keys() != theirs.state_dict().keys()
-    ours = units.build(architecture, 3, MEAN, STD)
-    normaliser = {name: tensor for name, tensor in ours.state_dict().items() if name.startswith("normalise.")}
-    units.load(ours, units.with_unit_names(architecture, older) | normaliser)
-    expected = units.with_unit_names(architecture, theirs.state_dict())
+    architecture, network = theirs
+    older = made.as_older_torchvision(network.state_dict())
+    assert older.keys() != network.state_dict().keys()
+    ours = loaded_with(older, architecture)
+    expected = units.with_unit_names(architecture, network.state_dict())
     assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.state_dict().items() if name in expected)
 
 
 @pytest.mark.parametrize("architecture", ["mnasnet1_0", "mobilenet_v2", "vgg16_bn"])
 def test_training_the_head_leaves_kept_activations_as_they_are(architecture):
-    _, trained = units.split(units.build(architecture, 3, MEAN, STD), 0)
+    with torch.device("meta"):
+        _, trained = units.split(units.build(architecture, 3, MEAN, STD), 0)
     activations = torch.ones(4, trained.head.in_features)
     assert not torch.equal(trained.train().dropout(activations), activations), "some are dropped"
     assert torch.equal(activations, torch.ones_like(activations))
 
 
-@pytest.mark.parametrize("architecture", ["densenet161", "vgg16_bn", "mobilenet_v2", "mnasnet1_0", "shufflenet_v2_x1_0"])
+@pytest.mark.parametrize("theirs", ["densenet161", "vgg16_bn", "mobilenet_v2", "mnasnet1_0", "shufflenet_v2_x1_0"], indirect=True)
 @torch.no_grad()
-def test_every_cut_of_an_architecture_gives_the_logits_of_the_whole(architecture):
-    torch.manual_seed(0)
-    network = units.build(architecture, 3, MEAN, STD).eval()
+def test_every_cut_of_an_architecture_gives_the_logits_of_the_whole(theirs):
+    architecture, network = theirs
+    ours = loaded_with(network.state_dict(), architecture)
     x = torch.rand(1, 3, 64, 64)
-    whole = network(x)
+    whole = ours(x)
     for blocks in (1, 2, BLOCKS[architecture] // 2, BLOCKS[architecture]):
-        frozen, trained = units.split(network, blocks)
+        frozen, trained = units.split(ours, blocks)
         assert torch.equal(trained(frozen(x)), whole), blocks
