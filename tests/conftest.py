@@ -1,5 +1,6 @@
 """A miniature of the pipeline in a Git and DVC repository of its own: the real stages on tiny sets."""
 
+import compileall
 import fcntl
 import multiprocessing
 import os
@@ -120,6 +121,7 @@ def finished(once, tuned) -> Repository:
     def run(folder: Path) -> None:
         folder.mkdir()
         repository = new_repository(folder)
+        compileall.compile_dir(folder / "stages", quiet=1)  # or in each copy the first process would
         shutil.copytree(tuned, folder, dirs_exist_ok=True)
         torch.set_num_threads(1)
         run_all(repository, but=(), done=TUNED, kinds=drawings.KINDS)  # those that later reports would have to draw
