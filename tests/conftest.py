@@ -5,6 +5,7 @@ import fcntl
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
@@ -121,8 +122,9 @@ def finished(once, tuned) -> Repository:
     def run(folder: Path) -> None:
         folder.mkdir()
         repository = new_repository(folder)
-        compileall.compile_dir(folder / "stages", quiet=1)  # or in each copy the first process would
         shutil.copytree(tuned, folder, dirs_exist_ok=True)
+        compileall.compile_dir(folder / "stages", quiet=1)  # in each copy the first process would, otherwise
+        repository.run(sys.executable, "-c", "from stages import check; check.digests()")  # ... and would read the code for its hashes
         torch.set_num_threads(1)
         run_all(repository, but=(), done=TUNED, kinds=drawings.KINDS)  # those that later reports would have to draw
         repository.dvc("commit", "--force")
