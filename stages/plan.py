@@ -245,5 +245,4 @@ def counted(settings: Params, pairs: list[Outstanding], beside: dict[str, Beside
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("named", nargs="*", metavar="PROFILE")
-    with command.errors_as_lines():
-        main(**vars(parser.parse_args()))
+    command.call(main, **vars(parser.parse_args()))

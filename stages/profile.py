@@ -72,5 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a profile, as in profiles/NAME.yaml")
     parser.add_argument("--show", action="store_true", help="show what differs, and write nothing")
-    with suppress(BrokenPipeError), command.errors_as_lines():  # of a reader that has seen enough, such as `head`
-        main(**vars(parser.parse_args()))
+    with suppress(BrokenPipeError):  # of a reader that has seen enough, such as `head`
+        command.call(main, **vars(parser.parse_args()))

@@ -58,8 +58,7 @@ if __name__ == "__main__":
     given = vars(parser.parse_args())
     register = given.pop("register")
     try:
-        with command.errors_as_lines():
-            main(Asked(**given), register)
+        command.call(main, asked=Asked(**given), register=register)
     except KeyboardInterrupt:
         print("recommend: stopped; what is finished is kept, and the same command goes on", file=sys.stderr)
         sys.exit(130)

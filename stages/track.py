@@ -187,5 +187,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--follow", type=Path, metavar="JOURNAL", help="mirror the journal of a running stage, and nothing else")
     arguments = parser.parse_args()
-    with command.errors_as_lines():
-        follow(arguments.follow) if arguments.follow else main()
+    command.call(follow, path=arguments.follow) if arguments.follow else command.call(main)

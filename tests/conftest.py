@@ -1,9 +1,11 @@
 """A miniature of the pipeline in a Git and DVC repository of its own: the real stages on tiny sets."""
 
+import compileall
 import fcntl
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
@@ -121,6 +123,8 @@ def finished(once, tuned) -> Repository:
         folder.mkdir()
         repository = new_repository(folder)
         shutil.copytree(tuned, folder, dirs_exist_ok=True)
+        compileall.compile_dir(folder / "stages", quiet=1)  # in each copy the first process would, otherwise
+        repository.run(sys.executable, "-c", "from stages import check; check.digests()")  # ... and would read the code for its hashes
         torch.set_num_threads(1)
         run_all(repository, but=(), done=TUNED, kinds=drawings.KINDS)  # those that later reports would have to draw
         repository.dvc("commit", "--force")

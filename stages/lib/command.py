@@ -1,6 +1,7 @@
 """The command line of a stage: its matrix items as arguments, errors that a person can act on as one line, and its end with DVC's."""
 
 import argparse
+import atexit
 import errno
 import os
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import psutil
 
@@ -28,8 +30,18 @@ def run(main: Callable[..., None], description: str, *items: str) -> None:
         parser.add_argument(item.rstrip("*"), nargs="*" if item.endswith("*") else None)
     if "DVC_STAGE" in os.environ:  # a stage that a person started outlives the shell, as `nohup` asks for
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    call(main, **vars(parser.parse_args()))
+
+
+def call(main: Callable[..., None], **arguments: Any) -> None:
+    """Call `main`; what `errors_as_lines` knows becomes one line and exit status 1.
+
+    A process whose `__main__` defines `main` has nothing to do afterwards, and ends at once.
+    """
     with errors_as_lines():
-        main(**vars(parser.parse_args()))
+        main(**arguments)
+    if main.__module__ == "__main__":
+        atexit.register(_end_at_once)
 
 
 @contextmanager
@@ -43,6 +55,15 @@ def errors_as_lines() -> Iterator[None]:
         if error.errno not in UNUSABLE or error.filename is None:
             raise
         sys.exit(f"error: {error.filename}: cannot be used: {error.strerror}")
+
+
+def _end_at_once() -> None:
+    """End as Python does, but take no object apart: with torch that lasts half a second, with torchvision a whole one."""
+    atexit.unregister(_end_at_once)
+    atexit._run_exitfuncs()  # those that were registered before, as multiprocessing calls them in a process that it started
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _end_with(parent: int) -> None:

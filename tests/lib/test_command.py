@@ -80,6 +80,34 @@ def test_the_error_is_told_apart_by_its_type_alone(monkeypatch):
         command.run(main, "")
 
 
+ENDED = """
+    import atexit, sys
+    from stages.lib import command
+
+    atexit.register(print, "what was registered first")
+
+    class Kept:
+        def __del__(self):
+            print("taken apart")
+
+    kept = Kept()
+
+    def main():
+        atexit.register(print, "what main registered")
+        print("main")
+        print("said", file=sys.stderr)
+
+    command.run(main, "What it does.")
+"""
+
+
+def test_a_stage_that_has_ended_well_has_written_and_cleaned_up_and_takes_nothing_apart():
+    run = [sys.executable, "-c", textwrap.dedent(ENDED)]
+    found = subprocess.run(run, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False)
+    assert (found.returncode, found.stderr) == (0, "said\n")
+    assert found.stdout.splitlines() == ["main", "what main registered", "what was registered first"]
+
+
 PARENT = """
     import os, subprocess, sys
     child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
