@@ -49,7 +49,7 @@ def _of_experiments(transfers: Transfers, published: Published) -> list[Claim]:
          "natural source, most hidden layers: accuracy under an attack on the margin minus under one on the cross-entropy",
          list(evidence.masked(transfers)), CURVES),
         Claim("The distance from the source's features helps to keep robustness", f"{PAPER}, Section 6, Tables 4 to 7",
-         "accuracy under attack: the lambda_d that keeps most minus the smallest, on the images that do not choose it",
+         "accuracy under attack: the larger lambda_d that keeps most minus the smallest, on the images that do not choose it",
          list(forgetting.helped(transfers)) or [forgetting.NOT_RUN], published.forgetting("pgd20_accuracy")),
         Claim("Learning without forgetting keeps the source's robustness", f"{PAPER}, Section 6, Tables 4 to 7",
          f"accuracy under attack, plus {MARGIN:g} points: the lambda_d that keeps most minus the source as it is (or with a head), "

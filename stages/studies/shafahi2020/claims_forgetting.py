@@ -51,10 +51,14 @@ def kept(transfers: Transfers) -> Iterator[Evidence]:
 
 
 def helped(transfers: Transfers) -> Iterator[Evidence]:
-    """Accuracy under attack at the lambda_d that keeps most of it minus that at the smallest, chosen and measured as in `kept`."""
+    """Accuracy under attack at the larger lambda_d that keeps most of it minus that at the smallest, chosen and measured as in `kept`."""
     for sweep in _sweeps(transfers):
-        best, rows = most_robust(sweep, transfers.attack), sweep.judges(at(sweep.swept, measure=transfers.attack))
-        least = rows["setting"].min()
+        least, rows = sweep.swept["setting"].min(), sweep.judges(at(sweep.swept, measure=transfers.attack))
+        larger = replace(sweep, swept=sweep.swept[sweep.swept["setting"] > least])
+        if larger.swept.empty:
+            yield Evidence(f"{sweep.what}: two lambda_d", note=ABSENT)
+            continue
+        best = most_robust(larger, transfers.attack)
         comparison = f"{sweep.what}: lambda_d {best:g} minus {least:g}"
         yield contrast(comparison, at(rows, setting=best), at(rows, setting=least), 1)
 

@@ -192,6 +192,16 @@ def test_robustness_is_judged_at_the_lambda_d_that_keeps_most_and_not_at_the_lar
     assert (helped.comparison, helped.mean) == ("rob to cifar100, written: lambda_d 0.1 minus 0.01", pytest.approx(20))
 
 
+def test_a_larger_lambda_d_is_compared_with_the_smallest_which_may_keep_most():
+    by_lambda = {0.01: ((60.0, 60.0), (41.0, 40.0)), 0.1: ((60.0, 60.0), (20.0, 20.0)), 0.2: ((60.0, 60.0), (5.0, 5.0))}
+    claim = "The distance from the source's features helps to keep robustness"
+    [found] = swept(by_lambda, claim=claim)
+    assert (found.comparison, found.mean) == ("rob to cifar100, written: lambda_d 0.1 minus 0.01", pytest.approx(-20))
+    assert found.verdict == "contradicts"
+    [alone] = swept({0.01: by_lambda[0.01]}, claim=claim)
+    assert (alone.verdict, alone.note) == ("not run", ABSENT)
+
+
 def test_on_other_data_learning_without_forgetting_is_compared_with_a_head_on_the_source():
     [found] = swept({0.1: ((70.0, 70.0), (20.0, 20.0))}, start="frozen")
     assert found.comparison == "rob to cifar100, written: lambda_d 0.1 minus the frozen source"
