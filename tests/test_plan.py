@@ -139,7 +139,7 @@ def test_experiments_that_are_on_are_counted_with_what_is_done(source_ready):
 
 def test_it_needs_nothing_but_settings_and_catalogs_and_leaves_nothing(workspace):
     turn_on(workspace, "train_heads")
-    workspace.edit("params.yaml", sources=["natural"], blocks=[1])
+    workspace.edit("params.yaml", sources=["natural"], blocks=[1], grid__workers=1)
     before = files_of(workspace)
     lines = workspace.stage("plan").stdout.splitlines()
     assert {path for path in files_of(workspace) if path.name != "code.json"} == set(before)
