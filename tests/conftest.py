@@ -158,7 +158,7 @@ def _nothing_outlives_the_tests():
 def _processes_start_at_once():
     """The server that this process forks workers from holds what any of them needs; only what its first pool needs, otherwise."""
     where_tasks_are = [module.__name__ for module in (computing, evaluate_robustness, experiments, figures)]
-    multiprocessing.set_forkserver_preload([*computing.PRELOAD, *attacked.WORK.values(), *where_tasks_are])
+    multiprocessing.set_forkserver_preload([*computing.PRELOAD, *attacked.WORK.values(), *where_tasks_are, "torchvision"])
     forkserver.ensure_running()
 
 

@@ -16,7 +16,7 @@ from sklearn import datasets
 from stages import recommend
 from stages.lib.errors import RunError
 from stages.lib.store import files
-from stages.recommending.computing import candidates
+from stages.recommending.computing import attacks, candidates
 from stages.recommending.deciding import halving
 from stages.recommending.recommendation import Asked
 
@@ -111,6 +111,7 @@ def test_under_attack_runs_decide_by_what_stands(answered, monkeypatch):
     shortened(monkeypatch)
     monkeypatch.setattr(halving, "ROUNDS", (1,))
     monkeypatch.setattr(halving, "PARTS", (0.9,))
+    monkeypatch.setattr(attacks, "ATTACK", attacks.ATTACK | {"steps": 4, "targets": 1})
     with current(project):
         recommend.main(asked(project.parent / "Scanned digits", aim="robustness", sources=["l2_eps0_5"], name="robust"), "")
     answer = json.loads((project / "recommend/robust/answer.json").read_text())
