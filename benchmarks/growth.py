@@ -41,8 +41,7 @@ def images(n: int) -> tuple[float, int]:
         splits = {}
         for split, size in (("train", n), ("test", 1000)):
             x, y = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8), np.arange(size) % 10
-            sets.save(made, split, x, y)
-            splits[split] = sets.SplitCard(n=size, sha256=f"random {size}")
+            splits[split] = sets.SplitCard(n=size, sha256=sets.save(made, split, x, y))
         card = sets.card_of("digits").model_copy(update={"channels": 3, "stored_size": 32, "splits": splits})
         files.write_json(made / "card.json", card.model_dump())
         stage(folder, "draw_subsets", "digits")
