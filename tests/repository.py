@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stages.lib.settings import params
 from stages.lib.store import journal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ MINIATURE = {
 
 def loaded(text: str) -> Any:
     """YAML by libyaml, where that is there: the catalogs take a tenth of a second without it."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load(text, params.SafeLoader)
 
 
 def dumped(content: object) -> str:

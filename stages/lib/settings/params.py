@@ -102,16 +102,16 @@ def _read(path: Path) -> dict:
     return content
 
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where libyaml is there
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where libyaml is there
 
 
-class _Strict(_Loader):
+class _Strict(SafeLoader):
     """A loader that refuses a key that is there twice, of which YAML would silently take the last, and aliases that multiply.
 
     A date is text, as no setting is one.
     """
 
-    yaml_constructors = _Loader.yaml_constructors | {"tag:yaml.org,2002:timestamp": _Loader.construct_yaml_str}
+    yaml_constructors = SafeLoader.yaml_constructors | {"tag:yaml.org,2002:timestamp": SafeLoader.construct_yaml_str}
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()

@@ -19,11 +19,9 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from stages.lib.settings import overlays
+from stages.lib.settings import overlays, params
 
 WIDTH = 80  # columns; DVC breaks a longer mapping in braces
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a sixth of the time, where libyaml is there
 
 Place = tuple[str, ...]  # the keys from the top down to a setting
 
@@ -67,7 +65,7 @@ def notes_of(text: str) -> Notes:
     """The comments of a file, and which of its mappings are in braces."""
     lines = text.splitlines()
     notes = Notes(header=_comments_from(lines, 0))
-    if isinstance(root := yaml.compose(text, _Loader), yaml.MappingNode):
+    if isinstance(root := yaml.compose(text, params.SafeLoader), yaml.MappingNode):
         _collect(root, lines, (), notes)
     return notes
 

@@ -4,7 +4,7 @@ What is fine-tuned is compared with what it began from: the source as it is wher
 Each way of learning is a comparison of its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,11 +31,11 @@ class Sweep:
 
     def chooses(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The accuracies on the images on which lambda_d is chosen; rows: as `Transfers` has them."""
-        return _on(rows, lambda places: np.isin(places, self.validation))
+        return _on(rows, self.validation)
 
     def judges(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The accuracies on the other images."""
-        return _on(rows, lambda places: ~np.isin(places, self.validation))
+        return _on(rows, self.validation, invert=True)
 
 
 def kept(transfers: Transfers) -> Iterator[Evidence]:
@@ -93,11 +93,11 @@ def chosen(sweep: Sweep, attack: str) -> float:
     return float(clean[lost <= MARGIN].idxmax()) if (lost <= MARGIN).any() else most_robust(sweep, attack)
 
 
-def _on(rows: pd.DataFrame, wanted: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
-    """The accuracies on the images whose places are wanted."""
+def _on(rows: pd.DataFrame, places: np.ndarray, invert: bool = False) -> pd.DataFrame:
+    """The accuracies on the images at these places, or on all others."""
     parts = []
     for images in rows["images"]:
-        part = wanted(images.places)
+        part = np.isin(images.places, places, invert=invert)
         parts.append(OnImages(images.places[part], images.correct[part]))
     return rows.assign(
         images=pd.Series(parts, rows.index, dtype=object), n_test=[len(images.places) for images in parts],

@@ -22,7 +22,8 @@ EARLY = (11, 21)  # epochs after which the paper compares
 
 def exemplar_gaps(results: UtreraResults, rows: pd.DataFrame | None = None, **where: Any) -> pd.DataFrame:
     """The exemplar minus natural at the study's blocks, of the last epoch or of `rows`, a row per subset."""
-    return at(results.last_gaps, **where) if rows is None else results.gaps(at(rows, **where))
+    chosen = at(results.last if rows is None else rows, blocks=results.blocks, **where)
+    return statistics.minus(chosen, [results.exemplar], results.natural, extra=["epoch"])
 
 
 def few_images(results: UtreraResults) -> Iterator[Evidence]:

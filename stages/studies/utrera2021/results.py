@@ -1,13 +1,9 @@
 """The results as Utrera et al. (2021) compare them: one robust source that stands for all, and targets that resemble the source data."""
 
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from itertools import pairwise
 
-import pandas as pd
-
 from stages.lib.norms.table import NORMS
-from stages.lib.report import statistics
 from stages.lib.report.results import Results, at
 from stages.lib.report.wording import block_order, is_count
 from stages.studies.utrera2021.study import UtreraSettings
@@ -23,15 +19,6 @@ class UtreraResults(Results):
     published: dict[str, str] = field(default_factory=dict)  # column of the paper's Table 7: the source that stands for it
     degraded: dict[str, dict[str, str]] = field(default_factory=dict)  # of a target: the same images without detail, by what they lost
     lr: dict[str, float] = field(default_factory=dict)  # with which all runs of a source are fine-tuned; no source whose runs differ in it
-
-    @cached_property
-    def last_gaps(self) -> pd.DataFrame:
-        """The exemplar minus natural at the study's blocks, of the last epoch, a row per subset."""
-        return self.gaps(self.last)
-
-    def gaps(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """... of these rows."""
-        return statistics.minus(at(rows, blocks=self.blocks), [self.exemplar], self.natural, extra=["epoch"])
 
     @property
     def block_pair(self) -> tuple[str, str] | None:

@@ -34,7 +34,7 @@ def flow(node: yaml.Node) -> bool:
 
 def lines_of(text: str, key: str) -> range:
     """The numbers of the lines of a key, given with dots, and of its value."""
-    node = yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    node = yaml.compose(text, params.SafeLoader)
     for part in key.split("."):
         name, node = next((k, v) for k, v in node.value if k.value == part)
     return range(name.start_mark.line, name.start_mark.line + 1 if flow(node) else node.value[-1].end_mark.line + 1)

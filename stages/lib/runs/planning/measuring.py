@@ -143,8 +143,8 @@ def line(run: Callable[[int], object]) -> tuple[float, float]:
     if base < SECONDS:  # the first one warms up
         base = _seconds(run, 0)
     while (taken := _seconds(run, more)) - base < SECONDS and more < 1 << 16:
-        enough = 1.5 * SECONDS / max(taken - base, 1e-9)  # times as many
-        more = int(more * min(16, max(2, enough)))
+        times_as_many = 1.5 * SECONDS / max(taken - base, 1e-9)  # would be enough, but for noise
+        more = int(more * min(16, max(2, times_as_many)))
     return max(0.0, (taken - base) / more), base
 
 

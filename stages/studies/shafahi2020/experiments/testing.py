@@ -36,8 +36,8 @@ def tested(
         the accuracies; and for each, under `correct/<measure>`, which images were labelled correctly (bool), and for those of the
         test, under `image/<measure>`, the places of these images in the split (int64).
     """
+    all_x, all_y, all_places = _with_places(test)
     (train_x, train_y, _), (x, y, places) = (_drawn(images, measured["max_images"]) for images in (trained_on, test))
-    all_x, all_y, *part = test
     see = partial(pixels.prepare, device=device_of(network), size=size)
     correct = {
         "train": evaluation.predicted(network, train_x, see) == train_y, "clean": evaluation.predicted(network, all_x, see) == all_y,
@@ -49,13 +49,18 @@ def tested(
         correct[name] = standing[-1]
     percent = {name: float(100 * stood.mean()) for name, stood in correct.items()}
     flags = {} if finetuning.weights_are_finite(network) else {DIVERGED: 1.0}
-    seen = dict.fromkeys(measured["attacks"], places) | {"clean": part[0] if part else np.arange(len(all_y))}
+    seen = dict.fromkeys(measured["attacks"], places) | {"clean": all_places}
     arrays = {CORRECT + name: stood for name, stood in correct.items()} | {IMAGE + name: where for name, where in seen.items()}
     return percent | flags, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
+def _with_places(images: Images) -> Images:
+    """The images with their places in the split."""
+    return images if len(images) == 3 else (*images, np.arange(len(images[1])))
+
+
 def _drawn(images: Images, most: int) -> Images:
     """At most so many of the images, with their places in the split."""
-    x, y, *part = images
+    x, y, places = _with_places(images)
     drawn = sampling.stratified(y, most)
-    return np.array(x[drawn]), np.array(y[drawn]), part[0][drawn] if part else drawn
+    return np.array(x[drawn]), np.array(y[drawn]), places[drawn]
