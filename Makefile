@@ -1,6 +1,7 @@
 # Each target works on a fresh machine: it installs what it needs into .venv first.
 
-PYTHON ?= python3.11
+PYTHON ?= python3.11 python3.12 python3.13 python3
+OLDEST := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -73,12 +74,21 @@ peer: $(READY) .peer/ready ## measure against the training loop of the robustnes
 	python -m benchmarks.peer
 	python -m benchmarks.peer_resnet50
 
+# makes an environment by the first PYTHON that is new enough
+define environment
+	@test -x $(1)/bin/python || for python in $(PYTHON); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' 2>/dev/null || continue; \
+		exec "$$python" -m venv $(1); \
+	done; \
+	test -x $(1)/bin/python || { echo "error: none of $(PYTHON) is Python $(OLDEST) or newer; name one: make $(or $(MAKECMDGOALS),repro) PYTHON=/path/to/python" >&2; exit 1; }
+endef
+
 .peer/ready: constraints.txt
-	test -x .peer/bin/python || $(or $(shell command -v $(PYTHON)),python3) -m venv .peer
+	$(call environment,.peer)
 	.peer/bin/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision robustness==1.2.1.post2
 	touch .peer/ready
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
+	$(call environment,$(VENV))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
