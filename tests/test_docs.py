@@ -101,7 +101,7 @@ def make(words: list[str], place: str) -> None:
         if name in ALLOWED:
             assert set(value.split()) <= set(ALLOWED[name])
         else:
-            assert name in ("IMAGES", "REGISTER") or value.isdecimal()
+            assert name in ("IMAGES", "PYTHON", "REGISTER") or value.isdecimal()
 
 
 ALLOWED = {"NAME": PROFILES, "PROFILE": PROFILES, "SOURCES": SOURCES, "FOR": ("accuracy", "robustness")}  # values of what `make` is given
