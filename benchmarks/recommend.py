@@ -141,9 +141,10 @@ METHODS: dict[str, Callable[[Grid], tuple[Arm, float]]] = {
 
 
 def main() -> None:
-    recommend_grid.main()
+    asked = recommend_grid.asked()
+    recommend_grid.compute_grids(asked.targets, asked.blocks)
     with Workspace(Path.cwd(), "benchmark", Clock(recommend_grid.MINUTES)) as work:
-        grids = {target: recommend_grid.grid_of(work, target) for target in recommend_grid.TARGETS}
+        grids = {target: recommend_grid.grid_of(work, target, asked.blocks) for target in asked.targets}
     print(f"| method | regret, points | {' | '.join(grids)} | cost, % of the grid |")
     print("|---|---|" + "---|" * len(grids) + "---|")
     regrets = {}

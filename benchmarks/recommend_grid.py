@@ -5,6 +5,7 @@ target stands for a folder of 300 images: 210 of its training images are what de
 are judged by.
 """
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ from stages.recommending.deciding.arms import Arm, Scored
 from stages.recommending.images import draws
 from stages.recommending.workspace import Workspace
 
-TARGETS = ("digits", "textures", "letters_font", "letters_similar", "digits_low", "textures_low")
+TUNED_ON = ("digits", "textures", "letters_font", "letters_similar", "digits_low", "textures_low")
+"""Targets on which the decisions of `recommend` were corrected."""
+
 SIZE, DECIDING, MOST_JUDGED, LABELS, DRAWS = 32, 210, 1000, 50, 10
-BLOCKS: tuple[Blocks, ...] = (0, 1)  # with more, the grid takes hours on two cores
 MINUTES = 240  # at most
 SEED = 7  # of the division of a target
 
@@ -62,15 +64,22 @@ class Grid:
         return float(self.seconds.sum()) * self.decided.shape[1]
 
 
-def main() -> None:
-    root = Path.cwd()
-    with Workspace(root, "benchmark", Clock(MINUTES)) as work:
-        for blocks in BLOCKS:
-            for target in TARGETS:
-                grid_of(work, target, (blocks,), compute=True)
+def asked() -> argparse.Namespace:
+    """`targets` and `blocks` of the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--targets", nargs="+", default=TUNED_ON, metavar="SET", help="image sets of data/catalog.yaml")
+    parser.add_argument("--blocks", nargs="+", type=int, default=(0, 1), metavar="N", help="with 3, a grid takes an hour on two cores")
+    return parser.parse_args()
 
 
-def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks] = BLOCKS, compute: bool = False) -> Grid:
+def compute_grids(targets: Sequence[str], blocks: Sequence[Blocks]) -> None:
+    with Workspace(Path.cwd(), "benchmark", Clock(MINUTES)) as work:
+        for some in blocks:
+            for target in targets:
+                grid_of(work, target, (some,), compute=True)
+
+
+def grid_of(work: Workspace, target: str, blocks: Sequence[Blocks], compute: bool = False) -> Grid:
     """The grid on a target; without `compute`, from the store alone."""
     work.catalogs([])
     work.write(SIZE)
@@ -163,4 +172,4 @@ def divide(target: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compute_grids(asked().targets, asked().blocks)
