@@ -4,6 +4,7 @@ cell: a fine-tuning run on activations of the frozen part, computed once for all
     the same run with every image through the whole network in every epoch.
 limit: the operations that such a run must do, over the rate at which the machine multiplies large matrices.
 adversarial step: a step of training on PGD(k) against k + 1 bare passes forward and backward with the gradients of all weights.
+attack: a gradient of the images, by the network as it is and with its batch norms folded, as attacks of a trained network take it.
 
 Run it with `make bench`. It makes its own data; nothing is read or written.
 """
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.lib.attacks import pgd
+from stages.lib.attacks.attack import loss_gradient
 from stages.lib.networks import inference, units
+from stages.lib.networks.layers.folded import folded
 from stages.lib.runs import grid
 from stages.lib.training import finetuning
 
@@ -98,12 +101,28 @@ def cell(blocks: int) -> tuple[float, float, float]:
     return seconds(lambda: together(n)) / n, plain, operations(lambda: together(1))
 
 
+def attacked() -> tuple[nn.Module, Tensor, Tensor]:
+    """A small network in eval mode, 128 images and their labels."""
+    network = units.build("small_resnet", 24, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last).eval()
+    return network, torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last), torch.arange(128) % 24
+
+
+def attack() -> tuple[float, float, int]:
+    """Seconds of a gradient of 128 images by the network as it is, and folded; and the operations that the latter must do."""
+    network, x, y = attacked()
+    plain, fast = network.requires_grad_(False), folded(network)
+
+    def taken(model: nn.Module) -> float:
+        return seconds(lambda: [loss_gradient(model, x, y) for _ in range(5)]) / 5
+
+    return taken(plain), taken(fast), 2 * operations(lambda: fast(x))  # as many back to the images as forward
+
+
 def adversarial_step() -> tuple[float, float]:
     """Seconds of a step of adversarial training, and of one bare pass forward and backward, on 128 images."""
-    network = units.build("small_resnet", 24, [0.5] * 3, [0.25] * 3).to(memory_format=torch.channels_last).train()
+    network, x, y = attacked()
+    network.train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    x = torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last)
-    y = torch.arange(128) % 24
     perturb = pgd.make(norm="l2", eps=0.5, steps=STEPS, step_ratio=2.0)
 
     def bare(x: Tensor) -> None:
@@ -131,6 +150,9 @@ def main() -> None:
     passes = (STEPS + 1) * bare
     print(f"\nadversarial step, PGD({STEPS}), 128 images: {step:.3f} s")
     print(f"{STEPS + 1} bare passes: {passes:.3f} s, ratio {step / passes:.2f}")
+    plain, fast, flop = attack()
+    print(f"\ngradient of 128 images: {plain:.4f} s, with folded batch norms {fast:.4f} s, ratio {plain / fast:.2f}")
+    print(f"{flop / 1e9:.1f} GFLOP, {100 * flop / rate / fast:.0f} % of the matrix rate")
 
 
 if __name__ == "__main__":
