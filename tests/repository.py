@@ -26,7 +26,7 @@ MINIATURE = {
     "blocks": [0, 1],
     "upscale": {"image_size": 16},
     "draw_subsets": {"n_images": [20, 40], "n_seeds": 2},
-    "source": {"epochs": 2, "batch_size": 32},
+    "source": {"epochs": 2, "batch_size": 32, "threads": 1},
     "finetune": {"epochs": 2, "eval_every": 1, "keep": {"blocks": [1, "all"], "n_images": [40], "n_seeds": 1, "unattacked": []}},
     "evaluate_robustness": {
         "max_images": 16,

@@ -395,3 +395,31 @@ def test_weights_that_were_changed_after_the_card_are_refused(glyphs):
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(RunError, match="its sha256 is not that of its card"):
         sources.load("natural")
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_a_training_has_as_many_threads_as_it_is_asked_for_whatever_the_machine_has(glyphs, monkeypatch, asked):
+    """Sums of other threads are rounded otherwise, and after some steps the weights are another model's."""
+    glyphs.edit("params.yaml", source__threads=asked)
+    had, seen = [], []
+    train = loop.train
+    monkeypatch.setattr(loop, "train", lambda *args, **how: (seen.append(torch.get_num_threads()), train(*args, **how)))
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        source.main("natural")
+        had.append((torch.get_num_threads(), (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes()))
+        cells.discard("source", pretraining.key_of(params.source_entry("natural"), 0, params.section("source")))
+    torch.set_num_threads(before)
+    assert seen == [asked, asked]
+    assert [threads for threads, _ in had] == [1, 3]
+    assert had[0][1] == had[1][1]
+
+
+def test_threads_are_in_the_key_of_a_training_and_fewer_trainings_with_more_are_done_at_once(glyphs):
+    keys = set()
+    for threads in (1, 2):
+        glyphs.edit("params.yaml", source__threads=threads)
+        keys.add(pretraining.key_of(params.source_entry("natural"), 0, params.section("source")))
+    assert len(keys) == 2
+    assert [pretraining.side_by_side(5, threads) for threads in (1, 2, 5, 8)] == [5, 2, 1, 1]

@@ -1,6 +1,8 @@
 """Which device a network is on, and which one it is best put on."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -20,6 +22,21 @@ def best_device(precision: Precision = False) -> torch.device:
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     return torch.device("cuda", local_rank())
+
+
+@contextmanager
+def threads(device: torch.device, count: int) -> Iterator[None]:
+    """So many threads of a processor, whatever this process had; sums are then taken in the same order on a machine with more cores.
+
+    A process that torchrun started keeps those that it has.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu" and not launched():
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -21,6 +21,7 @@ from stages.lib.settings.sections import SourceSettings
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
 from stages.lib.training import loop, parallel
+from stages.lib.workers import pool
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def trainings_of(source: str, entry: Trained, settings: SourceSettings) -> list[
 
 
 def train_lacking(trainings: list[Training], journal: Journal) -> None:
-    """Train the models of a source that the store lacks: by as many processes as the settings say, or each on a core or GPU of its own.
+    """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
 
     Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes decides
     nothing but rounding, so that weights trained on a cluster are taken up, too.
@@ -83,9 +84,15 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
     elif len(lacking) == 1:
         train(lacking[0], journal)
     else:
-        tasks = {training.key: training for training in trainings}
-        missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=section("grid"), preload=[__name__],
-                        unit="model", ended=ended)  # fmt: skip
+        tasks, grid = {training.key: training for training in trainings}, section("grid")
+        at_once = side_by_side(grid.workers or pool.workers(grid.per_gpu), settings.threads)
+        missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=grid.model_copy(update={"workers": at_once}),
+                        preload=[__name__], unit="model", ended=ended)  # fmt: skip
+
+
+def side_by_side(workers: int, threads: int) -> int:
+    """How many trainings are done at once, of which each has a GPU, or cores for its threads."""
+    return workers if torch.cuda.is_available() else max(1, workers // threads)
 
 
 def train_together(trainings: list[Training]) -> None:

@@ -101,6 +101,7 @@ class SourceSettings(Settings):
     augmentation: Literal["none", "resized_crop", "crop_flip"]
     mixed_precision: Precision
     processes: bounded(1024) | Literal["gpus"]
+    threads: bounded(1024) = 2  # of a training on a processor by one process: rounding follows from their number, and so do the weights
     attack: TrainingAttack
 
 

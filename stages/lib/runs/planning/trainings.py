@@ -24,7 +24,7 @@ class Kind:
 
     training: "Training"
     image_size: int
-    threads: int | None  # of the process that trains; None: as many as a worker has
+    threads: int  # of the process that trains, or of those that train together
 
     @property
     def what(self) -> str:
@@ -53,11 +53,11 @@ def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) 
     for _, of_one in groupby(trainings, key=lambda training: training.source):
         models = list(of_one)
         together = pretraining.processes(models[0].settings)  # each with its part of every batch: faster where each has a GPU
-        alone = len(models) == 1 or together > 1  # then a model has all cores
-        kind = Kind(models[0], image_size, workers.processes if alone else None)
+        threads = models[0].settings.threads if together == 1 else workers.processes
+        kind, at_once = Kind(models[0], image_size, threads), min(len(models), pretraining.side_by_side(workers.processes, threads))
         if kind.what not in rates:
-            rates[kind.what] = measuring.means(workers, rates_of, kind, 1 if alone else workers.processes)
-        rounds = -(-len(models) // workers.processes) if together == 1 else len(models) / max(1, min(together, machine.gpus()))
+            rates[kind.what] = measuring.means(workers, rates_of, kind, at_once)
+        rounds = -(-len(models) // at_once) if together == 1 else len(models) / max(1, min(together, machine.gpus()))
         total += rounds * _seconds_of(kind, *rates[kind.what])
     return total
 
@@ -79,15 +79,11 @@ def _seconds_of(kind: Kind, clean: float, perturbed: float) -> float:
 
 def rates_of(kind: Kind) -> tuple[float, float]:
     """In a worker: seconds of a step on clean images, and of a step on perturbed ones."""
-    import torch  # here, as it takes seconds to import
+    from stages.lib.networks import devices  # here, as torch takes seconds to import
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(kind.threads or threads)
-    try:
+    with devices.threads(devices.best_device(), kind.threads):
         clean = _step(kind, None)
         return clean, _step(kind, kind.perturbation) if kind.perturbation else clean
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _step(kind: Kind, perturbation: dict[str, Any] | None) -> float:

@@ -48,15 +48,16 @@ def train(
     device = devices.best_device(settings["mixed_precision"])
     network.to(device)
     x, y = images_of(settings["dataset"], entry.split, entry.part)
-    loop.train(
-        network, x, torch.from_numpy(y), epochs=settings["epochs"], batch_size=settings["batch_size"], lr=settings["lr"],
-        momentum=settings["momentum"], nesterov=settings["nesterov"], weight_decay=settings["weight_decay"],
-        schedule=schedule_of(settings["schedule"]), seed=seed,
-        image_size=card_of(settings["dataset"]).image_size, augmentation=settings["augmentation"],
-        lower_precision=devices.lower_precision(device, settings["mixed_precision"]),
-        perturb_at=adversary(entry, settings["attack"], perturbation), free=free(entry, settings["attack"], perturbation),
-        start_from=start_from, after_epoch=after_epoch,
-    )  # fmt: skip
+    with devices.threads(device, settings["threads"]):
+        loop.train(
+            network, x, torch.from_numpy(y), epochs=settings["epochs"], batch_size=settings["batch_size"], lr=settings["lr"],
+            momentum=settings["momentum"], nesterov=settings["nesterov"], weight_decay=settings["weight_decay"],
+            schedule=schedule_of(settings["schedule"]), seed=seed,
+            image_size=card_of(settings["dataset"]).image_size, augmentation=settings["augmentation"],
+            lower_precision=devices.lower_precision(device, settings["mixed_precision"]),
+            perturb_at=adversary(entry, settings["attack"], perturbation), free=free(entry, settings["attack"], perturbation),
+            start_from=start_from, after_epoch=after_epoch,
+        )  # fmt: skip
     network.cpu()
 
 

@@ -110,5 +110,4 @@ def test_a_process_has_its_threads_again_after_it_was_measured(few, monkeypatch)
     with threads(1):
         [training] = few("natural", source__batch_size=measuring.FEW)
         assert trainings.rates_of(trainings.Kind(training, 16, 2)) == (2.0, 2.0)
-        assert trainings.rates_of(trainings.Kind(training, 16, None)) == (1.0, 1.0)
         assert torch.get_num_threads() == 1
