@@ -77,9 +77,6 @@ def standing_against_eps(
     An image that is labelled wrongly at a radius counts as wrong at every larger one, whose ball holds the same
     perturbation; so only those that still stand are attacked again, and accuracy cannot rise with eps.
 
-    Attacks follow the gradients of the network with its batch norms folded, which is faster and the same up to rounding. The network
-    itself labels what they find.
-
     Args:
         see: how the network sees images.
         at: the attack of a radius.
@@ -89,13 +86,11 @@ def standing_against_eps(
     """
     standing = right = predicted(network, x, see) == y
     yield 0.0, right
-    fast = folded(network)
     rising, lost = sorted(set(radii) - {0.0}), right
 
     def stood(eps: float, attacked: np.ndarray) -> np.ndarray:
-        perturb = at(eps)
         torch.manual_seed(seed)
-        return withstood(network, x, y, attacked, see=see, perturb=lambda _, *batch: perturb(fast, *batch), aim=aim)
+        return withstood(network, x, y, attacked, see=see, perturb=at(eps), aim=aim)
 
     if from_largest:
         lost_at = {eps: (lost := lost & ~stood(eps, lost)) for eps in rising[::-1]}
@@ -107,24 +102,28 @@ def standing_against_eps(
 def withstood(
     network: nn.Module, x: np.ndarray, y: np.ndarray, attacked: np.ndarray, *, see: See, perturb: Perturb, aim: Aim = AIMS[None]
 ) -> np.ndarray:
-    """Which of the images that are attacked (bool [n]) are labelled correctly afterwards; False for the others."""
-    stood = np.zeros(len(x), dtype=bool)
+    """Which of the images that are attacked (bool [n]) are labelled correctly afterwards; False for the others.
+
+    The attack follows the network with its batch norms folded, which is faster and the same up to rounding. The network itself labels
+    what it finds.
+    """
+    stood, fast = np.zeros(len(x), dtype=bool), folded(network)
     rows = np.flatnonzero(attacked)
     for some in np.split(rows, range(BATCH, len(rows), BATCH)) if len(rows) else []:
         batch = see(x[some])
         labels = torch.from_numpy(y[some]).to(batch.device)
-        stood[some] = (_attacked_labels(network, batch, labels, perturb, aim)[1] == labels).cpu().numpy()
+        stood[some] = (_attacked_labels(network, fast, batch, labels, perturb, aim)[1] == labels).cpu().numpy()
     return stood
 
 
-def _attacked_labels(network: nn.Module, x: Tensor, y: Tensor, perturb: Perturb, aim: Aim) -> tuple[Tensor, Tensor]:
-    """The images after the attack, and the labels that the network gives them.
+def _attacked_labels(network: nn.Module, fast: nn.Module, x: Tensor, y: Tensor, perturb: Perturb, aim: Aim) -> tuple[Tensor, Tensor]:
+    """The images after the attack on `fast`, and the labels that the network gives them.
 
     Where the weights of a network are no numbers, neither are its gradients: a pixel that such an attack spoils stays as it was.
     """
     with torch.no_grad():
         aims = aim(network(x), y) if aim is not AIMS[None] else y
-    moved = perturb(network, x, aims)
+    moved = perturb(fast, x, aims)
     moved = torch.where(moved.isfinite(), moved, x)
     with torch.no_grad():
         return moved, network(moved).argmax(1)
@@ -144,7 +143,7 @@ def examples(
     clean = see(x)
     labels = torch.from_numpy(y).to(clean.device)
     torch.manual_seed(seed)
-    before, fast = predicted(network, x, see), folded(network)
-    moved, after = _attacked_labels(network, clean, labels, lambda _, *batch: perturb(fast, *batch), aim)
+    before = predicted(network, x, see)
+    moved, after = _attacked_labels(network, folded(network), clean, labels, perturb, aim)
     pictures = [batch.permute(0, 2, 3, 1).contiguous().cpu().numpy() for batch in (clean, moved)]
     return Example(eps, *pictures, y, before, after.cpu().numpy())
