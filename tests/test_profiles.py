@@ -24,7 +24,7 @@ TINY = {
     "blocks": [1, 3],
     "upscale": {"image_size": 36},
     "draw_subsets": {"n_images": [100, "all"], "n_seeds": {"from_1": 2, "all": 1}},
-    "source": {"epochs": 1, "batch_size": 8},
+    "source": {"epochs": 1, "batch_size": 8, "threads": 1},
     "finetune": {"epochs": {"from_1": 1, f"from_{TRAIN}": 2}, "eval_every": {"from_1": 1, f"from_{TRAIN}": 1}, "batch_size": 50},
     "report": {"headline": {"n_images": 100, "blocks": 3}, "utrera2021": {"similar": ["svhn"], "epochs_at": [100]}},
 }  # fmt: skip
@@ -113,7 +113,7 @@ def test_own_images_get_an_answer_also_with_a_source_that_is_trained_here_on_oth
     compared = [*OWN_FORMATS, "natural", "random_resnet50"]
     settings = merge(overlays.merged(["own-images"], ROOT / "profiles"), OWN)
     settings |= {"datasets": ["glyphs", "mine"], "models": compared, "sources": compared}
-    settings["source"] |= {"dataset": "glyphs", "epochs": 1}
+    settings["source"] |= {"dataset": "glyphs", "epochs": 1, "threads": 1}
     repository = settings_only(tmp_path, settings)
     repository.edit("data/catalog.yaml", glyphs__classes=CLASSES, glyphs__train=16, glyphs__test=8)
     for path, content in folder(np.random.default_rng(0), {"": 5}, classes=3).items():

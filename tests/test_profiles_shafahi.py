@@ -18,7 +18,7 @@ CLASSES = 4  # of what stands for ImageNet
 STEPS, EPOCH = {"steps": 3, "batch_size": 32}, {"epochs": 1, "batch_size": 32}
 MEASURED = {"max_images": 16, "attacks": {"pgd20": {"steps": 2}}}
 TINY = {
-    "source": {"epochs": 1, "batch_size": 50},
+    "source": {"epochs": 1, "batch_size": 50, "threads": 1},
     "draw_subsets": {"n_images": [100], "n_seeds": 2},
     "finetune": {"epochs": 2, "eval_every": 1, "batch_size": 50, "keep": {"n_images": [100]}},
     "evaluate_robustness": {
