@@ -92,7 +92,7 @@ def tell(asked: Asked, taken: census.Census, division: workspace.Division, plann
         f"recommend: {counted(len(taken.y), 'image')} of {counted(len(taken.classes), 'class', 'classes')}: {len(division.final)} that no "
         f"decision sees, {len(planned.y)} to learn from and decide by, {planned.n_labels} labels and {planned.n_tested} test images a run"
     )
-    brought = f", {counted(len(away), 'of them')} to be fetched or trained first: {', '.join(away)}" if away else ""
+    brought = f", {len(away)} of them to be fetched or trained first: {', '.join(away)}" if away else ""
     log(
         f"recommend: {counted(len(names), 'source')}{brought}; features, then at most {halving.ROUNDS[-1]} runs for each source and "
         f"number of blocks; within {asked.minutes:g} minutes"
