@@ -172,4 +172,4 @@ def divide(target: str) -> None:
 
 
 if __name__ == "__main__":
-    compute_grids(asked().targets, asked().blocks)
+    compute_grids(**vars(asked()))

@@ -1,5 +1,7 @@
 """The recipe for SLURM, on a real SLURM with two nodes on this machine."""
 
+import getpass
+import os
 import shutil
 import socket
 import subprocess
@@ -14,8 +16,8 @@ CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}
 SlurmctldPort={ports[0]}
-SlurmUser=root
-SlurmdUser=root
+SlurmUser={user}
+SlurmdUser={user}
 AuthType=auth/none
 CredType=cred/none
 StateSaveLocation={folder}/state
@@ -32,7 +34,9 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
-DAEMONS = [["slurmctld", "-D"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]]
+SBIN = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])  # where daemons are is not on everybody's PATH
+CONTROLLER, NODE, SUBMIT = (shutil.which(name, path=SBIN) for name in ("slurmctld", "slurmd", "sbatch"))
+DAEMONS = [[CONTROLLER, "-D"], [NODE, "-D", "-N", "n1"], [NODE, "-D", "-N", "n2"]]
 
 
 def free_ports(n: int) -> list[int]:
@@ -50,7 +54,9 @@ def slurm(tmp_path):
     """The path of the configuration of a SLURM that runs while the test does."""
     (tmp_path / "state").mkdir()
     configuration = tmp_path / "slurm.conf"
-    configuration.write_text(CONFIGURATION.format(host=socket.gethostname().split(".")[0], folder=tmp_path, ports=free_ports(3)))
+    configuration.write_text(
+        CONFIGURATION.format(host=socket.gethostname().split(".")[0], folder=tmp_path, ports=free_ports(3), user=getpass.getuser())
+    )
     daemons = [subprocess.Popen([*daemon, "-f", str(configuration)], stderr=subprocess.DEVNULL) for daemon in DAEMONS]
     yield configuration
     for daemon in daemons:
@@ -74,7 +80,7 @@ def submitted(repository: Repository, slurm: Path, ray_folder: str, *command: st
     return logs[f"slurm-{job.stdout.strip()}.log"]
 
 
-@pytest.mark.skipif(not all(map(shutil.which, ("slurmctld", "slurmd", "sbatch"))), reason="needs SLURM (Debian: slurm-wlm)")
+@pytest.mark.skipif(not (CONTROLLER and NODE and SUBMIT), reason="needs SLURM (Debian: slurm-wlm)")
 def test_the_recipe_runs_an_experiment_over_the_nodes_of_a_job(copy, slurm, ray_folder):
     name = "models/finetuned/natural/runs.parquet"
     before = pd.read_parquet(copy.folder / name)

@@ -21,7 +21,7 @@ from stages import download, source, upscale
 from stages.lib.attacks import gaussian, pgd
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
-from stages.lib.networks import sources, units
+from stages.lib.networks import devices, sources, units
 from stages.lib.networks.families import small_resnet
 from stages.lib.runs import pretraining
 from stages.lib.runs.work import train_source
@@ -400,23 +400,23 @@ def test_weights_that_were_changed_after_the_card_are_refused(glyphs):
 @pytest.mark.parametrize("asked", [1, 2])
 def test_a_training_has_as_many_threads_as_it_is_asked_for_whatever_the_machine_has(glyphs, monkeypatch, asked):
     """Sums of other threads are rounded otherwise, and after some steps the weights are another model's."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     glyphs.edit("params.yaml", source__threads=asked)
     had, seen = [], []
     train = loop.train
     monkeypatch.setattr(loop, "train", lambda *args, **how: (seen.append(torch.get_num_threads()), train(*args, **how)))
-    before = torch.get_num_threads()
     for threads in (1, 3):
-        torch.set_num_threads(threads)
-        source.main("natural")
-        had.append((torch.get_num_threads(), (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes()))
+        with devices.threads(torch.device("cpu"), threads):
+            source.main("natural")
+            had.append((torch.get_num_threads(), (glyphs.folder / "models/sources/natural/0.safetensors").read_bytes()))
         cells.discard("source", pretraining.key_of(params.source_entry("natural"), 0, params.section("source")))
-    torch.set_num_threads(before)
     assert seen == [asked, asked]
     assert [threads for threads, _ in had] == [1, 3]
     assert had[0][1] == had[1][1]
 
 
-def test_threads_are_in_the_key_of_a_training_and_fewer_trainings_with_more_are_done_at_once(glyphs):
+def test_threads_are_in_the_key_of_a_training_and_fewer_trainings_with_more_are_done_at_once(glyphs, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     keys = set()
     for threads in (1, 2):
         glyphs.edit("params.yaml", source__threads=threads)

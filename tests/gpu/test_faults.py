@@ -79,7 +79,7 @@ def test_tasks_that_do_not_fit_side_by_side_run_one_by_one():
     assert results == [(1, None)] * 6
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="this machine has one GPU")
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_a_source_as_one_does(images_ready):
     """Through NCCL, with batch norm over whole batches, as the stage starts them."""
     trained = []

@@ -86,11 +86,12 @@ def standing_against_eps(
     """
     standing = right = predicted(network, x, see) == y
     yield 0.0, right
+    fast = folded(network)
     rising, lost = sorted(set(radii) - {0.0}), right
 
     def stood(eps: float, attacked: np.ndarray) -> np.ndarray:
         torch.manual_seed(seed)
-        return withstood(network, x, y, attacked, see=see, perturb=at(eps), aim=aim)
+        return withstood(network, x, y, attacked, see=see, perturb=at(eps), aim=aim, fast=fast)
 
     if from_largest:
         lost_at = {eps: (lost := lost & ~stood(eps, lost)) for eps in rising[::-1]}
@@ -100,15 +101,19 @@ def standing_against_eps(
 
 
 def withstood(
-    network: nn.Module, x: np.ndarray, y: np.ndarray, attacked: np.ndarray, *, see: See, perturb: Perturb, aim: Aim = AIMS[None]
-) -> np.ndarray:
+    network: nn.Module, x: np.ndarray, y: np.ndarray, attacked: np.ndarray, *, see: See, perturb: Perturb, aim: Aim = AIMS[None],
+    fast: nn.Module | None = None,
+) -> np.ndarray:  # fmt: skip
     """Which of the images that are attacked (bool [n]) are labelled correctly afterwards; False for the others.
 
     The attack follows the network with its batch norms folded, which is faster and the same up to rounding. The network itself labels
     what it finds.
+
+    Args:
+        fast: `folded(network)`, where there are several attacks on one network.
     """
-    stood, fast = np.zeros(len(x), dtype=bool), folded(network)
-    rows = np.flatnonzero(attacked)
+    stood, rows = np.zeros(len(x), dtype=bool), np.flatnonzero(attacked)
+    fast = folded(network) if fast is None else fast
     for some in np.split(rows, range(BATCH, len(rows), BATCH)) if len(rows) else []:
         batch = see(x[some])
         labels = torch.from_numpy(y[some]).to(batch.device)

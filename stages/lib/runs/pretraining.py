@@ -21,7 +21,7 @@ from stages.lib.settings.sections import SourceSettings
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
 from stages.lib.training import loop, parallel
-from stages.lib.workers import pool
+from stages.lib.workers import executors
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def trainings_of(source: str, entry: Trained, settings: SourceSettings) -> list[
 def train_lacking(trainings: list[Training], journal: Journal) -> None:
     """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
 
-    Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes decides
-    nothing but rounding, so that weights trained on a cluster are taken up, too.
+    Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes is in no key, though
+    rounding follows from it, as it does from the device: so weights that were trained on a cluster are taken up, too.
     """
     lacking = []
     for training in trainings:
@@ -85,7 +85,7 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
         train(lacking[0], journal)
     else:
         tasks, grid = {training.key: training for training in trainings}, section("grid")
-        at_once = side_by_side(grid.workers or pool.workers(grid.per_gpu), settings.threads)
+        at_once = side_by_side(executors.local(grid), settings.threads)
         missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=grid.model_copy(update={"workers": at_once}),
                         preload=[__name__], unit="model", ended=ended)  # fmt: skip
 

@@ -23,4 +23,9 @@ def workers(settings: GridSettings, preload: Sequence[str]) -> AbstractContextMa
         from stages.lib.workers.cluster import Cluster  # here, as Ray is an extra
 
         return Cluster(settings.address, settings.per_gpu)
-    return pool.Pool(pool.settle_in, processes=settings.workers or pool.workers(settings.per_gpu), preload=preload)
+    return pool.Pool(pool.settle_in, processes=local(settings), preload=preload)
+
+
+def local(settings: GridSettings) -> int:
+    """How many processes of this machine compute."""
+    return settings.workers or pool.workers(settings.per_gpu)

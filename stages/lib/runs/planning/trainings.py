@@ -54,7 +54,8 @@ def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) 
         models = list(of_one)
         together = pretraining.processes(models[0].settings)  # each with its part of every batch: faster where each has a GPU
         threads = models[0].settings.threads if together == 1 else workers.processes
-        kind, at_once = Kind(models[0], image_size, threads), min(len(models), pretraining.side_by_side(workers.processes, threads))
+        at_once = min(len(models), pretraining.side_by_side(workers.processes, threads)) if together == 1 else 1
+        kind = Kind(models[0], image_size, threads)
         if kind.what not in rates:
             rates[kind.what] = measuring.means(workers, rates_of, kind, at_once)
         rounds = -(-len(models) // at_once) if together == 1 else len(models) / max(1, min(together, machine.gpus()))

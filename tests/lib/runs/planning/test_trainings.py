@@ -1,12 +1,10 @@
 """What a plan says of trainings: steps are those of the loop that trains, and time is counted from them."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
 
 from stages.lib.errors import RunError
-from stages.lib.networks import units
+from stages.lib.networks import devices, units
 from stages.lib.runs import counts, pretraining
 from stages.lib.runs.planning import measuring, trainings
 from stages.lib.settings import params
@@ -97,17 +95,9 @@ def test_those_that_are_counted_are_of_all_models(workspace):
     assert [(each.source, each.number) for each in asked] == [("natural", 0), ("natural", 1), ("l2_eps0_5", 0), ("l2_eps0_5", 1)]
 
 
-@contextmanager
-def threads(n):
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_a_process_has_its_threads_again_after_it_was_measured(few, monkeypatch):
     monkeypatch.setattr(measuring, "line", lambda run: (float(torch.get_num_threads()), 0.0))
-    with threads(1):
+    with devices.threads(torch.device("cpu"), 1):
         [training] = few("natural", source__batch_size=measuring.FEW)
         assert trainings.rates_of(trainings.Kind(training, 16, 2)) == (2.0, 2.0)
         assert torch.get_num_threads() == 1
