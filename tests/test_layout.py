@@ -32,7 +32,7 @@ STAGES = yaml.safe_load((code.ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((code.ROOT / "params.yaml").read_text())
 MODULES = sorted(path.relative_to(code.ROOT) for path in (code.ROOT / "stages").rglob("*.py") if path.name != "__init__.py")
 COMMANDS = {"plan", "predict", "profile", "recommend", "ui"}  # what is run by hand and no stage
-HOW_TO_RUN = {"grid"}  # no result depends on it, so that no stage declares it
+HOW_TO_RUN = {"grid", "models"}  # no result depends on how, nor on what is trained beside it, so that no stage declares them
 WHAT_TO_RUN = {"datasets", "models", "sources", "targets", "blocks", "experiments"}  # keys of params.yaml that are no stage's section
 CATALOGS = {"data/catalog.yaml": "dataset_entry", "models/catalog.yaml": "source_entry"}
 

@@ -157,6 +157,29 @@ def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs,
     assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json", "cells.json"}
 
 
+def test_cores_that_the_last_model_leaves_idle_train_one_of_the_next_source(glyphs):
+    """It is what it is when its own stage trains it; and no error in it is one of this stage."""
+    glyphs.edit("params.yaml", models=["natural", "l2_eps0_5"], source__n_models=3, source__threads=1, grid__workers=2)
+    settings = params.section("source")
+    first, *others = pretraining.trainings_of("l2_eps0_5", params.source_entry("l2_eps0_5"), settings)
+    folder = cells.path_of("source", first.key, ".safetensors").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    barred = cells.path_of("source", first.key, ".checkpoint")
+    barred.mkdir()  # so that no checkpoint can be written
+    source.main("natural")
+    assert len(sources.cards_of("natural")) == 3
+    assert cells.load("source", first.key) is None
+    barred.rmdir()
+    cells.discard("source", pretraining.key_of(params.source_entry("natural"), 0, settings))
+    source.main("natural")
+    beside = cells.tensors("source", first.key)
+    assert [cells.load("source", training.key) for training in others] == [None, None]
+    cells.discard("source", first.key)
+    pretraining.train(first, hidden=True)
+    alone = cells.tensors("source", first.key)
+    assert all(torch.equal(beside[name], weights) for name, weights in alone.items())
+
+
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, capsys):
     monkeypatch.setattr(pretraining, "key_of", lambda entry, seed, settings: "ab" * 32)
     path = cells.path_of("source", "ab" * 32, ".checkpoint")

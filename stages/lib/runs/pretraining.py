@@ -1,7 +1,9 @@
 """Training a source as models/catalog.yaml and params.yaml say, whose results and checkpoints are kept in the cell store."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -55,11 +57,17 @@ def trainings_of(source: str, entry: Trained, settings: SourceSettings) -> list[
     return [Training(source, number, seed, entry, settings) for number, seed in enumerate(seeds)]
 
 
-def train_lacking(trainings: list[Training], journal: Journal) -> None:
+def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[Training] = ()) -> None:
     """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
+
+    Of several models, the last may leave cores or GPUs idle: these train models of other sources, which their own stages then find in
+    the store.
 
     Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes is in no key, though
     rounding follows from it, as it does from the device: so weights that were trained on a cluster are taken up, too.
+
+    Args:
+        others: trainings of other sources, those that are needed next first.
     """
     lacking = []
     for training in trainings:
@@ -74,6 +82,8 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
     load(settings.dataset, lacking[0].entry.split)  # compared with its hash once, before workers read it
 
     def ended(training: Training) -> None:
+        if training.source != source:
+            return
         for epoch, values in enumerate(cells.load("source", training.key)["history"], start=1):
             note_epoch(journal, training, epoch, values)
 
@@ -81,13 +91,21 @@ def train_lacking(trainings: list[Training], journal: Journal) -> None:
         for training in lacking:
             parallel.launch(count, "stages.source", source, str(training.number))
             ended(training)
-    elif len(lacking) == 1:
+        return
+    grid = section("grid")
+    at_once = side_by_side(executors.local(grid), settings.threads)
+    if len(trainings) == 1 or at_once == 1 == len(lacking):
         train(lacking[0], journal)
-    else:
-        tasks, grid = {training.key: training for training in trainings}, section("grid")
-        at_once = side_by_side(executors.local(grid), settings.threads)
-        missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=grid.model_copy(update={"workers": at_once}),
-                        preload=[__name__], unit="model", ended=ended)  # fmt: skip
+        return
+    beside = islice((other for other in others if cells.load("source", other.key) is None), idle(len(lacking), at_once))
+    tasks = {training.key: training for training in [*trainings, *beside]}
+    missing.compute(f"source@{source}", "source", tasks, partial(_train_hidden, source), unit="model", preload=[__name__],
+                    settings=grid.model_copy(update={"workers": at_once}), ended=ended)  # fmt: skip
+
+
+def idle(models: int, at_once: int) -> int:
+    """How many more models can be trained in the last of the rounds that so many models take."""
+    return -models % at_once
 
 
 def side_by_side(workers: int, threads: int) -> int:
@@ -102,9 +120,13 @@ def train_together(trainings: list[Training]) -> None:
             train(training)
 
 
-def _train_hidden(training: Training) -> None:
-    """In a worker: train a model without a bar of its own."""
-    train(training, hidden=True)
+def _train_hidden(source: str, training: Training) -> None:
+    """In a worker: train a model without a bar of its own. An error in that of another source is left to that source's stage."""
+    try:
+        train(training, hidden=True)
+    except (RunError, MemoryError, RuntimeError):  # torch's error of a GPU's memory is a RuntimeError
+        if training.source == source:
+            raise
 
 
 def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import machine
@@ -42,24 +41,28 @@ class Kind:
 
 
 def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) -> float:
-    """Seconds that the trainings take, one source after the other, whose models are trained side by side, or each by several processes.
+    """Seconds that the trainings take: of several models of a source as many at once as fit, those of the next source with the last
+    ones of the one before; or each by several processes.
 
     Raises:
         RunError: names the entry of source data that does not say how many images it has.
     """
     from stages.lib.runs import pretraining  # here, as torch takes seconds to import
 
-    total, rates = 0.0, {}
-    for _, of_one in groupby(trainings, key=lambda training: training.source):
-        models = list(of_one)
-        together = pretraining.processes(models[0].settings)  # each with its part of every batch: faster where each has a GPU
-        threads = models[0].settings.threads if together == 1 else workers.processes
-        at_once = min(len(models), pretraining.side_by_side(workers.processes, threads)) if together == 1 else 1
-        kind = Kind(models[0], image_size, threads)
-        if kind.what not in rates:
-            rates[kind.what] = measuring.means(workers, rates_of, kind, at_once)
-        rounds = -(-len(models) // at_once) if together == 1 else len(models) / max(1, min(together, machine.gpus()))
-        total += rounds * _seconds_of(kind, *rates[kind.what])
+    asked, total, rates = list(trainings), 0.0, {}
+    if not asked:
+        return total
+    settings = asked[0].settings
+    together = pretraining.processes(settings)  # each with its part of every batch: faster where each has a GPU
+    threads = settings.threads if together == 1 else workers.processes
+    at_once = pretraining.side_by_side(workers.processes, threads) if together == 1 and settings.n_models > 1 else 1
+    for models in (asked[i : i + at_once] for i in range(0, len(asked), at_once)):
+        took = []
+        for kind in (Kind(model, image_size, threads) for model in models):
+            if kind.what not in rates:
+                rates[kind.what] = measuring.means(workers, rates_of, kind, len(models))
+            took.append(_seconds_of(kind, *rates[kind.what]))
+        total += max(took) / (1 if together == 1 else max(1, min(together, machine.gpus())))
     return total
 
 

@@ -59,14 +59,19 @@ def test_a_step_has_as_many_passes_as_in_training(few, source, passes, monkeypat
     assert trainings.rates_of(trainings.Kind(training, 16, 1)) == pytest.approx(tuple(8 * n for n in passes))
 
 
-def test_models_of_a_source_are_trained_side_by_side_and_sources_in_turn(few, monkeypatch):
+def test_models_are_trained_side_by_side_the_last_of_a_source_with_the_first_of_the_next(few, monkeypatch):
     """20 steps in each of 5 epochs; of adversarial training the first tenth is natural."""
     asked = few("natural", "l2_eps0_5", source__n_models=3, source__attack__eps_hold=0.1)
     n = trainings.n_images(asked[0])
     steps = 5 * -(-n // 10)
     monkeypatch.setattr(trainings, "rates_of", lambda kind: (1.0, 4.0 if kind.perturbation else 1.0))
-    assert trainings.seconds(asked, 16, Here()) == pytest.approx(2 * steps * (1 + 0.1 + 0.9 * 4))  # three models, two at a time
+    adversarial = 0.1 + 0.9 * 4
+    assert trainings.seconds(asked, 16, Here()) == pytest.approx(
+        steps * (1 + adversarial + adversarial)
+    )  # three models each, two at a time
     assert trainings.seconds(asked[:1], 16, Here()) == pytest.approx(steps)
+    of_one_model = few("natural", "l2_eps0_5", source__n_models=1)
+    assert trainings.seconds(of_one_model, 16, Here()) == pytest.approx(steps * (1 + adversarial)), "one after the other"
     by_two = few("natural", source__n_models=3, source__processes=2)
     assert trainings.seconds(by_two, 16, Here()) == pytest.approx(3 * steps), "two processes share the cores"
     monkeypatch.setattr(trainings.machine, "gpus", lambda: 2)
