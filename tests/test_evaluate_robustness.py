@@ -189,6 +189,18 @@ def test_examples_stay_within_the_ball_and_the_pixel_range(ready):
             assert (length[right] > 0).all(), "a label that is wrong already is not attacked"
 
 
+def test_pictures_are_made_of_the_networks_that_have_any_in_the_report_and_of_no_others(ready):
+    ready.edit("params.yaml", evaluate_robustness__attacks={"one": {"kind": "fgsm"}, "two": {"kind": "fgsm"}})
+    networks = attacked.networks_of("l2_eps0_5")
+    networks += [replace(network, seed=network.seed + 1) for network in networks if network.kind == "finetuned"]
+    settings = params.section("evaluate_robustness")
+    asked = attacked.evaluations_of(networks, ["l2", "linf"], settings, ["natural", "l2_eps0_5"])
+    seeds = {(one.network.kind, one.network.seed, one.norm, one.name) for one in asked if one.examples}
+    first = min(network.seed for network in networks if network.kind == "finetuned")
+    assert seeds == {(kind, seed, norm, "one") for kind, seed in (("source", 0), ("finetuned", first)) for norm in ("l2", "linf")}
+    assert len({replace(asked[0], examples=examples).key for examples in (True, False)}) == 2
+
+
 def test_a_second_run_attacks_nothing_and_writes_the_same(ready, monkeypatch):
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
     monkeypatch.setattr(

@@ -54,5 +54,13 @@ def local_rank() -> int:
 
 
 def lower_precision(device: torch.device, precision: Precision) -> torch.dtype | None:
-    """The type in which matrices are multiplied where that is not float32: bfloat16 on a GPU that has it."""
-    return torch.bfloat16 if precision is True and device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    """The type in which matrices are multiplied where that is not float32: bfloat16 on a GPU or a processor that multiplies it."""
+    return torch.bfloat16 if precision is True and multiplies_bfloat16(device) else None
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16, without which they would take longer than those of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say it
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))

@@ -79,6 +79,7 @@ class Evaluation:
     max_images: int  # that are drawn from the test split
     check_images: int  # of these that are labelled correctly; for checks
     other: OtherNetwork | None = None  # whose adversarial examples the network is tried on; for checks
+    examples: bool = False  # whether pictures are kept of what the attack does
 
     def __str__(self) -> str:
         return f"{self.name}, {self.norm}, {self.network.kind} {self.network.source.name} on {self.network.dataset}"
@@ -99,7 +100,7 @@ class Evaluation:
         )  # fmt: skip
         return files.digest_of(self.network.contents | made_by | {
             "norm": self.norm, "radii": self.radii, "attacks": self.attacks, "max_images": self.max_images, "check_images": check_images,
-            "other": self.other and self.other.contents,
+            "examples": self.examples, "other": self.other and self.other.contents,
         })  # fmt: skip
 
 
@@ -123,7 +124,8 @@ def evaluations_of(
 ) -> list[Evaluation]:
     """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too.
 
-    Of networks that differ by the seed of their subset alone one is checked (`first_seeds`).
+    Of networks that differ by the seed of their subset alone one is checked (`first_seeds`). Pictures are kept of the first attack, on the
+    source and on the first network of each dataset.
 
     Args:
         compared: the sources among which the checks look for another network.
@@ -131,14 +133,16 @@ def evaluations_of(
     attacks = {name: [attack.model_dump()] for name, attack in settings.attacks.items()}
     radii = {norm: sorted({0.0, *settings.radii(norm)}) for norm in norms}
     evaluations, checked = [], first_seeds(networks) if settings.check_images else []
+    shown = {(network.kind, network.dataset): network for network in reversed(networks)}
     for network in networks:
-        asked = {name: (of_name, None) for name, of_name in attacks.items()}
+        shows = network in shown.values()
+        asked = {name: (of_name, None, shows and name == next(iter(attacks))) for name, of_name in attacks.items()}
         if network in checked:
-            asked[CHECKING] = [attack for [attack] in attacks.values()], other_of(network, compared)
+            asked[CHECKING] = [attack for [attack] in attacks.values()], other_of(network, compared), False
         evaluations += [
-            Evaluation(network, norm, name, of_name, radii[norm], settings.max_images, settings.check_images, other)
+            Evaluation(network, norm, name, of_name, radii[norm], settings.max_images, settings.check_images, other, examples)
             for norm in norms
-            for name, (of_name, other) in asked.items()
+            for name, (of_name, other, examples) in asked.items()
         ]
     return evaluations
 

@@ -60,8 +60,7 @@ def trainings_of(source: str, entry: Trained, settings: SourceSettings) -> list[
 def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[Training] = ()) -> None:
     """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
 
-    Of several models, the last may leave cores or GPUs idle: these train models of other sources, which their own stages then find in
-    the store.
+    Cores or GPUs that the last of them leave idle train models of other sources, which their own stages then find in the store.
 
     Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes is in no key, though
     rounding follows from it, as it does from the device: so weights that were trained on a cluster are taken up, too.
@@ -94,10 +93,10 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
         return
     grid = section("grid")
     at_once = side_by_side(executors.local(grid), settings.threads)
-    if len(trainings) == 1 or at_once == 1 == len(lacking):
+    beside = list(islice((other for other in others if cells.load("source", other.key) is None), idle(len(lacking), at_once)))
+    if len(lacking) + len(beside) == 1:
         train(lacking[0], journal)
         return
-    beside = islice((other for other in others if cells.load("source", other.key) is None), idle(len(lacking), at_once))
     tasks = {training.key: training for training in [*trainings, *beside]}
     missing.compute(f"source@{source}", "source", tasks, partial(_train_hidden, source), unit="model", preload=[__name__],
                     settings=grid.model_copy(update={"workers": at_once}), ended=ended)  # fmt: skip

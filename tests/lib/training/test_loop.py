@@ -244,8 +244,11 @@ def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):
     assert not torch.equal(torch.cat(seen[:3]).sort(0).values, torch.cat(seen[3:]).sort(0).values)
 
 
-def test_lower_precision_is_of_matrices_alone_and_only_where_a_gpu_has_it():
-    assert devices.lower_precision(torch.device("cpu"), True) is None
+def test_lower_precision_is_of_matrices_alone_and_only_where_the_device_has_it(monkeypatch):
+    for capabilities, taken in (({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, None)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda says=capabilities: says)
+        assert devices.lower_precision(torch.device("cpu"), True) is taken
+        assert devices.lower_precision(torch.device("cpu"), False) is devices.lower_precision(torch.device("cpu"), "tf32") is None
     types, network = [], new_network()
     network.head.register_forward_hook(lambda module, inputs, output: types.append((module.weight.dtype, output.dtype)))
     losses = []

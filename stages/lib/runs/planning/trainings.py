@@ -41,8 +41,8 @@ class Kind:
 
 
 def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) -> float:
-    """Seconds that the trainings take: of several models of a source as many at once as fit, those of the next source with the last
-    ones of the one before; or each by several processes.
+    """Seconds that the trainings take: as many at once as fit, the first of a source with the last ones of the source before; or each by
+    several processes.
 
     Raises:
         RunError: names the entry of source data that does not say how many images it has.
@@ -55,7 +55,7 @@ def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) 
     settings = asked[0].settings
     together = pretraining.processes(settings)  # each with its part of every batch: faster where each has a GPU
     threads = settings.threads if together == 1 else workers.processes
-    at_once = pretraining.side_by_side(workers.processes, threads) if together == 1 and settings.n_models > 1 else 1
+    at_once = pretraining.side_by_side(workers.processes, threads) if together == 1 else 1
     for models in (asked[i : i + at_once] for i in range(0, len(asked), at_once)):
         took = []
         for kind in (Kind(model, image_size, threads) for model in models):

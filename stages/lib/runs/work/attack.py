@@ -22,8 +22,9 @@ EXAMPLES = 8  # images of which there are pictures
 
 
 def compute(asked: "Evaluation") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The radii, and beside them the images' places in the split, which of them stand at each radius (bool [radii, images]), and pictures
-    at the largest, of images of different classes.
+    """The radii, and beside them the images' places in the split, and which of them stand at each radius (bool [radii, images]).
+
+    Where pictures are asked for, they are of images of different classes, at the largest radius.
     """
     device = best_device()
     network = network_of(asked.network).to(device)
@@ -34,7 +35,7 @@ def compute(asked: "Evaluation") -> tuple[dict[str, Any], dict[str, Tensor]]:
     how = {"see": see, "at": at, "aim": aim, "from_largest": attack.get("from_largest", False)}
     standing = dict(evaluation.standing_against_eps(network, x, y, radii=asked.radii, seed=SEED, **how))
     arrays = {"standing": np.stack(list(standing.values())), "tested": places}
-    if (eps := max(asked.radii)) > 0:
+    if asked.examples and (eps := max(asked.radii)) > 0:
         shown = sampling.stratified(y, EXAMPLES)
         examples = evaluation.examples(network, x[shown], y[shown], see=see, perturb=at(eps), eps=eps, seed=SEED, aim=aim)
         arrays |= asdict(examples) | {"image": places[shown]}

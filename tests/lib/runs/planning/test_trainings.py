@@ -71,7 +71,9 @@ def test_models_are_trained_side_by_side_the_last_of_a_source_with_the_first_of_
     )  # three models each, two at a time
     assert trainings.seconds(asked[:1], 16, Here()) == pytest.approx(steps)
     of_one_model = few("natural", "l2_eps0_5", source__n_models=1)
-    assert trainings.seconds(of_one_model, 16, Here()) == pytest.approx(steps * (1 + adversarial)), "one after the other"
+    assert trainings.seconds(of_one_model, 16, Here()) == pytest.approx(steps * adversarial), "both at once"
+    one_by_one = few("natural", "l2_eps0_5", source__threads=2)
+    assert trainings.seconds(one_by_one, 16, Here()) == pytest.approx(steps * (1 + adversarial)), "each on both cores"
     by_two = few("natural", source__n_models=3, source__processes=2)
     assert trainings.seconds(by_two, 16, Here()) == pytest.approx(3 * steps), "two processes share the cores"
     monkeypatch.setattr(trainings.machine, "gpus", lambda: 2)
@@ -81,7 +83,7 @@ def test_models_are_trained_side_by_side_the_last_of_a_source_with_the_first_of_
 def test_kinds_that_cost_the_same_are_measured_once(few, monkeypatch):
     seen = []
     monkeypatch.setattr(trainings, "rates_of", lambda kind: seen.append(kind.what) or (1.0, 1.0))
-    trainings.seconds(few("linf_eps8_255", "linf_eps4_255", "natural"), 16, Here())
+    trainings.seconds(few("linf_eps8_255", "linf_eps4_255", "natural", source__threads=2), 16, Here())  # one at a time
     assert len(seen) == len(set(seen)) == 2
 
 
