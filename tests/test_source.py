@@ -424,7 +424,7 @@ def test_weights_that_were_changed_after_the_card_are_refused(glyphs):
 def test_a_training_has_as_many_threads_as_it_is_asked_for_whatever_the_machine_has(glyphs, monkeypatch, asked):
     """Sums of other threads are rounded otherwise, and after some steps the weights are another model's."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    glyphs.edit("params.yaml", source__threads=asked)
+    glyphs.edit("params.yaml", source__threads=asked, source__epochs=1)
     had, seen = [], []
     train = loop.train
     monkeypatch.setattr(loop, "train", lambda *args, **how: (seen.append(torch.get_num_threads()), train(*args, **how)))
