@@ -27,6 +27,7 @@ PROFILES = [
     "paper-fast",
     "paper-last-code",
     "paper-table4-seeds",
+    "quick",
     "salman-detection",
     "salman-fixed",
     "salman-fixed-fast",
