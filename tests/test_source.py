@@ -157,7 +157,7 @@ def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs,
     assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json", "cells.json"}
 
 
-def test_cores_that_the_last_model_leaves_idle_train_one_of_the_next_source(glyphs):
+def test_cores_that_the_last_model_leaves_idle_train_one_of_the_next_source(glyphs, capfd):
     """It is what it is when its own stage trains it; and no error in it is one of this stage."""
     glyphs.edit("params.yaml", models=["natural", "l2_eps0_5"], source__n_models=3, source__threads=1, grid__workers=2)
     settings = params.section("source")
@@ -168,6 +168,7 @@ def test_cores_that_the_last_model_leaves_idle_train_one_of_the_next_source(glyp
     barred.mkdir()  # so that no checkpoint can be written
     source.main("natural")
     assert len(sources.cards_of("natural")) == 3
+    assert "source@natural: what it leaves idle trains l2_eps0_5\n" in capfd.readouterr().err
     assert cells.load("source", first.key) is None
     barred.rmdir()
     cells.discard("source", pretraining.key_of(params.source_entry("natural"), 0, settings))

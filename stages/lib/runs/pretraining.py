@@ -97,6 +97,8 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
     if len(lacking) + len(beside) == 1:
         train(lacking[0], journal)
         return
+    if beside:
+        log(f"source@{source}: what it leaves idle trains {', '.join(map(str, beside))}")
     tasks = {training.key: training for training in [*trainings, *beside]}
     missing.compute(f"source@{source}", "source", tasks, partial(_train_hidden, source), unit="model", preload=[__name__],
                     settings=grid.model_copy(update={"workers": at_once}), ended=ended)  # fmt: skip
