@@ -67,7 +67,7 @@ def save(out: Path, evaluations: list[Evaluation], journal: Journal) -> None:
         checks += [network.columns | {"norm": norm} | check for one in asked if one.name == CHECKING
                    for check in cells.load("robustness", one.key)["checks"]]  # fmt: skip
         for name, array in next(iter(arrays.values())).items():
-            pictures.setdefault(f"{picture_of(network)}_{norm}_{name}", array)
+            pictures[f"{picture_of(network)}_{norm}_{name}"] = array
         journal.metrics({f"{picture_of(network)}/clean_accuracy": 100 * standing[WORST][0].mean()})
     write(out / "robustness.parquet", pd.DataFrame(rows), ATTACKED)
     write(out / "images.parquet", pd.concat(images, ignore_index=True) if images else pd.DataFrame(), PER_IMAGE)

@@ -7,7 +7,7 @@ kill; started by torchrun, it trains the models whose numbers are further argume
 where the next `dvc repro` finds them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def main(source: str, models: Sequence[str] = ()) -> None:
             trainings = pretraining.trainings_of(source, entry, settings)
             if len(trainings) < settings.n_models:
                 log(f"source@{source}: {len(trainings)} of source.n_models = {settings.n_models} models: its entry has no more seeds")
-            pretraining.train_lacking(trainings, journal, others(source, settings))
+            others = [name for name in params.section("models") if name != source]  # in the order of their stages
+            pretraining.train_lacking(trainings, journal, pretraining.trainings_of_all(others, settings))
             for training in trainings:
                 known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed,
                          "published_accuracy": entry.published_accuracy}  # fmt: skip
@@ -66,13 +67,6 @@ def main(source: str, models: Sequence[str] = ()) -> None:
         for left in set(sources.folder_of(source).iterdir()) - written:
             left.unlink()  # by an earlier run without DVC, which begins with an empty folder
         warn_of_unlearnt(source)
-
-
-def others(source: str, settings: SourceSettings) -> Iterator[pretraining.Training]:
-    """Trainings of the other sources of params.yaml that are trained here, in the order of their stages."""
-    for name in params.section("models"):
-        if name != source and isinstance(entry := params.source_entry(name), Trained):
-            yield from pretraining.trainings_of(name, entry, settings)
 
 
 def save(source: str, entry: Trained | Published, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stages.lib.datasets import pixels
 from stages.lib.machine import Precision
 from stages.lib.networks import metrics
-from stages.lib.networks.devices import device_of
+from stages.lib.networks.devices import device_of, lower_precision
 
 T = TypeVar("T")
 Prepare = Callable[[np.ndarray | Tensor, torch.device, int | None, int | None], Tensor]
@@ -31,7 +31,7 @@ class View:
     size: int | None = None  # pixels a side; None: as they are stored
     resolution: int | None = None  # pixels a side to which they are reduced first; None: they are not
     augmentation: str = "none"  # how they are changed at random while training: a kind that `cropping.draw` knows
-    mixed_precision: Precision = False  # True: products in bfloat16; sums and weights are in float32
+    mixed_precision: Precision = False  # True: products in bfloat16, where the device has it; sums and weights are in float32
     fused: bool = False  # whether torch compiles the networks and the augmentation, whose operations are fused then
     views: int | None = None  # so many changed ones of each image, drawn once (`training.views`); None: changed anew in each epoch
 
@@ -41,7 +41,8 @@ class View:
 
     def precision(self, device: torch.device) -> torch.autocast:
         """The context of torch in which images pass through the network."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision is True)
+        lower = lower_precision(device, self.mixed_precision)
+        return torch.autocast(device.type, lower, enabled=lower is not None)
 
 
 AS_STORED = View()

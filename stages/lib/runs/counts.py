@@ -9,8 +9,6 @@ from stages.lib.networks.sources import SourceCard
 from stages.lib.runs import attacked, transfers
 from stages.lib.runs.attacked import AttackedNetwork
 from stages.lib.runs.grid import Cell
-from stages.lib.settings import params
-from stages.lib.settings.catalog import Trained
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
 
@@ -37,9 +35,7 @@ def trainings(settings: Params) -> "list[Training]":
     """The trainings of all models of all sources that are trained here."""
     from stages.lib.runs import pretraining  # here, as torch takes seconds to import
 
-    entries = {name: params.source_entry(name) for name in settings.models}
-    trained = {name: entry for name, entry in entries.items() if isinstance(entry, Trained)}
-    return [training for name, entry in trained.items() for training in pretraining.trainings_of(name, entry, settings.source)]
+    return pretraining.trainings_of_all(settings.models, settings.source)
 
 
 def attacks(settings: Params, with_weights: Iterable[Cell]) -> tuple[int, int]:

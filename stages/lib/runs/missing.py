@@ -14,7 +14,7 @@ MOST_SHOWN = 3  # causes in an error, and pieces of each
 
 def compute(
     title: str, kind: str, tasks: dict[str, Any], function: Callable[[Any], None], *, settings: GridSettings, preload: Sequence[str],
-    unit: str, ended: Callable[[Any], None] = lambda task: None, inputs: Callable[[], None] = lambda: None,
+    unit: str, ended: Callable[[Any], None] = lambda task: None, inputs: Callable[[], None] = lambda: None, beside: Sequence[Any] = (),
 ) -> None:  # fmt: skip
     """Run `function` on each task whose key the store lacks.
 
@@ -25,6 +25,7 @@ def compute(
         preload: modules that the workers need.
         ended: called with each task as it ends well.
         inputs: called first, where a task is to be run: opens what the tasks read, so that a damaged input is found before any work.
+        beside: further tasks, for workers that these leave idle; an error in one is left to those who need its result.
 
     Raises:
         RunError: says how many tasks failed, and why.
@@ -34,7 +35,7 @@ def compute(
         can_keep(kind)
         inputs()
     with executors.workers(settings, preload) as workers:
-        outcomes = ((task, error) for task, _, error in workers.run_all(function, absent))
+        outcomes = ((task, error) for task, _, error in workers.run_all(function, [*absent, *beside]) if task not in beside)
         follow(title, len(tasks), absent, outcomes, unit=unit, ended=ended)
 
 

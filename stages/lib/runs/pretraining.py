@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.lib.runs import deciding, missing
 from stages.lib.runs.work import train_source
 from stages.lib.settings.attacks import AnyPerturbation, TrainingPgd
 from stages.lib.settings.catalog import Trained
-from stages.lib.settings.params import MODEL_CATALOG, PARAMS, section
+from stages.lib.settings.params import MODEL_CATALOG, PARAMS, section, source_entry
 from stages.lib.settings.sections import SourceSettings
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
@@ -57,6 +57,12 @@ def trainings_of(source: str, entry: Trained, settings: SourceSettings) -> list[
     return [Training(source, number, seed, entry, settings) for number, seed in enumerate(seeds)]
 
 
+def trainings_of_all(sources: Iterable[str], settings: SourceSettings) -> list[Training]:
+    """The trainings of all models of those of the sources that are trained here."""
+    entries = {name: source_entry(name) for name in sources}
+    return [training for name, entry in entries.items() if isinstance(entry, Trained) for training in trainings_of(name, entry, settings)]
+
+
 def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[Training] = ()) -> None:
     """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
 
@@ -81,8 +87,6 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
     load(settings.dataset, lacking[0].entry.split)  # compared with its hash once, before workers read it
 
     def ended(training: Training) -> None:
-        if training.source != source:
-            return
         for epoch, values in enumerate(cells.load("source", training.key)["history"], start=1):
             note_epoch(journal, training, epoch, values)
 
@@ -93,20 +97,16 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
         return
     grid = section("grid")
     at_once = side_by_side(executors.local(grid), settings.threads)
-    beside = list(islice((other for other in others if cells.load("source", other.key) is None), idle(len(lacking), at_once)))
+    idle = -len(lacking) % at_once  # in the last of the rounds
+    beside = list(islice((other for other in others if cells.load("source", other.key) is None), idle))
     if len(lacking) + len(beside) == 1:
         train(lacking[0], journal)
         return
     if beside:
         log(f"source@{source}: what it leaves idle trains {', '.join(map(str, beside))}")
-    tasks = {training.key: training for training in [*trainings, *beside]}
-    missing.compute(f"source@{source}", "source", tasks, partial(_train_hidden, source), unit="model", preload=[__name__],
-                    settings=grid.model_copy(update={"workers": at_once}), ended=ended)  # fmt: skip
-
-
-def idle(models: int, at_once: int) -> int:
-    """How many more models can be trained in the last of the rounds that so many models take."""
-    return -models % at_once
+    tasks = {training.key: training for training in trainings}
+    missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=grid.model_copy(update={"workers": at_once}),
+                    preload=[__name__], unit="model", ended=ended, beside=beside)  # fmt: skip
 
 
 def side_by_side(workers: int, threads: int) -> int:
@@ -121,13 +121,9 @@ def train_together(trainings: list[Training]) -> None:
             train(training)
 
 
-def _train_hidden(source: str, training: Training) -> None:
-    """In a worker: train a model without a bar of its own. An error in that of another source is left to that source's stage."""
-    try:
-        train(training, hidden=True)
-    except (RunError, MemoryError, RuntimeError):  # torch's error of a GPU's memory is a RuntimeError
-        if training.source == source:
-            raise
+def _train_hidden(training: Training) -> None:
+    """In a worker: train a model without a bar of its own."""
+    train(training, hidden=True)
 
 
 def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from stages.lib.attacks import pgd
 from stages.lib.attacks.attack import Perturb
 from stages.lib.datasets import pixels
-from stages.lib.networks import devices, units
+from stages.lib.networks import devices, inference, units
 from stages.lib.norms.table import norm_of
 from stages.lib.store import files
 from stages.lib.training import loop, schedules, sgd
@@ -246,8 +246,10 @@ def test_parts_of_images_are_cut_anew_in_every_epoch(monkeypatch):
 
 def test_lower_precision_is_of_matrices_alone_and_only_where_the_device_has_it(monkeypatch):
     for capabilities, taken in (({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, None)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda says=capabilities: says)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda says=capabilities: says, raising=False)
         assert devices.lower_precision(torch.device("cpu"), True) is taken
+        with inference.View(mixed_precision=True).precision(torch.device("cpu")):
+            assert torch.is_autocast_enabled("cpu") is (taken is not None), "fine-tuning goes by the same rule"
         assert devices.lower_precision(torch.device("cpu"), False) is devices.lower_precision(torch.device("cpu"), "tf32") is None
     types, network = [], new_network()
     network.head.register_forward_hook(lambda module, inputs, output: types.append((module.weight.dtype, output.dtype)))
