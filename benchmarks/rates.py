@@ -2,7 +2,7 @@
 
 Run it with `python -m benchmarks.rates`, after `make repro`; it took 24 minutes on two cores with other work beside it. Each rate is
 tried on subsets of other seeds than the report's, and tested on training images outside the subset; the test images take no part. The
-rate in profiles/default.yaml is the one at which the source that loses most by it loses least (the last line).
+rate in profiles/base.yaml is the one at which the source that loses most by it loses least (the last line).
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """params.yaml from profiles: `python -m stages.profile embedded-utrera` first prints each setting that changes, then writes the file.
 
-Reads profiles/*.yaml, of which each holds only settings that differ from profiles/default.yaml; several may be named together.
+Reads profiles/*.yaml, of which each holds only settings that differ from profiles/base.yaml; several may be named together.
 `--show` writes nothing: it prints how the named profiles, or with no name params.yaml, differ from the default.
 With no argument at all, the profiles that exist are listed.
 """
@@ -22,7 +22,7 @@ def main(names: list[str], show: bool) -> None:
     if not names and not show:
         print("\n".join(listed()))
         return
-    default = overlays.merged([])
+    default = overlays.merged([overlays.DEFAULT])
     if not names:
         print_changes(default, params.read_yaml(PARAMS))
         return

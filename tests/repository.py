@@ -131,8 +131,8 @@ def write_settings(folder: Path) -> None:
 @cache
 def shrunk() -> dict[str, str]:
     """params.yaml and the catalogs, as text; hundreds of tests write them."""
-    changes = {"params.yaml": MINIATURE, "data/catalog.yaml": {"glyphs": GLYPHS}}
-    texts = {name: dumped(merge(loaded((ROOT / name).read_text()), change)) for name, change in changes.items()}
+    settings, sets = (loaded((ROOT / path).read_text()) for path in ("profiles/base.yaml", "data/catalog.yaml"))
+    texts = {"params.yaml": dumped(merge(settings, MINIATURE)), "data/catalog.yaml": dumped(merge(sets, {"glyphs": GLYPHS}))}
     return texts | {"models/catalog.yaml": (ROOT / "models/catalog.yaml").read_text()}
 
 

@@ -188,7 +188,7 @@ def test_a_plan_is_of_profiles_of_a_file_or_of_params_yaml(tmp_path, monkeypatch
     assert both == plan.settings_of(["embedded-full"]) == plan.settings_of(["profiles/embedded-full.yaml"])
     assert plan.settings_of([]) == plan.settings_of(["default"])
     path = tmp_path / "mine.yaml"
-    path.write_text((code.ROOT / "params.yaml").read_text().replace("epochs: 30", "epochs: 7"))
+    path.write_text((code.ROOT / "params.yaml").read_text().replace("epochs: 16", "epochs: 7"))
     assert plan.settings_of([str(path)]).finetune.epochs == {1: 7}
     with pytest.raises(RunError, match=r"'papr' is no profile .*did you mean 'paper'"):
         plan.settings_of(["papr"])

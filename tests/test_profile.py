@@ -47,7 +47,7 @@ def test_it_writes_the_file_and_says_which_keys_change(project, run):
     assert (done.returncode, done.stdout) == (0, "")
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert "params.yaml: blocks 0,1,3 -> [0, 1, 3, 9]" in lines
-    assert "params.yaml: draw_subsets.n_seeds {from_25: 10, from_100: 20} -> 8" in lines
+    assert "params.yaml: draw_subsets.n_seeds {from_25: 8, from_100: 14} -> 8" in lines
     assert "params.yaml: harden.pieces nothing -> 1" in lines
     assert params.read_yaml(path) == overlays.merged(["embedded-full"], FOLDER)
     assert run(show=True).out == run("embedded-full", show=True).out == command("--show").stdout
@@ -61,7 +61,9 @@ def test_it_writes_the_file_and_says_which_keys_change(project, run):
 
 def test_what_differs_is_shown_key_by_key_and_nothing_is_written(project, run):
     before = (project / "params.yaml").read_text()
-    (project / "profiles/mine.yaml").write_text("finetune: {lr: 0.03}\nreport: {utrera2021: {published: {natural: natural}}}\n")
+    (project / "profiles/mine.yaml").write_text(
+        "profiles: [default]\nfinetune: {lr: 0.03}\nreport: {utrera2021: {published: {natural: natural}}}\n"
+    )
     shown = run("mine", show=True).out.splitlines()
     assert [line.split() for line in shown] == [
         ["finetune.lr", "0.05", "->", "0.03"],

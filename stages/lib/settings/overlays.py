@@ -1,9 +1,9 @@
-"""Profiles: files that hold only what differs from `profiles/default.yaml`, merged into all settings.
+"""Profiles: files that hold only what differs from `profiles/base.yaml`, merged into all settings.
 
 Mappings are merged key by key; a mapping of another `kind` replaces the one below it, and so does any other value, such as one that
 depends on the number of images ({from_25: 10, from_100: 20}) or on the source ({random: 0.02, others: 0.05}). A profile may list others
 under `profiles:`. Profiles that are used together are first merged with one another: the lists that say what is brought and compared
-are joined, and a key on which two of them disagree is an error. The result is laid over the default.
+are joined, and a key on which two of them disagree is an error. The result is laid over the base.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from stages.lib.settings.params import SettingsError
 from stages.lib.settings.sections import Params
 
 FOLDER = Path("profiles")
-DEFAULT = "default"
+BASE = "base"  # holds all settings
+DEFAULT = "default"  # what params.yaml holds as it is checked out
 INCLUDES = "profiles"  # the key under which a profile lists others
 JOINED = {"datasets", "models", "sources", "targets", "experiments"}  # lists of which profiles that are used together each add some
 
@@ -36,21 +37,21 @@ Tree = dict[str, "Tree | Setting"]
 
 
 def merged(names: list[str], folder: Path = FOLDER) -> dict:
-    """The whole settings of the profiles over the default, as plain values; those of the default alone where none is named."""
+    """The whole settings of the profiles over the base, as plain values; those of the base alone where none is named."""
     return _values(tree(names, folder))
 
 
 def load(names: list[str], folder: Path = FOLDER, kind: type[Params] = Params) -> Params:
     """The merged settings as a typed object; each error names the file that says the key."""
     whole = tree(names, folder)
-    last = path_of(names[-1] if names else DEFAULT, folder)
+    last = path_of(names[-1] if names else BASE, folder)
     return params.parse(kind, _values(whole), lambda place: _file_of(whole, place) or last)
 
 
 def tree(names: list[str], folder: Path = FOLDER) -> Tree:
     """The merged settings, each with the file that says it."""
-    default = _with_files(params.read_yaml(path_of(DEFAULT, folder)), path_of(DEFAULT, folder))
-    return _laid_over(default, _together([_expanded(name, folder) for name in _without_default(names)]))
+    base = _with_files(params.read_yaml(path_of(BASE, folder)), path_of(BASE, folder))
+    return _laid_over(base, _together([_expanded(name, folder) for name in _without_base(names)]))
 
 
 def available(folder: Path = FOLDER) -> list[str]:
@@ -66,9 +67,9 @@ def path_of(name: str, folder: Path = FOLDER, said_by: str = "") -> Path:
 
 
 def files_of(names: list[str], folder: Path = FOLDER) -> list[Path]:
-    """The files of the default, of the profiles and of those that these list, each after those that it is laid over."""
-    paths = [path_of(DEFAULT, folder)]
-    for name in _without_default(names):
+    """The files of the base, of the profiles and of those that these list, each after those that it is laid over."""
+    paths = [path_of(BASE, folder)]
+    for name in _without_base(names):
         path = path_of(name, folder)
         paths += [*files_of(_included(path, params.read_yaml(path)), folder), path]
     return list(dict.fromkeys(paths))
@@ -87,8 +88,8 @@ def changes(below: Any, above: Any, place: str = "") -> list[tuple[str, Any, Any
     return [] if below == above else [(place, below, above)]
 
 
-def _without_default(names: list[str]) -> list[str]:
-    return [name for name in dict.fromkeys(names) if name != DEFAULT]
+def _without_base(names: list[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name != BASE]
 
 
 def _expanded(name: str, folder: Path, said_by: str = "", above: tuple[str, ...] = ()) -> Tree:
@@ -109,7 +110,7 @@ def _included(path: Path, content: dict) -> list[str]:
         TypeAdapter(list[Name]).validate_python(names)
     except ValidationError:
         raise SettingsError(f"{path}: {INCLUDES} is {names!r}; allowed: a list of names of profiles") from None
-    return _without_default(names)
+    return _without_base(names)
 
 
 def _with_files(content: dict, path: Path) -> Tree:

@@ -172,7 +172,7 @@ class FinetuneSettings(Settings):
     frozen_batchnorm: Literal["source", "adapted", "batch"]
     normalisation: BySource[Literal["none", "source", "target", "imagenet", "published"] | Moments]
     augmentation: Annotated[Augmentation, BeforeValidator(_with_kind), PlainSerializer(_kind_or_all, return_type=Any)]
-    augment_grey: bool
+    augment_grey: bool = False  # whether grey targets are augmented, too
     mixed_precision: Precision
     resolution: bounded(MOST_PIXELS) | None
     drops: OneOrMore[Count] | None = None  # epochs after which the rate falls to a tenth; None: every third of the epochs

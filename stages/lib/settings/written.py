@@ -22,6 +22,9 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from stages.lib.settings import overlays, params
 
 WIDTH = 80  # columns; DVC breaks a longer mapping in braces
+HEADER = (
+    "# What to run; `make profile` writes this file. Names come from data/catalog.yaml and models/catalog.yaml; every key is checked first."
+)
 
 Place = tuple[str, ...]  # the keys from the top down to a setting
 
@@ -46,12 +49,13 @@ class Notes:
 
 
 def text_of(names: list[str], folder: Path = overlays.FOLDER) -> str:
-    """params.yaml with the settings of these profiles over the default; a comment of a profile takes the place of the default's."""
+    """params.yaml with the settings of these profiles over the base; a comment of a profile takes the place of the base's."""
     values = overlays.merged(names, folder)
     files = [(path, notes_of(path.read_text())) for path in overlays.files_of(names, folder)]
-    header = list(files[0][1].header)
-    for path, notes in files[1:]:
-        header += ["#", f"# Profile {path.stem}:", *notes.header]
+    header = [HEADER]
+    for path, notes in files:
+        if path.stem not in (overlays.BASE, overlays.DEFAULT):
+            header += ["#", f"# Profile {path.stem}:", *notes.header]
     notes = Notes(
         above={place: lines for _, one in files for place, lines in one.above.items()},
         beside={place: comment for _, one in files for place, comment in one.beside.items()},

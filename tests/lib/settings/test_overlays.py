@@ -1,4 +1,4 @@
-"""Profiles over the default: what is merged, joined and replaced, and one clear line, with file and key, for each thing that is wrong."""
+"""Profiles over the base: what is merged, joined and replaced, and one clear line, with file and key, for each thing that is wrong."""
 
 import shutil
 from pathlib import Path
@@ -13,6 +13,7 @@ from stages.studies import registry
 ROOT = Path(__file__).resolve().parents[3]
 PROFILES = [
     "cifar10-one-gpu",
+    "default",
     "embedded-full",
     "embedded-salman",
     "embedded-shafahi",
@@ -27,7 +28,6 @@ PROFILES = [
     "paper-fast",
     "paper-last-code",
     "paper-table4-seeds",
-    "quick",
     "salman-detection",
     "salman-fixed",
     "salman-fixed-fast",
@@ -45,10 +45,10 @@ PROFILES = [
 
 @pytest.fixture(autouse=True)
 def _profiles(tmp_path, monkeypatch):
-    """A folder with the default alone, which is the current one."""
+    """A folder with the base alone, which is the current one."""
     monkeypatch.chdir(tmp_path)
     overlays.FOLDER.mkdir()
-    shutil.copy2(ROOT / "profiles/default.yaml", overlays.FOLDER)
+    shutil.copy2(ROOT / "profiles/base.yaml", overlays.FOLDER)
 
 
 def write(**profiles: str) -> None:
@@ -65,23 +65,23 @@ def refusal(*names: str) -> str:
 
 
 def changed(*names: str) -> dict:
-    """The keys in which the profiles differ from the default, with their values."""
+    """The keys in which the profiles differ from the base, with their values."""
     return {key: value for key, _, value in overlays.changes(overlays.merged([]), overlays.merged(list(names)))}
 
 
 def test_the_profiles_that_are_named_in_the_documents_exist(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert overlays.available() == ["default", *PROFILES]
+    assert overlays.available() == ["default", "base", *(name for name in PROFILES if name != "default")]
 
 
-@pytest.mark.parametrize("name", ["default", *PROFILES])
+@pytest.mark.parametrize("name", ["base", *PROFILES])
 def test_everything_that_a_profile_asks_for_can_be_run(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert check.problems(overlays.load([name], kind=registry.Params)) == []
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_profile_holds_only_what_differs_from_the_default(name, monkeypatch):
+def test_a_profile_holds_only_what_differs_from_the_base(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     own = params.read_yaml(overlays.path_of(name))
     assert same(own, overlays.merged(own.pop("profiles", []))) <= overlays.JOINED  # of which other profiles add more
@@ -125,15 +125,15 @@ def test_profiles_that_are_used_together_join_their_lists_and_one_may_list_other
         both="# both\nprofiles: [one, two]\nfinetune: {lr: 0.2}\n",
     )
     together = {"targets": ["digits", "textures"], "models": ["natural", "random", "l2_eps0_5"], "finetune.epochs": 3}
-    together.pop("targets")  # as the default has them
+    together.pop("targets")  # as the base has them
     assert changed("one", "two") == together | {"finetune.lr": 0.03}
     assert changed("both") == together | {"finetune.lr": 0.2}
-    assert changed("one", "two", "one", "default") == changed("one", "two")
+    assert changed("one", "two", "one", "base") == changed("one", "two")
     assert "profiles" not in overlays.merged(["both"])
 
 
-def test_the_default_alone_is_what_no_profile_changes():
-    assert overlays.merged([]) == overlays.merged(["default"]) == params.read_yaml(overlays.FOLDER / "default.yaml")
+def test_the_base_alone_is_what_no_profile_changes():
+    assert overlays.merged([]) == overlays.merged(["base"]) == params.read_yaml(overlays.FOLDER / "base.yaml")
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_profiles_that_disagree_are_named_with_the_key(first, second, key):
         ("blocks: [0", ["profiles/mine.yaml: not YAML"]),
         ("blocks: 1\nblocks: 3", ["profiles/mine.yaml: not YAML: the key 'blocks' is there twice"]),
         ("profiles: [mine]", ["profiles/mine.yaml: profiles: 'mine' includes itself: mine -> mine"]),
-        ("profiles: [defaul]", ["profiles/mine.yaml: profiles: 'defaul' is no profile", "did you mean 'default'"]),
-        ("profiles: default", ["profiles/mine.yaml: profiles is 'default'; allowed: a list of names"]),
+        ("profiles: [bas]", ["profiles/mine.yaml: profiles: 'bas' is no profile", "did you mean 'base'"]),
+        ("profiles: base", ["profiles/mine.yaml: profiles is 'base'; allowed: a list of names"]),
         ("profiles: [{a: 1}]", ["profiles/mine.yaml: profiles is", "a list of names"]),
         ("profiles: [../mine]", ["profiles/mine.yaml: profiles is", "a list of names"]),
     ],
@@ -193,18 +193,18 @@ def test_an_item_of_a_joined_list_is_named_with_the_profile_that_adds_it():
     assert refusal("one", "two").startswith("profiles/two.yaml: targets.2 is 'a.b'")
 
 
-def test_an_error_in_the_default_names_the_default():
+def test_an_error_in_the_base_names_the_base():
     write(mine="blocks: 1")
-    path = overlays.FOLDER / "default.yaml"
+    path = overlays.FOLDER / "base.yaml"
     path.write_text(path.read_text().replace("lr: 0.05 # a tenth", "lr: -1 # a tenth"))
-    assert refusal("mine").startswith("profiles/default.yaml: finetune.lr is -1; allowed: greater than 0")
+    assert refusal("mine").startswith("profiles/base.yaml: finetune.lr is -1; allowed: greater than 0")
 
 
 @pytest.mark.parametrize("name", ["papr", "../params", "", "Paper"])
 def test_an_unknown_profile_is_answered_with_those_that_there_are(name):
     write(paper="blocks: 1")
     line = refusal(name)
-    assert line.startswith(f"{name!r} is no profile in profiles/; allowed: default, paper")
+    assert line.startswith(f"{name!r} is no profile in profiles/; allowed: base, paper")
     assert ("did you mean 'paper'" in line) == (name in ("papr", "Paper"))
 
 

@@ -68,7 +68,7 @@ def lookup(content: dict, key: str) -> object:
 
 def test_the_committed_file_is_what_the_command_writes_of_the_default():
     text = (ROOT / "params.yaml").read_text()
-    assert text == written.text_of([], FOLDER)
+    assert text == written.text_of(["default"], FOLDER)
     assert len(text.splitlines()) < 90
 
 
@@ -88,7 +88,7 @@ def test_each_key_with_lines_below_it_says_what_it_is(name):
 
 
 def test_comments_of_a_profile_take_the_place_of_those_of_the_default(tmp_path):
-    shutil.copy2(FOLDER / "default.yaml", tmp_path)
+    shutil.copy2(FOLDER / "base.yaml", tmp_path)
     (tmp_path / "mine.yaml").write_text(
         "# Mine,\n# for a test\n\nblocks: 1 # only the last\nfinetune:\n  # slower,\n  # as it is small\n  lr: 0.03\n  epochs: 3\n"
     )
@@ -102,7 +102,7 @@ def test_comments_of_a_profile_take_the_place_of_those_of_the_default(tmp_path):
 
 def test_a_key_that_needs_a_comment_and_has_none_gets_an_empty_one(tmp_path):
     """Without, DVC would write the line after it on its own, where a list above becomes empty, and no reader could read the file."""
-    (tmp_path / "default.yaml").write_text("a:\n  b: [1, 2]\n  c: 3\nd:\n  e: {f: 1}\ng: [4]\n")
+    (tmp_path / "base.yaml").write_text("a:\n  b: [1, 2]\n  c: 3\nd:\n  e: {f: 1}\ng: [4]\n")
     path = tmp_path / "params.yaml"
     path.write_text(written.text_of([], tmp_path))
     apply_overrides(path, ["a.b=[]"])
