@@ -118,4 +118,4 @@ def add(work: Work, kind: Kind, batch: list[Cell], n_test: int, absent: int) -> 
 
 def evaluations_of(cell: Cell) -> int:
     """How often a run is tested."""
-    return len({*range(0, cell.epochs, cell.eval_every), cell.epochs - 1})
+    return len({*(range(0, cell.epochs, cell.eval_every) if cell.eval_every else ()), cell.epochs - 1})

@@ -162,7 +162,7 @@ class Augmentation(Settings):
 
 class FinetuneSettings(Settings):
     epochs: BySize[Count]
-    eval_every: BySize[Count]
+    eval_every: BySize[Whole]
     batch_size: Count
     lr: BySource[Rates]
     select: Selection | None = None

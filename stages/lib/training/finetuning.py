@@ -103,7 +103,7 @@ def finetune_together(
             that would be slower (docs/gpu.md).
 
     Yields:
-        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last. A run that diverges goes on to
+        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last; of 0, after the last alone. A run that diverges goes on to
         the last epoch like any other, and its accuracy is what its network gives: of logits that are no numbers, the first class.
     """
     torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
@@ -119,7 +119,7 @@ def finetune_together(
         cuts = epoch // max(1, epochs // 3) if drops is None else sum(epoch >= drop for drop in drops)
         train_accuracy, train_loss = train_epoch(learners, feeds, epoch, batch_size, 0.1**cuts)
         diverged |= ~torch.isfinite(train_loss)
-        if epoch % eval_every == 0 or epoch + 1 == epochs:
+        if epoch + 1 == epochs or (eval_every and epoch % eval_every == 0):
             diverged |= torch.stack([~weights_are_finite(model.trained) for model in models])
             learned = zip(train_accuracy.tolist(), train_loss.tolist(), diverged.tolist(), strict=True)
             scores = [of_run for feed in feeds for of_run in feed.scores()]

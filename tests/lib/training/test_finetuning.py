@@ -18,6 +18,8 @@ from torchvision.transforms.v2 import functional
 from stages.lib.datasets import augmentation, cropping, whole
 from stages.lib.datasets import pixels as images_module
 from stages.lib.networks import devices, inference, units
+from stages.lib.runs import costs
+from stages.lib.runs.grid import Cell
 from stages.lib.training import feed, finetuning, sgd, views
 
 SETTINGS = {"epochs": 6, "eval_every": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "seed": 20000000}
@@ -131,9 +133,12 @@ def test_finetuning_is_the_plain_loop_of_its_protocol(source, images, blocks):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "every", "rows"), [(1, 5, [1]), (5, 2, [1, 3, 5]), (6, 4, [1, 5, 6]), (3, 1, [1, 2, 3]), (4, 9, [1, 4])]
+    ("epochs", "every", "rows"),
+    [(1, 5, [1]), (5, 2, [1, 3, 5]), (6, 4, [1, 5, 6]), (3, 1, [1, 2, 3]), (4, 9, [1, 4]), (4, 0, [4]), (1, 0, [1])],
 )
 def test_the_network_is_tested_after_the_first_every_nth_and_the_last_epoch(source, images, epochs, every, rows):
+    """Of 0 after the last alone; and `make plan` counts as many tests."""
+    assert costs.evaluations_of(Cell("source", "target", 0, 6, 0, epochs=epochs, eval_every=every)) == len(rows)
     _, head = units.split(start(source), 0)
     inputs = finetuning.Inputs(np.ones((6, 64), np.float32), images.train_y[:6], np.ones((3, 64), np.float32), images.test_y[:3])
     found = finetuning.finetune(head, inputs, np.arange(6), **(SETTINGS | {"epochs": epochs, "eval_every": every}))

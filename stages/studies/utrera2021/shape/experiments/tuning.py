@@ -29,7 +29,7 @@ def finetuned(source: Pretrained, target: str, blocks: int | str, how: dict[str,
     network = finetuning.start(source.architecture, source.tensors(), card.classes, how["head_init"], seed).to(device)
     frozen, trained = (None, network) if blocks == "all" else units.split(network, blocks)
     chosen = sampling.stratified(y, len(y) if how["n_images"] == "all" else how["n_images"], seed)
-    settings = {name: how[name] for name in OPTIMISER} | {"eval_every": how["epochs"]}  # the first epoch and the last are tested
+    settings = {name: how[name] for name in OPTIMISER} | {"eval_every": 0}  # the last epoch alone is tested
     inputs, view = finetuning.Inputs(x, y, test_x, np.asarray(test_y)), View(card.image_size, augmentation=how["augmentation"])
-    *_, last = finetuning.finetune(trained, inputs, chosen, seed=seed, frozen=frozen, view=view, **settings)
+    [last] = finetuning.finetune(trained, inputs, chosen, seed=seed, frozen=frozen, view=view, **settings)
     return network.eval(), last.test_accuracy, last.diverged
