@@ -247,6 +247,14 @@ def test_without_radii_there_is_clean_accuracy_alone_and_no_picture(ready):
     assert not np.load(OUT / "examples.npz").files
 
 
+def test_without_radii_and_checks_nothing_is_evaluated(ready, monkeypatch):
+    ready.edit("params.yaml", evaluate_robustness__l2=[], evaluate_robustness__linf=[], evaluate_robustness__check_images=0)
+    monkeypatch.setattr(evaluate_robustness, "compute", None)
+    evaluate_robustness.main("l2_eps0_5")
+    assert [len(pd.read_parquet(OUT / f"{name}.parquet")) for name in ("robustness", "images", "checks")] == [0, 0, 0]
+    assert dict(pd.read_parquet(OUT / "robustness.parquet").dtypes.astype(str)) == tables.ATTACKED
+
+
 def without_images(folder) -> None:
     shutil.rmtree(folder)
 

@@ -125,11 +125,13 @@ def evaluations_of(
     """An evaluation for each network, norm and attack; where the section asks for checks, one of these for each network and norm, too.
 
     Of networks that differ by the seed of their subset alone one is checked (`first_seeds`). Pictures are kept of the first attack, on the
-    source and on the first network of each dataset.
+    source and on the first network of each dataset. Where there is neither a radius nor a check, nothing is evaluated.
 
     Args:
         compared: the sources among which the checks look for another network.
     """
+    if not settings.check_images and not any(settings.radii(norm) for norm in norms):
+        return []
     attacks = {name: [attack.model_dump()] for name, attack in settings.attacks.items()}
     radii = {norm: sorted({0.0, *settings.radii(norm)}) for norm in norms}
     evaluations, checked = [], first_seeds(networks) if settings.check_images else []

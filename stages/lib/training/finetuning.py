@@ -103,8 +103,9 @@ def finetune_together(
             that would be slower (docs/gpu.md).
 
     Yields:
-        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last; of 0, after the last alone. A run that diverges goes on to
-        the last epoch like any other, and its accuracy is what its network gives: of logits that are no numbers, the first class.
+        for each run the test accuracy after epoch 1, 1 + eval_every, 1 + 2 eval_every, ... and the last; of `eval_every` 0 after the
+        last alone. A run that diverges goes on to the last epoch like any other, and its accuracy is what its network gives: of logits
+        that are no numbers, the first class.
     """
     torch.manual_seed(runs[0].seed)  # of dropout, which networks that are trained together do not have
     view = replace(view, fused=view.fused and not (one_pass and len(runs) > 1))
