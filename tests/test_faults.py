@@ -202,10 +202,10 @@ FILES = {
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch) -> dict:
-    """The settings of the repository, in a folder that has its catalogs."""
+    """Those that every profile begins with, in a folder that has the repository's catalogs."""
     inprocess.settings_only(tmp_path, {})
     monkeypatch.chdir(tmp_path)
-    return yaml.safe_load((inprocess.ROOT / "params.yaml").read_text())
+    return yaml.safe_load((inprocess.ROOT / "profiles/base.yaml").read_text())
 
 
 def refused() -> str | None:
