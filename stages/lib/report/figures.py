@@ -23,6 +23,8 @@ from stages.lib.report.wording import images, number, size_order
 
 MUTED, GRID, PAPER, WRONG = "#5f6b7a", "#dfe3e8", "#ffffff", "#d6336c"
 WIDTH = 9.6  # inches, of every figure
+POINTS = 72  # in an inch
+LETTER, BESIDE = 5.0, 44.0  # points: the mean width of a letter in a legend, and the room that a line and its spaces take there
 THIN = "PX*"  # markers that look smaller than the others
 PLACES = {"size": images, "epoch": "epoch {:g}".format, "eps": "eps {:.3g}".format, "setting": "{:g}".format}  # what a column of x says
 RC = {
@@ -183,6 +185,14 @@ def legend(figure: Figure | SubFigure, looks: dict[str, Look], shown: Iterable[s
     """Below all panels, what is shown; a second one may stand at the right of the first."""
     wanted = set(shown)
     handles = [Line2D([], [], label=look.label, **style(look)) for name, look in looks.items() if name in wanted]
-    columns = max(1, min(columns, len(handles)))
+    columns = _fitting([look.get_label() for look in handles], columns, figure.bbox.width / figure.dpi * POINTS)
     by_column = [handle for first in range(columns) for handle in handles[first::columns]]  # as matplotlib fills a legend
     figure.legend(handles=by_column, loc=f"outside lower {side}", ncols=columns, handlelength=2.6, columnspacing=1.5)
+
+
+def _fitting(labels: list[str], most: int, width: float) -> int:
+    """The columns of a legend that is filled row by row: as many as fit into a width in points."""
+    for columns in range(min(most, len(labels)), 1, -1):
+        if sum(BESIDE + LETTER * max(map(len, labels[first::columns])) for first in range(columns)) <= width:
+            return columns
+    return 1

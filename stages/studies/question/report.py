@@ -79,8 +79,9 @@ def _targets(results: Results, made: dict[str, pd.DataFrame], looks: dict[str, L
     scores = {target: results.score(target) for target in results.targets}
     titles = {target: target if score == "test accuracy" else f"{target}: {score}" for target, score in scores.items()}
     by_epoch = by_epoch.assign(target=by_epoch["target"].map(titles))
-    title = f"Accuracy by epoch, every source: {images(results.size)}, {block_text(results.blocks)}"
-    yield Drawing("epochs", figures.epochs, (by_epoch, looks, title))
+    if by_epoch["epoch"].nunique() > 1:
+        title = f"Accuracy by epoch, every source: {images(results.size)}, {block_text(results.blocks)}"
+        yield Drawing("epochs", figures.epochs, (by_epoch, looks, title))
 
 
 def _attacks(results: Results, looks: dict[str, Look]) -> Iterator[Drawing]:

@@ -68,11 +68,14 @@ def test_drawing_leaves_matplotlib_as_it_was():
     assert matplotlib._pylab_helpers.Gcf.get_all_fig_managers() == []
 
 
-@pytest.mark.parametrize("count", [3, 7, 8, 9, 15])
-def test_a_legend_reads_row_by_row(count):
-    names = [f"line {i}" for i in range(count)]
+@pytest.mark.parametrize(
+    ("count", "word"), [(3, "line"), (7, "line"), (8, "line"), (9, "line"), (15, "line"), (11, "letters_x0_5_l2_eps0")]
+)
+def test_a_legend_reads_row_by_row_and_ends_within_the_figure(count, word):
+    names = [f"{word} {i}" for i in range(count)]
     figure, _ = figures.facets(1, "title")
     figures.legend(figure, looks.looks_in_order(names), names)
     figure.canvas.draw()
     places = {text.get_text(): text.get_window_extent() for text in figure.legends[0].get_texts()}
+    assert max(place.x1 for place in places.values()) < figure.bbox.width
     assert sorted(names, key=lambda name: (-round(places[name].y0), places[name].x0)) == names
