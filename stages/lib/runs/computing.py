@@ -4,7 +4,7 @@ When a process is killed, each cell is either whole or absent, and computing it 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from stages.lib.workers import executors
 
 PRELOAD = ("stages.lib.runs.work.finetune",)
 GIB = 1 << 30
+ENOUGH = 8  # batches for each process, from which on no further plan is computed beside
 
 
 def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iterator[tuple[Cell, Exception | None]]:
@@ -30,32 +31,48 @@ def compute(work: list[tuple[Plan, list[Cell]]], settings: GridSettings) -> Iter
         work: plans in their order, each with those of its cells that are to be computed.
     """
     with executors.workers(settings, PRELOAD) as workers:
-        for plan, absent in work:
-            yield from compute_plan(plan, absent, workers, settings)
+        for plans in rounds(work, workers.processes):
+            yield from compute_plans(plans, workers, settings)
 
 
-def compute_plan(
-    plan: Plan, absent: list[Cell], workers: executors.Workers, settings: GridSettings
+def rounds(work: list[tuple[Plan, list[Cell]]], processes: int) -> Iterator[list[tuple[Plan, list[Cell]]]]:
+    """Plans that are computed together: so many, in their order, that no process waits where each has few batches."""
+    together, n_batches = [], 0
+    for plan, absent in work:
+        together.append((plan, absent))
+        n_batches += len(begun_of(plan, {cell.key for cell in absent}, processes))
+        if n_batches >= ENOUGH * processes:
+            yield together
+            together, n_batches = [], 0
+    if together:
+        yield together
+
+
+def compute_plans(
+    work: list[tuple[Plan, list[Cell]]], workers: executors.Workers, settings: GridSettings
 ) -> Iterator[tuple[Cell, Exception | None]]:
-    """Compute the absent cells of one plan, as `compute` does, by workers that others use before and after.
+    """Compute the absent cells of some plans, as `compute` does, by workers that others use before and after.
 
     Raises:
         RunError: where no cell can be kept.
     """
     missing.can_keep("finetune")
-    wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
-    try:
-        open_inputs(plan.job)
-    except RunError as error:
-        yield from ((cell, error) for cell in absent)
-        return
-    begun = begun_of(plan, wanted, workers.processes)
-    entries = keep_activations(plan, {cell.blocks for batch in begun for cell in batch}, workers, int(settings.cache_gib * GIB))
-    batches = []
-    for company in begun:
-        requests = [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in company]
-        stored = {entry.split: entry.stored for entry in entries if entry.blocks == company[0].blocks}
-        batches.append(Batch(plan.job, requests, stored, settings.compile, grid.shares_pass(plan.job, company[0].blocks)))
+    batches, held = [], []
+    for plan, absent in work:
+        wanted, keep = {cell.key for cell in absent}, {cell.key for cell in plan.with_weights}
+        try:
+            open_inputs(plan.job)
+        except RunError as error:
+            yield from ((cell, error) for cell in absent)
+            continue
+        begun = begun_of(plan, wanted, workers.processes)
+        blocks = {cell.blocks for batch in begun for cell in batch}
+        entries = keep_activations(plan, blocks, workers, int(settings.cache_gib * GIB), held)
+        held += entries
+        for company in begun:
+            requests = [Request(cell, *plan.rows_of(cell), cell.key in wanted, cell.key in keep) for cell in company]
+            stored = {entry.split: entry.stored for entry in entries if entry.blocks == company[0].blocks}
+            batches.append(Batch(plan.job, requests, stored, settings.compile, grid.shares_pass(plan.job, company[0].blocks)))
     for batch, _, error in workers.run_all(_work, sorted(batches, key=cost, reverse=True)):
         for request in batch.requests:
             if request.absent:
@@ -96,8 +113,12 @@ def cost(batch: Batch) -> tuple[float, int]:
     return (max(reach(request.cell.blocks) for request in batch.requests), first.n_images * first.epochs * len(batch.requests))
 
 
-def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers, limit: int) -> list[Entry]:
-    """Keep frozen activations that are identical in all runs, the smallest first, up to the limit in bytes; returns the kept entries."""
+def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers, limit: int, held: Sequence[Entry] = ()) -> list[Entry]:
+    """Keep frozen activations that are identical in all runs, the smallest first, up to the limit in bytes; returns the kept entries.
+
+    Args:
+        held: entries of other plans that stay, too.
+    """
     activations.sweep()
     job = plan.job
     n = {split: len(sets.load(job.target, split, job.images_sha256(split))[1]) for split in ("train", "test")}
@@ -112,7 +133,7 @@ def keep_activations(plan: Plan, blocks: set[Blocks], workers: executors.Workers
     fitting, needed = [], 0
     for entry in sorted(sizes, key=sizes.get):
         needed += sizes[entry]
-        if not activations.make_room(needed, limit, kept):
+        if not activations.make_room(needed, limit, [*kept, *held]):
             break
         fitting.append((job, entry, shapes[entry]))
     for (_, entry, _), _, error in workers.run_all(_write, fitting):

@@ -122,7 +122,7 @@ class Trials:
         try:
             with clock.at_most(seconds), bar(title=title, total=total, unit="run", hidden=not total) as progress:
                 for plan, absent in work:
-                    for cell, error in computing.compute_plan(plan, absent, workers, self.grid):
+                    for cell, error in computing.compute_plans([(plan, absent)], workers, self.grid):
                         progress.update()
                         if error is not None:
                             failed[f"{cell.source}, blocks {cell.blocks}"] = error

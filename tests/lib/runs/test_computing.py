@@ -227,6 +227,34 @@ def test_the_most_expensive_batches_come_first(job):
     assert order == [("all", 30), ("all", 20), ("all", 20), (3, 30), (3, 20), (3, 20), (0, 30), (0, 20), (0, 20)]
 
 
+def test_plans_of_few_batches_are_computed_side_by_side_and_one_of_many_alone(job, monkeypatch):
+    planned = grid.plan(job, ["all"], SUBSETS, three_epochs)
+    few = plan(job, planned, SUBSETS)
+    batches = len(grid.batches(job, planned))
+    monkeypatch.setattr(computing, "ENOUGH", 2 * batches)
+    sizes = lambda work, processes: [len(together) for together in computing.rounds(work, processes)]  # noqa: E731
+    assert sizes([(few, planned)] * 5, 1) == [2, 2, 1]
+    assert sizes([(few, planned)] * 5, 2) == [4, 1]
+    assert sizes([(few, planned[:1])] * 3 + [(few, planned)] * 2, 1) == [4, 1], "what is in the store counts nothing"
+    monkeypatch.setattr(computing, "ENOUGH", batches)
+    assert sizes([(few, planned)] * 3, 1) == [1, 1, 1]
+
+
+def test_results_of_plans_side_by_side_are_those_of_each_alone(job):
+    jobs = [replace(job, rates=(rate,)) for rate in (0.05, 0.01)]
+    planned = [grid.plan(one, [0, 1, "all"], SUBSETS, three_epochs) for one in jobs]
+    alone = []
+    for one, of_job in zip(jobs, planned, strict=True):
+        assert not [error for _, error in computing.compute([(plan(one, of_job, SUBSETS), of_job)], LOCAL) if error]
+        alone += [cells.load("finetune", cell.key)["rows"] for cell in of_job]
+    for cell in [*planned[0], *planned[1]]:
+        cells.discard("finetune", cell.key)
+    work = [(plan(one, of_job, SUBSETS), of_job) for one, of_job in zip(jobs, planned, strict=True)]
+    assert [len(together) for together in computing.rounds(work, 1000)] == [2]
+    assert {cell.key for cell, error in computing.compute(work, LOCAL) if error is None} == {c.key for of_job in planned for c in of_job}
+    assert [cells.load("finetune", cell.key)["rows"] for of_job in planned for cell in of_job] == alone
+
+
 def test_activations_that_do_not_fit_are_computed_again_to_the_same_rows(job):
     planned = computed(job, [0, 1])
     expected = [cells.load("finetune", cell.key)["rows"] for cell in planned]
