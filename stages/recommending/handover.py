@@ -40,7 +40,7 @@ def take(workspace: Workspace, cell: Cell, size: int, epochs: int, learnt: np.nd
     """
     subsets.save(cell.target, {cell.subset: learnt})
     keep = {"blocks": [cell.blocks], "n_images": [cell.n_images], "n_seeds": 1, "unattacked": []}
-    workspace.write(size, finetune={"eval_every": epochs, "epochs": epochs, "keep": keep}, targets=[cell.target], blocks=[cell.blocks])
+    workspace.write(size, finetune={"eval_every": 0, "epochs": epochs, "keep": keep}, targets=[cell.target], blocks=[cell.blocks])
     workspace.stage("finetune", cell.source)
     found = packed(workspace.out / MODEL, kept.Kept(cell.source, cell.target, str(cell.blocks), cell.n_images, cell.seed))
     return {"folder": str((workspace.out / MODEL).relative_to(workspace.root))} | found

@@ -185,7 +185,7 @@ def legend(figure: Figure | SubFigure, looks: dict[str, Look], shown: Iterable[s
     """Below all panels, what is shown; a second one may stand at the right of the first."""
     wanted = set(shown)
     handles = [Line2D([], [], label=look.label, **style(look)) for name, look in looks.items() if name in wanted]
-    columns = _fitting([look.get_label() for look in handles], columns, figure.bbox.width / figure.dpi * POINTS)
+    columns = _fitting([handle.get_label() for handle in handles], columns, figure.bbox.width / figure.dpi * POINTS)
     by_column = [handle for first in range(columns) for handle in handles[first::columns]]  # as matplotlib fills a legend
     figure.legend(handles=by_column, loc=f"outside lower {side}", ncols=columns, handlelength=2.6, columnspacing=1.5)
 

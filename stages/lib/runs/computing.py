@@ -40,7 +40,7 @@ def rounds(work: list[tuple[Plan, list[Cell]]], processes: int) -> Iterator[list
     together, n_batches = [], 0
     for plan, absent in work:
         together.append((plan, absent))
-        n_batches += len(begun_of(plan, {cell.key for cell in absent}, processes))
+        n_batches += len(begun_of(plan, {cell.key for cell in absent}))
         if n_batches >= ENOUGH * processes:
             yield together
             together, n_batches = [], 0
@@ -65,7 +65,7 @@ def compute_plans(
         except RunError as error:
             yield from ((cell, error) for cell in absent)
             continue
-        begun = begun_of(plan, wanted, workers.processes)
+        begun = begun_of(plan, wanted, -(-workers.processes // len(work)))  # what the other plans leave for this one
         blocks = {cell.blocks for batch in begun for cell in batch}
         entries = keep_activations(plan, blocks, workers, int(settings.cache_gib * GIB), held)
         held += entries
@@ -79,7 +79,7 @@ def compute_plans(
                 yield request.cell, error
 
 
-def begun_of(plan: Plan, wanted: set[str], processes: int) -> list[list[Cell]]:
+def begun_of(plan: Plan, wanted: set[str], processes: int = 1) -> list[list[Cell]]:
     """The batches that hold cells whose keys are wanted.
 
     Of cells that share a pass, only those that are wanted; and these are spread, so that there are as many batches as processes.

@@ -80,6 +80,14 @@ def test_everything_that_a_profile_asks_for_can_be_run(name, monkeypatch):
     assert check.problems(overlays.load([name], kind=registry.Params)) == []
 
 
+def test_what_sources_see_is_asked_of_the_models_of_the_study_beside_it(monkeypatch):
+    """Else twelve models would be trained anew, and the minutes in README and docs/why.md would be others."""
+    monkeypatch.chdir(ROOT)
+    features, study = (overlays.merged([name]) for name in ("embedded-why-features", "embedded-utrera"))
+    assert features["source"] == study["source"]
+    assert set(features["models"]) <= set(study["models"])
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_holds_only_what_differs_from_the_base(name, monkeypatch):
     monkeypatch.chdir(ROOT)

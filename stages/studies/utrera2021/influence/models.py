@@ -33,7 +33,7 @@ def fine_tuned(
     frozen, trained = units.split(network.to(best_device()), how["blocks"])
     untested = finetuning.Inputs(x, y, x[rows[:1]], y[rows[:1]])  # but on one image: all are seen afterwards
     view = View(images.image_size, augmentation=augmentation)
-    for _ in finetuning.finetune(trained, untested, rows, seed=seed, frozen=frozen, view=view, eval_every=training["epochs"], **training):
+    for _ in finetuning.finetune(trained, untested, rows, seed=seed, frozen=frozen, view=view, eval_every=0, **training):
         pass
     return network.eval()
 
