@@ -9,16 +9,15 @@ where the next `dvc repro` finds them.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from stages.lib import command
+from stages.lib import command, machine
 from stages.lib.datasets.sets import IMAGES, card_of, load, load_part, n_classes, only
 from stages.lib.errors import RunError
 from stages.lib.fetching.pinned import fetch_pinned
-from stages.lib.networks import checkpoints, devices, inference, names, sources, units
+from stages.lib.networks import names, sources
 from stages.lib.progress import bar, log
 from stages.lib.report.cards import unlearnt
 from stages.lib.runs import pretraining
@@ -27,7 +26,9 @@ from stages.lib.settings.catalog import AnySource, Part, Published, Random, Timm
 from stages.lib.settings.sections import DownloadSettings, SourceSettings
 from stages.lib.store import cells, files, packed
 from stages.lib.store.journal import Journal, execution
-from stages.lib.training import parallel
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FETCHED = Path("models/fetched")
 WORTH_SAYING = 1.0  # points between measured and published accuracy
@@ -35,10 +36,13 @@ WORTH_SAYING = 1.0  # points between measured and published accuracy
 
 def main(source: str, models: Sequence[str] = ()) -> None:
     settings, download, entry = params.section("source"), params.section("download"), params.source_entry(source)
-    if devices.launched():
+    if machine.launched():
+        from stages.lib.runs.work import resumable  # here, as torch takes seconds to import
+        from stages.lib.training import parallel
+
         with parallel.group():
             trainings = pretraining.trainings_of(source, entry, settings)
-            pretraining.train_together([each for each in trainings if not models or str(each.number) in models])
+            resumable.train_together([each for each in trainings if not models or str(each.number) in models])
         return
     shown = settings.model_dump() | {source: entry.model_dump()}
     inputs = [IMAGES / settings.dataset] if getattr(entry, "dataset", None) == settings.dataset else []
@@ -69,7 +73,9 @@ def main(source: str, models: Sequence[str] = ()) -> None:
         warn_of_unlearnt(source)
 
 
-def save(source: str, entry: Trained | Published, settings: SourceSettings, network: nn.Sequential, journal: Journal, **known: Any) -> None:
+def save(
+    source: str, entry: Trained | Published, settings: SourceSettings, network: "nn.Sequential", journal: Journal, **known: Any
+) -> None:
     """Measure a model on its own data, and write its weights and its card."""
     accuracy, counted = {}, {}
     if entry.dataset == settings.dataset:  # DVC brings the images of no other set before this stage
@@ -82,9 +88,9 @@ def save(source: str, entry: Trained | Published, settings: SourceSettings, netw
     sources.save(card(source, entry, settings, network, accuracy=accuracy, **counted, **known), network.state_dict())
 
 
-def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequential | None = None, **known) -> sources.SourceCard:
+def card(name: str, entry: AnySource, settings: SourceSettings, network: "nn.Sequential | None" = None, **known) -> sources.SourceCard:
     """The card of a source; the source `random` has no network."""
-    normalise = units.Normalise([0.5] * 3, [0.25] * 3) if network is None else network.normalise
+    normalise = network and network.normalise
     return sources.SourceCard(
         name=name,
         kind="fetched" if isinstance(entry, Published) else entry.kind,
@@ -94,8 +100,8 @@ def card(name: str, entry: AnySource, settings: SourceSettings, network: nn.Sequ
         part=getattr(entry, "part", None),
         threat=None if isinstance(entry, Random) else threat_of(entry, settings),
         sha256="",  # set as it is saved
-        mean=normalise.mean.flatten().tolist(),
-        std=normalise.std.flatten().tolist(),
+        mean=normalise.mean.flatten().tolist() if normalise else [0.5] * 3,
+        std=normalise.std.flatten().tolist() if normalise else [0.25] * 3,
         licence=getattr(entry, "licence", None),
         threat_model=getattr(entry, "threat_model", None),
         **({"accuracy": {}} | known),
@@ -111,8 +117,10 @@ def threat_of(entry: Trained | Published, settings: SourceSettings) -> sources.T
     return sources.ThreatCard(norm=entry.threat.norm, eps=entry.threat.eps, perturbation=how)
 
 
-def accuracies(network: nn.Sequential, dataset: str, part: Part | None) -> dict[str, float]:
+def accuracies(network: "nn.Sequential", dataset: str, part: Part | None) -> dict[str, float]:
     """Percent on each test split of the source data (of a part of its classes), where that is at hand and has the network's classes."""
+    from stages.lib.networks import devices, inference  # here, as torch takes seconds to import
+
     card = card_of(dataset)
     if n_classes(part, card.classes) != network.head.out_features:
         return {}
@@ -144,8 +152,10 @@ def compare(name: str, entry: Trained | Published, accuracy: dict[str, float]) -
     log(f"warning: {line}" if abs(tested - published) > WORTH_SAYING else line)
 
 
-def fetched(name: str, entry: Published, download: DownloadSettings) -> tuple[nn.Sequential, str]:
+def fetched(name: str, entry: Published, download: DownloadSettings) -> "tuple[nn.Sequential, str]":
     """Published weights as a network, and the sha256 of their file, which stays in models/fetched/ and is not downloaded again."""
+    from stages.lib.networks import checkpoints, units  # here, as torch takes seconds to import
+
     path = files.state_folder() / FETCHED / entry.file.name
     with bar(title=name, unit="B") as progress:
         sha256 = fetch_pinned(entry.file, path, timeout_s=download.timeout_s, attempts=download.attempts,

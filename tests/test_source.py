@@ -1,5 +1,6 @@
 """Sources: trained, fetched, or none; killed and resumed to the same weights; refused when they are not what they say."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -18,13 +19,14 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from stages import download, source, upscale
+from stages.lib import machine
 from stages.lib.attacks import gaussian, pgd
 from stages.lib.datasets import sets
 from stages.lib.errors import RunError
 from stages.lib.networks import devices, sources, units
 from stages.lib.networks.families import small_resnet
 from stages.lib.runs import pretraining
-from stages.lib.runs.work import train_source
+from stages.lib.runs.work import resumable, train_source
 from stages.lib.settings import params
 from stages.lib.settings.params import SettingsError
 from stages.lib.store import cells, files
@@ -157,8 +159,8 @@ def test_a_source_of_several_models_has_one_from_each_of_its_first_seeds(glyphs,
     assert {path.name for path in (glyphs.folder / "models/sources/natural").iterdir()} == {"0.safetensors", "0.json", "cells.json"}
 
 
-def test_cores_that_the_last_model_leaves_idle_train_one_of_the_next_source(glyphs, capfd):
-    """It is what it is when its own stage trains it; and no error in it is one of this stage."""
+def test_cores_that_the_last_model_leaves_idle_begin_the_next_source(glyphs):
+    """No error in that is one of this stage; and when the models of this source are done, nothing more is waited for."""
     glyphs.edit("params.yaml", models=["natural", "l2_eps0_5"], source__n_models=3, source__threads=1, grid__workers=2)
     settings = params.section("source")
     first, *others = pretraining.trainings_of("l2_eps0_5", params.source_entry("l2_eps0_5"), settings)
@@ -168,17 +170,26 @@ def test_cores_that_the_last_model_leaves_idle_train_one_of_the_next_source(glyp
     barred.mkdir()  # so that no checkpoint can be written
     source.main("natural")
     assert len(sources.cards_of("natural")) == 3
-    assert "source@natural: what it leaves idle trains l2_eps0_5\n" in capfd.readouterr().err
     assert cells.load("source", first.key) is None
     barred.rmdir()
     cells.discard("source", pretraining.key_of(params.source_entry("natural"), 0, settings))
     source.main("natural")
-    beside = cells.tensors("source", first.key)
-    assert [cells.load("source", training.key) for training in others] == [None, None]
-    cells.discard("source", first.key)
-    pretraining.train(first, hidden=True)
-    alone = cells.tensors("source", first.key)
-    assert all(torch.equal(beside[name], weights) for name, weights in alone.items())
+    assert barred.is_file() or cells.load("source", first.key), "an epoch of it is done, or all"
+    assert None in [cells.load("source", training.key) for training in others]
+    assert not list(cells.folder("source").rglob("*.lacking"))
+
+
+def test_a_training_that_stops_for_another_stage_ends_with_the_weights_of_one_that_does_not(glyphs):
+    [alone] = pretraining.trainings_of("l2_eps0_5", params.source_entry("l2_eps0_5"), params.section("source"))
+    resumable.train(alone, hidden=True)
+    expected = cells.tensors("source", alone.key), cells.load("source", alone.key)
+    cells.discard("source", alone.key)
+    for _ in range(alone.settings.epochs - 1):
+        resumable.train(dataclasses.replace(alone, while_exists=glyphs.folder / "gone"), hidden=True)
+        assert cells.load("source", alone.key) is None
+    resumable.train(alone, hidden=True)
+    assert cells.load("source", alone.key) == expected[1]
+    assert all(torch.equal(weights, expected[0][name]) for name, weights in cells.tensors("source", alone.key).items())
 
 
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(glyphs, monkeypatch, capsys):
@@ -408,7 +419,7 @@ def test_more_processes_than_images_in_a_batch_or_gpus_are_refused(glyphs, monke
     glyphs.edit("params.yaml", source__processes=33)
     with pytest.raises(RunError, match=r"params.yaml: source.batch_size is 32; allowed: an integer from 33, the number of processes"):
         source.main("natural")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(machine, "gpus", lambda: 2)
     with pytest.raises(RunError, match=r"params.yaml: source.processes is 33; allowed: 1 to 2 \(the GPUs .*\), or gpus"):
         source.main("natural")
 

@@ -1,4 +1,4 @@
-"""The machine that computes: its cores, its GPUs, and how exactly they multiply."""
+"""The machine that computes: its cores, its GPUs, how exactly they multiply, and whether this process is one of several."""
 
 import os
 from pathlib import Path
@@ -19,3 +19,8 @@ def gpus() -> int:
     import torch  # here, as it takes seconds to import
 
     return torch.cuda.device_count()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ

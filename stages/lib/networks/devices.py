@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from stages.lib.machine import Precision
+from stages.lib.machine import Precision, launched
 
 
 def best_device(precision: Precision = False) -> torch.device:
@@ -41,11 +41,6 @@ def threads(device: torch.device, count: int) -> Iterator[None]:
 
 def device_of(network: nn.Module) -> torch.device:
     return next(chain(network.parameters(), network.buffers())).device
-
-
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def local_rank() -> int:

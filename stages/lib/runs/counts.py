@@ -1,19 +1,17 @@
 """What a configuration has to compute beside its fine-tuning runs, and how much of it the store holds."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.sources import SourceCard
-from stages.lib.runs import attacked, transfers
+from stages.lib.runs import attacked, pretraining, transfers
 from stages.lib.runs.attacked import AttackedNetwork
 from stages.lib.runs.grid import Cell
+from stages.lib.runs.pretraining import Training
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-
-if TYPE_CHECKING:
-    from stages.lib.runs.pretraining import Training
 
 
 class Piece(Protocol):
@@ -31,10 +29,8 @@ def is_done(kind: str, piece: Piece) -> bool:
         return False
 
 
-def trainings(settings: Params) -> "list[Training]":
+def trainings(settings: Params) -> list[Training]:
     """The trainings of all models of all sources that are trained here."""
-    from stages.lib.runs import pretraining  # here, as torch takes seconds to import
-
     return pretraining.trainings_of_all(settings.models, settings.source)
 
 

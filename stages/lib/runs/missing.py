@@ -1,6 +1,7 @@
 """Pieces of work that the cell store does not hold, computed by all workers."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from stages.lib.errors import RunError
@@ -15,6 +16,7 @@ MOST_SHOWN = 3  # causes in an error, and pieces of each
 def compute(
     title: str, kind: str, tasks: dict[str, Any], function: Callable[[Any], None], *, settings: GridSettings, preload: Sequence[str],
     unit: str, ended: Callable[[Any], None] = lambda task: None, inputs: Callable[[], None] = lambda: None, beside: Sequence[Any] = (),
+    enough: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Run `function` on each task whose key the store lacks.
 
@@ -26,6 +28,7 @@ def compute(
         ended: called with each task as it ends well.
         inputs: called first, where a task is to be run: opens what the tasks read, so that a damaged input is found before any work.
         beside: further tasks, for workers that these leave idle; an error in one is left to those who need its result.
+        enough: called once the tasks have ended; what was begun beside them is waited for, but nothing else is begun.
 
     Raises:
         RunError: says how many tasks failed, and why.
@@ -36,7 +39,10 @@ def compute(
         inputs()
     with executors.workers(settings, preload) as workers:
         outcomes = ((task, error) for task, _, error in workers.run_all(function, [*absent, *beside]) if task not in beside)
-        follow(title, len(tasks), absent, outcomes, unit=unit, ended=ended)
+        try:
+            follow(title, len(tasks), absent, islice(outcomes, len(absent)), unit=unit, ended=ended)
+        finally:
+            enough()
 
 
 def can_keep(kind: str) -> None:

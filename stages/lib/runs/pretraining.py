@@ -1,29 +1,32 @@
 """Training a source as models/catalog.yaml and params.yaml say, whose results and checkpoints are kept in the cell store."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
+from stages.lib import machine
 from stages.lib.datasets.sets import card_of, load
 from stages.lib.errors import RunError
-from stages.lib.information.weight_norm import NORM, weight_norm
-from stages.lib.networks import devices, units
-from stages.lib.progress import bar, log
+from stages.lib.progress import log
 from stages.lib.runs import deciding, missing
-from stages.lib.runs.work import train_source
 from stages.lib.settings.attacks import AnyPerturbation, TrainingPgd
 from stages.lib.settings.catalog import Trained
 from stages.lib.settings.params import MODEL_CATALOG, PARAMS, section, source_entry
 from stages.lib.settings.sections import SourceSettings
 from stages.lib.store import cells, files
 from stages.lib.store.journal import Journal
-from stages.lib.training import loop, parallel
 from stages.lib.workers import executors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PRELOAD = "stages.lib.runs.work.resumable"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Training:
     seed: int
     entry: Trained
     settings: SourceSettings
+    while_exists: Path | None = None  # a file, without which the training stops after an epoch, to be taken up by another stage
 
     def __str__(self) -> str:
         return f"{self.source}, model {self.number}" if self.number else self.source
@@ -44,8 +48,11 @@ class Training:
         """The hash of all that decides the weights."""
         return key_of(self.entry, self.seed, self.settings)
 
-    def network(self) -> nn.Sequential:
+    def network(self) -> "nn.Sequential":
         """The model that the store holds, in eval mode."""
+        from stages.lib.networks import units  # here, as torch takes seconds to import
+        from stages.lib.runs.work import train_source
+
         network = train_source.start(self.entry, self.settings.dataset, self.seed)
         units.load(network, cells.tensors("source", self.key))
         return network.eval()
@@ -66,8 +73,7 @@ def trainings_of_all(sources: Iterable[str], settings: SourceSettings) -> list[T
 def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[Training] = ()) -> None:
     """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
 
-    Cores or GPUs that the last of them leave idle train models of other sources, which their own stages then find in the store.
-
+    Cores or GPUs that they leave idle train models of other sources meanwhile, and leave what they do not finish to the stages of these.
     Half-finished work of an earlier run with the same settings, data and code is taken up. The number of processes is in no key, though
     rounding follows from it, as it does from the device: so weights that were trained on a cluster are taken up, too.
 
@@ -91,39 +97,58 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
             note_epoch(journal, training, epoch, values)
 
     if (count := processes(settings)) > 1:
+        from stages.lib.training import parallel  # here, as torch takes seconds to import
+
         for training in lacking:
             parallel.launch(count, "stages.source", source, str(training.number))
             ended(training)
         return
     grid = section("grid")
     at_once = side_by_side(executors.local(grid), settings.threads)
-    idle = -len(lacking) % at_once  # in the last of the rounds
-    beside = list(islice((other for other in others if cells.load("source", other.key) is None), idle))
+    beside = [other for other in others if _can_be_begun(other)] if at_once > 1 else []
     if len(lacking) + len(beside) == 1:
-        train(lacking[0], journal)
+        from stages.lib.runs.work import resumable  # here, as torch takes seconds to import
+
+        resumable.train(lacking[0], journal)
         return
-    if beside:
-        log(f"source@{source}: what it leaves idle trains {', '.join(map(str, beside))}")
-    tasks = {training.key: training for training in trainings}
-    missing.compute(f"source@{source}", "source", tasks, _train_hidden, settings=grid.model_copy(update={"workers": at_once}),
-                    preload=[__name__], unit="model", ended=ended, beside=beside)  # fmt: skip
+    threading.Thread(target=import_module, args=(PRELOAD,), daemon=True).start()  # for what the stage does afterwards; meanwhile it waits
+    with _flag(lacking[0]) as flag:
+        missing.compute(
+            f"source@{source}", "source", {training.key: training for training in trainings}, _train_hidden,
+            settings=grid.model_copy(update={"workers": at_once}), preload=[PRELOAD], unit="model", ended=ended,
+            beside=[replace(other, while_exists=flag) for other in beside], enough=lambda: flag.unlink(missing_ok=True),
+        )  # fmt: skip
+
+
+@contextmanager
+def _flag(training: Training) -> Iterator[Path]:
+    """A file that exists while the models of a source are trained, where machines of a cluster see it, too."""
+    flag = cells.path_of("source", training.key, f".{os.getpid()}.lacking")
+    flag.parent.mkdir(parents=True, exist_ok=True)
+    flag.touch()
+    try:
+        yield flag
+    finally:
+        flag.unlink(missing_ok=True)
+
+
+def _can_be_begun(training: Training) -> bool:
+    """Whether the store lacks a model of another source, and all is there that it is trained on; what is amiss its own stage says."""
+    with suppress(RunError, OSError):
+        return cells.load("source", training.key) is None
+    return False
 
 
 def side_by_side(workers: int, threads: int) -> int:
     """How many trainings are done at once, of which each has a GPU, or cores for its threads."""
-    return workers if torch.cuda.is_available() else max(1, workers // threads)
-
-
-def train_together(trainings: list[Training]) -> None:
-    """In each of the processes that torchrun has started: train the models that the store lacks."""
-    for training in trainings:
-        if cells.load("source", training.key, log) is None and processes(training.settings):
-            train(training)
+    return workers if machine.gpus() else max(1, workers // threads)
 
 
 def _train_hidden(training: Training) -> None:
     """In a worker: train a model without a bar of its own."""
-    train(training, hidden=True)
+    from stages.lib.runs.work import resumable  # here, as torch takes seconds to import
+
+    resumable.train(training, hidden=True)
 
 
 def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:
@@ -162,53 +187,18 @@ def processes(settings: SourceSettings) -> int:
     Raises:
         RunError: when there are not as many GPUs, or not as many images in a batch.
     """
-    gpus = torch.cuda.device_count()
-    asked = max(1, gpus) if settings.processes == "gpus" else settings.processes
-    count = parallel.processes() if devices.launched() else asked
-    if 0 < gpus < count and not devices.launched():
+    if machine.launched():
+        from stages.lib.training import parallel  # here, as torch takes seconds to import
+
+        gpus, count = 0, parallel.processes()
+    else:
+        gpus = machine.gpus()
+        count = max(1, gpus) if settings.processes == "gpus" else settings.processes
+    if 0 < gpus < count:
         raise RunError(f"{PARAMS}: source.processes is {count}; allowed: 1 to {gpus} (the GPUs that this machine has), or gpus")
     if count > settings.batch_size:
         raise RunError(f"{PARAMS}: source.batch_size is {settings.batch_size}; allowed: an integer from {count}, the number of processes")
     return count
-
-
-def train(training: Training, journal: Journal | None = None, hidden: bool = False) -> None:
-    """Train a model, with a checkpoint after each epoch, and keep it in the store with loss and accuracy of every epoch.
-
-    Args:
-        hidden: whether no progress is shown.
-
-    Raises:
-        RunError: names the learning rate, when the loss is no longer finite.
-    """
-    checkpoint = cells.path_of("source", training.key, ".checkpoint")
-    state = files.read_checkpoint(checkpoint, log)
-    history: list[dict[str, float]] = state["history"] if state else []
-    if state:
-        log(f"source@{training}: goes on after epoch {state['epoch']}")
-    entry, settings = training.entry, training.settings.model_dump()
-    perturbation = perturbation_of(entry, training.settings)
-    perturbation = perturbation and perturbation.model_dump()
-    network = train_source.start(entry, training.settings.dataset, training.seed)
-    with bar(title=f"source@{training}", total=train_source.n_epochs(settings, perturbation), unit="epoch", hidden=hidden) as progress:
-        progress.update(len(history))
-
-        def after_epoch(done: loop.Epoch, state: dict[str, Any]) -> None:
-            values = {"loss": done.loss, "train_accuracy": done.train_accuracy, NORM: weight_norm(state["network"])}
-            history.append(values)
-            files.write_checkpoint(checkpoint, state | {"history": history})
-            if journal is not None:
-                note_epoch(journal, training, done.number, values)
-            progress.set_postfix_str(f"loss {done.loss:.3f}, accuracy {done.train_accuracy:.1f} %", refresh=False)
-            progress.update()
-
-        try:
-            train_source.train(network, entry, training.seed, settings, perturbation, start_from=state, after_epoch=after_epoch)
-        except FloatingPointError as error:
-            raise RunError(f"{PARAMS}: source.lr: {training}: {error}") from None
-    if parallel.is_first():
-        cells.save("source", training.key, {"history": history}, network.state_dict())
-        checkpoint.unlink(missing_ok=True)
 
 
 def perturbation_of(entry: Trained, settings: SourceSettings) -> AnyPerturbation | None:

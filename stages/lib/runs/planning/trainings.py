@@ -3,16 +3,14 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.lib import machine
 from stages.lib.datasets import sets
-from stages.lib.runs import attacked, transfers
+from stages.lib.runs import attacked, pretraining, transfers
 from stages.lib.runs.planning import measuring
+from stages.lib.runs.pretraining import Training
 from stages.lib.workers.executors import Workers
-
-if TYPE_CHECKING:
-    from stages.lib.runs.pretraining import Training  # which needs torch
 
 CLASSES = 10  # of the images; how many there are hardly costs anything
 
@@ -21,7 +19,7 @@ CLASSES = 10  # of the images; how many there are hardly costs anything
 class Kind:
     """What decides the cost of a step."""
 
-    training: "Training"
+    training: Training
     image_size: int
     threads: int  # of the process that trains, or of those that train together
 
@@ -34,39 +32,34 @@ class Kind:
 
     @property
     def perturbation(self) -> dict[str, Any] | None:
-        from stages.lib.runs import pretraining  # here, as torch takes seconds to import
-
         made = pretraining.perturbation_of(self.training.entry, self.training.settings)
         return made and made.model_dump()
 
 
-def seconds(trainings: Iterable["Training"], image_size: int, workers: Workers) -> float:
-    """Seconds that the trainings take: as many at once as fit, the first of a source with the last ones of the source before; or each by
-    several processes.
+def seconds(trainings: Iterable[Training], image_size: int, workers: Workers) -> float:
+    """Seconds that the trainings take: as many at once as fit, and none waits for the last of its source; or each by several processes.
 
     Raises:
         RunError: names the entry of source data that does not say how many images it has.
     """
-    from stages.lib.runs import pretraining  # here, as torch takes seconds to import
-
-    asked, total, rates = list(trainings), 0.0, {}
+    asked, rates = list(trainings), {}
     if not asked:
-        return total
+        return 0.0
     settings = asked[0].settings
     together = pretraining.processes(settings)  # each with its part of every batch: faster where each has a GPU
     threads = settings.threads if together == 1 else workers.processes
     at_once = pretraining.side_by_side(workers.processes, threads) if together == 1 else 1
-    for models in (asked[i : i + at_once] for i in range(0, len(asked), at_once)):
-        took = []
-        for kind in (Kind(model, image_size, threads) for model in models):
-            if kind.what not in rates:
-                rates[kind.what] = measuring.means(workers, rates_of, kind, len(models))
-            took.append(_seconds_of(kind, *rates[kind.what]))
-        total += max(took) / (1 if together == 1 else max(1, min(together, machine.gpus())))
-    return total
+    took = []
+    for kind in (Kind(model, image_size, threads) for model in asked):
+        if kind.what not in rates:
+            rates[kind.what] = measuring.means(workers, rates_of, kind, min(at_once, len(asked)))
+        took.append(_seconds_of(kind, *rates[kind.what]))
+    if together > 1:
+        return sum(took) / max(1, min(together, machine.gpus()))
+    return max(sum(took) / at_once, *took)
 
 
-def n_images(training: "Training") -> int:
+def n_images(training: Training) -> int:
     """Training images of a source."""
     name, split = training.settings.dataset, training.entry.split
     n = sets.card_of(name).splits[split].n if attacked.at_hand(name, split) else transfers.counted_entry(name).train

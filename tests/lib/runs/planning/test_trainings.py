@@ -59,16 +59,14 @@ def test_a_step_has_as_many_passes_as_in_training(few, source, passes, monkeypat
     assert trainings.rates_of(trainings.Kind(training, 16, 1)) == pytest.approx(tuple(8 * n for n in passes))
 
 
-def test_models_are_trained_side_by_side_the_last_of_a_source_with_the_first_of_the_next(few, monkeypatch):
+def test_models_are_trained_side_by_side_and_none_waits_for_the_last_of_its_source(few, monkeypatch):
     """20 steps in each of 5 epochs; of adversarial training the first tenth is natural."""
     asked = few("natural", "l2_eps0_5", source__n_models=3, source__attack__eps_hold=0.1)
     n = trainings.n_images(asked[0])
     steps = 5 * -(-n // 10)
     monkeypatch.setattr(trainings, "rates_of", lambda kind: (1.0, 4.0 if kind.perturbation else 1.0))
     adversarial = 0.1 + 0.9 * 4
-    assert trainings.seconds(asked, 16, Here()) == pytest.approx(
-        steps * (1 + adversarial + adversarial)
-    )  # three models each, two at a time
+    assert trainings.seconds(asked, 16, Here()) == pytest.approx(steps * (3 + 3 * adversarial) / 2), "three models each, two at a time"
     assert trainings.seconds(asked[:1], 16, Here()) == pytest.approx(steps)
     of_one_model = few("natural", "l2_eps0_5", source__n_models=1)
     assert trainings.seconds(of_one_model, 16, Here()) == pytest.approx(steps * adversarial), "both at once"
