@@ -38,7 +38,7 @@ class Training:
     seed: int
     entry: Trained
     settings: SourceSettings
-    while_exists: Path | None = None  # a file, without which the training stops after an epoch, to be taken up by another stage
+    while_exists: Path | None = None  # a file, without which the training stops after its epoch, to be taken up by another stage
 
     def __str__(self) -> str:
         return f"{self.source}, model {self.number}" if self.number else self.source
@@ -47,6 +47,10 @@ class Training:
     def key(self) -> str:
         """The hash of all that decides the weights."""
         return key_of(self.entry, self.seed, self.settings)
+
+    @property
+    def goes_on(self) -> bool:
+        return self.while_exists is None or self.while_exists.exists()
 
     def network(self) -> "nn.Sequential":
         """The model that the store holds, in eval mode."""
@@ -145,10 +149,11 @@ def side_by_side(workers: int, threads: int) -> int:
 
 
 def _train_hidden(training: Training) -> None:
-    """In a worker: train a model without a bar of its own."""
+    """In a worker: train a model without a bar of its own; nothing is begun for which no file exists any more."""
     from stages.lib.runs.work import resumable  # here, as torch takes seconds to import
 
-    resumable.train(training, hidden=True)
+    if training.goes_on:
+        resumable.train(training, hidden=True)
 
 
 def note_epoch(journal: Journal, training: Training, epoch: int, values: dict[str, float]) -> None:

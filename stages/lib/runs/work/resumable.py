@@ -56,7 +56,7 @@ def train(training: Training, journal: Journal | None = None, hidden: bool = Fal
                 pretraining.note_epoch(journal, training, done.number, values)
             progress.set_postfix_str(f"loss {done.loss:.3f}, accuracy {done.train_accuracy:.1f} %", refresh=False)
             progress.update()
-            if training.while_exists and not training.while_exists.exists():
+            if not training.goes_on:
                 raise _StoppedError
 
         try:
