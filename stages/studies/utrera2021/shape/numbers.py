@@ -136,7 +136,7 @@ def turn_of_the_dial(advantages: pd.DataFrame, cards: dict[str, Card]) -> dict[t
     )
     turns = {}
     for (quantity, eps), group in rows.groupby(["quantity", "eps"], sort=False):
-        means = group.groupby(["setting", "number"])["difference"].mean().unstack("setting").dropna()
+        means = group.groupby(["setting", "number"])["difference"].mean().unstack("setting")
         if means.shape[1] > 1:
-            turns[quantity, eps] = (means[means.columns.max()] - means[means.columns.min()]).to_numpy()
+            turns[quantity, eps] = (means[means.columns.max()] - means[means.columns.min()]).dropna().to_numpy()
     return turns

@@ -112,6 +112,17 @@ def test_the_turn_of_the_dial_is_the_advantage_at_its_end_minus_that_at_its_begi
     assert turns["shape bias", 0.5] == pytest.approx(ends)
 
 
+def test_models_turn_the_dial_that_are_at_both_of_its_ends_however_few_there_are_between():
+    found = numbers.load(results(), experiments(), CARDS)
+    between = found.advantage_runs.assign(setting=0.5)
+    few = pd.concat([found.advantage_runs, between[between["seed"] == 0]])
+    expected = numbers.turn_of_the_dial(found.advantage_runs, found.cards)
+    turns = numbers.turn_of_the_dial(few, found.cards)
+    assert {key: list(turn) for key, turn in turns.items()} == {key: list(turn) for key, turn in expected.items()}
+    at_one_end = found.advantage_runs[(found.advantage_runs["seed"] < 3) | (found.advantage_runs["setting"] < 1)]
+    assert {len(turn) for turn in numbers.turn_of_the_dial(at_one_end, found.cards).values()} == {3}
+
+
 @pytest.mark.parametrize(("gain", "verdict"), [(10.0, "supports"), (-10.0, "contradicts")])
 def test_the_dial_decides_its_claim_either_way(gain, verdict):
     claim = claims(gain=gain)["in no paper"]

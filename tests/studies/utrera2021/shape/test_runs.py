@@ -89,11 +89,11 @@ def test_a_source_stands_at_one_place_of_the_dial(profile):
 def test_every_model_of_each_source_is_asked_and_seeds_take_them_in_turn(profile, monkeypatch):
     monkeypatch.setattr(sources, "count", lambda name: 4)
     bias = runs.shape_bias(ShapeBiasSettings(**profile["shape_bias"]), None)
-    assert len(bias) == 3 * (4 + 2 * 5)
+    assert len(bias) == 3 * (4 + 2 * 7)
     assert {(run.target, run.also) for run in bias} == {("glyphs_stylised", "glyphs_conflict")}
     dial = runs.texture_dial(TextureDialSettings(**profile["texture_dial"]), None)
-    assert len(dial) == 12 * (4 + 2 * 10)
-    assert {run.seed: run.number for run in dial if run.method == "transfer"} == {seed: seed % 4 for seed in range(10)}
+    assert len(dial) == 12 * (4 + 2 * 7)
+    assert {run.seed: run.number for run in dial if run.method == "transfer"} == {seed: seed % 4 for seed in range(7)}
     assert {run.setting for run in dial if run.source.startswith("dial_50_")} == {0.5}
     attack = runs.texture_attack(TextureAttackSettings(**profile["texture_attack"]), None)
     assert [run.how["attack"]["random_start"] for run in attack] == [False] * 12
