@@ -59,11 +59,13 @@ def main(source: str, models: Sequence[str] = ()) -> None:
             if len(trainings) < settings.n_models:
                 log(f"source@{source}: {len(trainings)} of source.n_models = {settings.n_models} models: its entry has no more seeds")
             others = [name for name in params.section("models") if name != source]  # in the order of their stages
-            pretraining.train_lacking(trainings, journal, pretraining.trainings_of_all(others, settings))
-            for training in trainings:
+
+            def done(training: pretraining.Training) -> None:
                 known = {"origin": f"trained on {settings.dataset} by this pipeline", "number": training.number, "seed": training.seed,
                          "published_accuracy": entry.published_accuracy}  # fmt: skip
                 save(source, entry, settings, training.network(), journal, **known)
+
+            pretraining.train_lacking(trainings, journal, done, pretraining.trainings_of_all(others, settings))
             finished = {training.key: cells.load("source", training.key) for training in trainings}
             packed.pack(sources.folder_of(source), finished, with_weights=finished)
         written = {path for number, _ in enumerate(entry.model_seeds(settings.n_models)) for path in sources.paths(source, number)}

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -74,7 +74,9 @@ def trainings_of_all(sources: Iterable[str], settings: SourceSettings) -> list[T
     return [training for name, entry in entries.items() if isinstance(entry, Trained) for training in trainings_of(name, entry, settings)]
 
 
-def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[Training] = ()) -> None:
+def train_lacking(
+    trainings: list[Training], journal: Journal, done: Callable[[Training], None], others: Iterable[Training] = ()
+) -> None:  # fmt: skip
     """Train the models of a source that the store lacks: by as many processes as the settings say, or each on cores or a GPU of its own.
 
     Cores or GPUs that they leave idle train models of other sources meanwhile, and leave what they do not finish to the stages of these.
@@ -82,12 +84,14 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
     rounding follows from it, as it does from the device: so weights that were trained on a cluster are taken up, too.
 
     Args:
+        done: called with each training whose model the store holds, as soon as it does.
         others: trainings of other sources, those that are needed next first.
     """
     lacking = []
     for training in trainings:
         if finished := cells.load("source", training.key, log):
             log(f"source@{training}: trained before with the same settings, data and code ({len(finished['history'])} epochs)")
+            done(training)
         else:
             lacking.append(training)
     if not lacking:
@@ -99,6 +103,7 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
     def ended(training: Training) -> None:
         for epoch, values in enumerate(cells.load("source", training.key)["history"], start=1):
             note_epoch(journal, training, epoch, values)
+        done(training)
 
     if (count := processes(settings)) > 1:
         from stages.lib.training import parallel  # here, as torch takes seconds to import
@@ -114,8 +119,9 @@ def train_lacking(trainings: list[Training], journal: Journal, others: Iterable[
         from stages.lib.runs.work import resumable  # here, as torch takes seconds to import
 
         resumable.train(lacking[0], journal)
+        done(lacking[0])
         return
-    threading.Thread(target=import_module, args=(PRELOAD,), daemon=True).start()  # for what the stage does afterwards; meanwhile it waits
+    threading.Thread(target=import_module, args=(PRELOAD,), daemon=True).start()  # for `done`, while the workers train
     with _flag(lacking[0]) as flag:
         missing.compute(
             f"source@{source}", "source", {training.key: training for training in trainings}, _train_hidden,
