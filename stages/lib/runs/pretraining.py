@@ -50,6 +50,7 @@ class Training:
 
     @property
     def goes_on(self) -> bool:
+        """Whether anyone waits for it here."""
         return self.while_exists is None or self.while_exists.exists()
 
     def network(self) -> "nn.Sequential":
