@@ -92,7 +92,7 @@ def test_every_model_of_each_source_is_asked_and_seeds_take_them_in_turn(profile
     assert len(bias) == 3 * (4 + 2 * 7)
     assert {(run.target, run.also) for run in bias} == {("glyphs_stylised", "glyphs_conflict")}
     dial = runs.texture_dial(TextureDialSettings(**profile["texture_dial"]), None)
-    assert len(dial) == 12 * (4 + 2 * 7)
+    assert len(dial) == 11 * (4 + 2 * 7)
     assert {run.seed: run.number for run in dial if run.method == "transfer"} == {seed: seed % 4 for seed in range(7)}
     assert {run.setting for run in dial if run.source.startswith("dial_50_")} == {0.5}
     attack = runs.texture_attack(TextureAttackSettings(**profile["texture_attack"]), None)
