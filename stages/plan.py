@@ -18,11 +18,11 @@ from pathlib import Path
 from stages.lib import command, machine
 from stages.lib.datasets import subsets
 from stages.lib.progress import bar
-from stages.lib.runs import computing, costs, counts, grid, transfers
+from stages.lib.runs import computing, costs, counts, grid, missing, transfers
 from stages.lib.runs.costs import Kind, Rates, Work
-from stages.lib.runs.counts import Piece
 from stages.lib.runs.experiments import Run
 from stages.lib.runs.grid import Cell
+from stages.lib.runs.missing import Piece
 from stages.lib.runs.planning import disk, measuring, operations, passes, trainings
 from stages.lib.runs.planning.passes import Needed
 from stages.lib.runs.planning.quantities import duration, size_of
@@ -99,7 +99,7 @@ def measured(settings: Params, kinds: list[Kind], beside: dict[str, Beside]) -> 
 def beside_of(settings: Params) -> dict[str, Beside]:
     """By name: the trainings of sources, and the runs of each experiment that is on."""
     asked = {TRAININGS: ("source", counts.trainings(settings))} | {name: (name, runs) for name, runs in runs_of(settings).items()}
-    return {name: Beside(len(all_of), [one for one in all_of if not counts.is_done(kind, one)]) for name, (kind, all_of) in asked.items()}
+    return {name: Beside(len(all_of), [one for one in all_of if not missing.is_done(kind, one)]) for name, (kind, all_of) in asked.items()}
 
 
 def runs_of(settings: Params) -> dict[str, list[Run]]:

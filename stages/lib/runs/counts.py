@@ -1,32 +1,16 @@
 """What a configuration has to compute beside its fine-tuning runs, and how much of it the store holds."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from stages.lib.errors import RunError
 from stages.lib.networks import sources
 from stages.lib.networks.sources import SourceCard
-from stages.lib.runs import attacked, pretraining, transfers
+from stages.lib.runs import attacked, missing, pretraining, transfers
 from stages.lib.runs.attacked import AttackedNetwork
 from stages.lib.runs.grid import Cell
 from stages.lib.runs.pretraining import Training
 from stages.lib.settings.sections import Params
 from stages.lib.store import cells
-
-
-class Piece(Protocol):
-    """Work whose result is kept under a key, such as a training or an attack; the key may rest on files that are not there yet."""
-
-    @property
-    def key(self) -> str: ...
-
-
-def is_done(kind: str, piece: Piece) -> bool:
-    """Whether the store holds the result of a piece of work; it does not where the inputs of the piece are not there yet."""
-    try:
-        return cells.load(kind, piece.key) is not None
-    except (RunError, OSError, ValueError):
-        return False
 
 
 def trainings(settings: Params) -> list[Training]:
@@ -72,4 +56,4 @@ def _attacks_done(networks: list[AttackedNetwork], settings: Params) -> int:
         asked = attacked.evaluations_of(networks, chosen.norms, chosen, settings.sources)
     except (RunError, OSError, ValueError):  # sources or images are not there yet
         return 0
-    return sum(is_done("robustness", evaluation) for evaluation in asked)
+    return sum(missing.is_done("robustness", evaluation) for evaluation in asked)

@@ -1,8 +1,9 @@
 """Pieces of work that the cell store does not hold, computed by all workers."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from stages.lib.errors import RunError
 from stages.lib.progress import bar, log
@@ -13,10 +14,25 @@ from stages.lib.workers import executors
 MOST_SHOWN = 3  # causes in an error, and pieces of each
 
 
+class Piece(Protocol):
+    """Work whose result is kept under a key, such as a training or an attack; the key may rest on files that are not there yet."""
+
+    @property
+    def key(self) -> str: ...
+
+
+def is_done(kind: str, piece: Piece) -> bool:
+    """Whether the store holds the result of a piece of work; it does not where the inputs of the piece are not there yet."""
+    try:
+        return cells.load(kind, piece.key) is not None
+    except (RunError, OSError, ValueError):
+        return False
+
+
 def compute(
     title: str, kind: str, tasks: dict[str, Any], function: Callable[[Any], None], *, settings: GridSettings, preload: Sequence[str],
     unit: str, ended: Callable[[Any], None] = lambda task: None, inputs: Callable[[], None] = lambda: None, beside: Sequence[Any] = (),
-    enough: Callable[[], None] = lambda: None,
+    meanwhile: AbstractContextManager | None = None,
 ) -> None:  # fmt: skip
     """Run `function` on each task whose key the store lacks.
 
@@ -28,7 +44,7 @@ def compute(
         ended: called with each task as it ends well.
         inputs: called first, where a task is to be run: opens what the tasks read, so that a damaged input is found before any work.
         beside: further tasks, for workers that these leave idle; an error in one is left to those who need its result.
-        enough: called once the tasks have ended; what was begun beside them is waited for, but nothing else is begun.
+        meanwhile: is left once the tasks have ended, before what was begun beside them is waited for.
 
     Raises:
         RunError: says how many tasks failed, and why.
@@ -37,12 +53,9 @@ def compute(
     if absent:
         can_keep(kind)
         inputs()
-    with executors.workers(settings, preload) as workers:
+    with executors.workers(settings, preload) as workers, meanwhile or nullcontext():
         outcomes = ((task, error) for task, _, error in workers.run_all(function, [*absent, *beside]) if task not in beside)
-        try:
-            follow(title, len(tasks), absent, islice(outcomes, len(absent)), unit=unit, ended=ended)
-        finally:
-            enough()
+        follow(title, len(tasks), absent, islice(outcomes, len(absent)), unit=unit, ended=ended)
 
 
 def can_keep(kind: str) -> None:

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -115,7 +115,7 @@ def train_lacking(
         return
     grid = section("grid")
     at_once = side_by_side(executors.local(grid), settings.threads)
-    beside = [other for other in others if _can_be_begun(other)] if at_once > 1 else []
+    beside = [other for other in others if not missing.is_done("source", other)] if at_once > 1 else []
     if len(lacking) + len(beside) == 1:
         from stages.lib.runs.work import resumable  # here, as torch takes seconds to import
 
@@ -123,31 +123,23 @@ def train_lacking(
         done(lacking[0])
         return
     threading.Thread(target=import_module, args=(PRELOAD,), daemon=True).start()  # for `done`, while the workers train
-    with _flag(lacking[0]) as flag:
-        missing.compute(
-            f"source@{source}", "source", {training.key: training for training in trainings}, _train_hidden,
-            settings=grid.model_copy(update={"workers": at_once}), preload=[PRELOAD], unit="model", ended=ended,
-            beside=[replace(other, while_exists=flag) for other in beside], enough=lambda: flag.unlink(missing_ok=True),
-        )  # fmt: skip
+    flag = cells.path_of("source", lacking[0].key, f".{os.getpid()}.lacking")  # where machines of a cluster see it, too
+    missing.compute(
+        f"source@{source}", "source", {training.key: training for training in trainings}, _train_hidden,
+        settings=grid.model_copy(update={"workers": at_once}), preload=[PRELOAD], unit="model", ended=ended,
+        beside=[replace(other, while_exists=flag) for other in beside], meanwhile=_existing(flag),
+    )  # fmt: skip
 
 
 @contextmanager
-def _flag(training: Training) -> Iterator[Path]:
-    """A file that exists while the models of a source are trained, where machines of a cluster see it, too."""
-    flag = cells.path_of("source", training.key, f".{os.getpid()}.lacking")
-    flag.parent.mkdir(parents=True, exist_ok=True)
-    flag.touch()
+def _existing(path: Path) -> Iterator[None]:
+    """A file is there while the block runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
     try:
-        yield flag
+        yield
     finally:
-        flag.unlink(missing_ok=True)
-
-
-def _can_be_begun(training: Training) -> bool:
-    """Whether the store lacks a model of another source, and all is there that it is trained on; what is amiss its own stage says."""
-    with suppress(RunError, OSError):
-        return cells.load("source", training.key) is None
-    return False
+        path.unlink(missing_ok=True)
 
 
 def side_by_side(workers: int, threads: int) -> int:
